@@ -1,0 +1,114 @@
+"""A base station: relays between its users and the servers, and shares out its channels.
+
+Mechanics only: which server and which user's channel is its policy's choice.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.bodies import (
+    Beacon,
+    Grant,
+    NodeId,
+    Offload,
+    Request,
+    Result,
+    ServerReport,
+    Undelivered,
+    Wake,
+    ended,
+)
+from agents.policy import CellPolicy
+from agents.tasks import Task
+
+
+class Channels(Struct, frozen=True):
+    """The channels a base station grants, each for at most `grant_s`; 0: it grants none."""
+
+    count: int = 0
+    grant_s: float = 0.1
+
+
+class BaseStation:
+    """One cell. `beacon_s` 0: it sends no beacons."""
+
+    def __init__(
+        self,
+        name: NodeId,
+        users: Sequence[NodeId],
+        policy: CellPolicy,
+        channels: Channels,
+        beacon_s: float = 0.0,
+    ) -> None:
+        self.id = name
+        self._users = tuple(users)
+        self._policy = policy
+        self._channels = channels
+        self._beacon_s = beacon_s
+        self._beacon_seq = 0
+        self._requests: dict[NodeId, Request] = {}
+        self._holders: dict[int, tuple[NodeId, float]] = {}  # channel -> (user, until_s)
+
+    def start(self, now_s: float) -> list[Send]:
+        return [Send(CLOCK, Wake(now_s, "beacon"))] if self._beacon_s > 0.0 else []
+
+    def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        if wake.cause == "grant-over":
+            return self._share_out(now_s)
+        beacon = Beacon(self._beacon_seq, self._beacon_s)
+        self._beacon_seq += 1
+        sends = [Send(user, beacon) for user in self._users]
+        sends.append(Send(CLOCK, Wake(now_s + self._beacon_s, "beacon")))
+        return sends
+
+    def on_message(self, message: Message, now_s: float) -> list[Send]:
+        match message.body:
+            case Offload() as offload:
+                return self._relay(offload, message, now_s)
+            case Result() as result:
+                return [Send(result.task.user, result)]
+            case Request() as request:
+                self._requests[message.source] = request
+                return self._share_out(now_s)
+            case ServerReport() as report:
+                self._policy.view.hear(report)
+                return []
+            case Undelivered(lost=lost, reason=reason, attempts=attempts):
+                end = ended(lost.task, now_s, "dropped", reason, lost.server or "", attempts)
+                return [Send(JOURNAL, end)]
+            case _:
+                return []
+
+    def tasks(self) -> Iterable[Task]:
+        return ()  # relays at once, keeps nothing
+
+    def _relay(self, offload: Offload, message: Message, now_s: float) -> list[Send]:
+        server = offload.server
+        view = self._policy.view
+        if server is None:
+            server = self._policy.route(offload.task, now_s)
+            view.sent_since[server] += 1
+        sends = [Send(server, Offload(offload.task, server, message.attempts))]
+        if self._holders:
+            freed = [c for c, (user, _) in self._holders.items() if user == message.source]
+            for channel in freed:
+                del self._holders[channel]
+            sends += self._share_out(now_s)
+        return sends
+
+    def _share_out(self, now_s: float) -> list[Send]:
+        """Grants what is free. A user holds at most one channel: it has one radio."""
+        self._holders = {c: held for c, held in self._holders.items() if held[1] > now_s}
+        holding = {user for user, _ in self._holders.values()}
+        asking = {user: r for user, r in self._requests.items() if user not in holding}
+        free = [c for c in range(self._channels.count) if c not in self._holders]
+        sends: list[Send] = []
+        for user, channel in self._policy.grant(asking, free, now_s).items():
+            until_s = now_s + self._channels.grant_s
+            self._holders[channel] = (user, until_s)
+            del self._requests[user]
+            sends.append(Send(user, Grant(channel, until_s)))
+            sends.append(Send(CLOCK, Wake(until_s, "grant-over")))
+        return sends

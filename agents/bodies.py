@@ -1,0 +1,184 @@
+"""Everything that nodes say to each other, to the runtime and to the journal: a closed union.
+
+A body carries what its receiver needs and nothing it could know already. `size_bits` is what the
+body costs on the air; bodies that never cross the network have none.
+"""
+
+import math
+from typing import Literal
+
+from msgspec import Struct
+
+from agents.tasks import Task
+
+HEADER_BITS = 192.0  # 24 bytes: type, times, source, target, sequence number
+NodeId = str
+Outcome = Literal["completed", "expired", "dropped"]
+
+
+class Wake(Struct, frozen=True, gc=False, tag="wake"):
+    """To `@clock`: call my `on_tick` with this same value at `at_s`."""
+
+    at_s: float
+    cause: str
+    key: int = 0
+
+
+class Offload(Struct, frozen=True, gc=False, tag="offload"):
+    """A task on its way to a server. `server` None: the base station is to choose."""
+
+    task: Task
+    server: NodeId | None
+    attempts: int = 1
+
+    @property
+    def size_bits(self) -> float:
+        return HEADER_BITS + self.task.size_bits
+
+
+class Request(Struct, frozen=True, gc=False, tag="request"):
+    """A user asks its base station for a channel for the task at the head of its queue."""
+
+    priority: int
+    born_s: float
+    task_bits: float
+    size_bits: float = HEADER_BITS + 128.0
+
+
+class Grant(Struct, frozen=True, gc=False, tag="grant"):
+    """A base station gives one of its channels to one user until `until_s`."""
+
+    channel: int
+    until_s: float
+    size_bits: float = HEADER_BITS + 96.0
+
+
+class ServerReport(Struct, frozen=True, gc=False, tag="server-report", array_like=True):
+    """What a server says of itself.
+
+    `backlog` counts waiting and running tasks. `mean_s` and `second_moment_s2` are running
+    estimates of E[S] and E[S^2] per task; they steer the next decisions, and so close the loop
+    from measured inference latency to offloading.
+    """
+
+    server: NodeId
+    at_s: float
+    backlog: int
+    mean_s: float
+    second_moment_s2: float
+    size_bits: float = HEADER_BITS + 320.0
+
+
+class Beacon(Struct, frozen=True, gc=False, tag="beacon"):
+    """A base station's periodic broadcast; users judge the channel by how many they miss."""
+
+    seq: int
+    every_s: float
+    size_bits: float = HEADER_BITS + 96.0
+
+
+class Result(Struct, frozen=True, gc=False, tag="result"):
+    """A finished task on its way home. `correct` None: nobody looked at the image."""
+
+    task: Task
+    server: NodeId
+    arrived_s: float
+    started_s: float
+    finished_s: float
+    correct: bool | None
+    attempts: int
+    size_bits: float = HEADER_BITS + 64.0
+
+
+class Execute(Struct, frozen=True, gc=False, tag="execute"):
+    """To `@accelerator`: run my network on these images, as one batch."""
+
+    tasks: tuple[Task, ...]
+
+
+class Executed(Struct, frozen=True, gc=False, tag="executed"):
+    """From `@accelerator`, when `service_s` has passed. `correct` is empty or one per task."""
+
+    tasks: tuple[Task, ...]
+    service_s: float
+    correct: tuple[bool, ...] = ()
+
+
+class Undelivered(Struct, frozen=True, gc=False, tag="undelivered"):
+    """From `@radio`: the link layer gave up; the task inside is the sender's again."""
+
+    lost: "Offload | Result"
+    target: NodeId
+    reason: str
+    attempts: int
+
+
+class TaskEnd(Struct, frozen=True, gc=False, tag="task-end", array_like=True):
+    """To `@journal`: the one end of one task, told by whoever held it.
+
+    Instants in seconds; nan where the task never got that far. `received_s` is when the user had
+    the result, `ended_s` when the task ended, whatever its outcome.
+    """
+
+    user: NodeId
+    seq: int
+    priority: int
+    born_s: float
+    due_s: float
+    ended_s: float
+    outcome: Outcome
+    reason: str = ""
+    server: NodeId = ""
+    arrived_s: float = math.nan
+    started_s: float = math.nan
+    finished_s: float = math.nan
+    attempts: int = 0
+    correct: bool | None = None
+
+
+Body = (
+    Wake
+    | Offload
+    | Request
+    | Grant
+    | ServerReport
+    | Beacon
+    | Result
+    | Execute
+    | Executed
+    | Undelivered
+    | TaskEnd
+)
+Airborne = Offload | Request | Grant | ServerReport | Beacon | Result
+"""The bodies that cross the network; each has `size_bits`."""
+
+
+def ended(
+    task: Task, now_s: float, outcome: Outcome, reason: str, server: NodeId = "", attempts: int = 0
+) -> TaskEnd:
+    """Tells the end of a task that brought no result."""
+    return TaskEnd(
+        user=task.user,
+        seq=task.seq,
+        priority=task.priority,
+        born_s=task.born_s,
+        due_s=task.due_s,
+        ended_s=now_s,
+        outcome=outcome,
+        reason=reason,
+        server=server,
+        attempts=attempts,
+    )
+
+
+def tasks_in(body: Body) -> tuple[Task, ...]:
+    """Names the tasks that a body on its way carries; the runtime counts what is in flight."""
+    match body:
+        case Offload(task=task) | Result(task=task):
+            return (task,)
+        case Execute(tasks=tasks) | Executed(tasks=tasks):
+            return tasks
+        case Undelivered(lost=lost):
+            return tasks_in(lost)
+        case _:
+            return ()

@@ -1,0 +1,79 @@
+"""An edge server: a bounded priority queue in front of one accelerator.
+
+Mechanics only: which job is next is its policy's choice, how long it takes the accelerator's.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.bodies import (
+    Executed,
+    NodeId,
+    Offload,
+    Result,
+    ServerReport,
+    Undelivered,
+    Wake,
+    ended,
+)
+from agents.queues import Job
+from agents.station import Station
+from agents.tasks import Task
+
+
+class EdgeServer:
+    """One server. It reports to `base_stations` every `report_s` seconds; 0: never."""
+
+    def __init__(
+        self, name: NodeId, station: Station, base_stations: Sequence[NodeId], report_s: float = 0.0
+    ) -> None:
+        self.id = name
+        self._station = station
+        self._base_stations = tuple(base_stations)
+        self._report_s = report_s
+
+    def start(self, now_s: float) -> list[Send]:
+        return [Send(CLOCK, Wake(now_s, "report"))] if self._report_s > 0.0 else []
+
+    def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        report = self.report(now_s)
+        sends = [Send(bs, report) for bs in self._base_stations]
+        sends.append(Send(CLOCK, Wake(now_s + self._report_s, "report")))
+        return sends
+
+    def on_message(self, message: Message, now_s: float) -> list[Send]:
+        match message.body:
+            case Offload(task=task, attempts=attempts):
+                return self._station.admit(Job(task, message.source, now_s, attempts), now_s)
+            case Executed() as executed:
+                return self._finish(executed, now_s)
+            case Undelivered(lost=lost, reason=reason):
+                return [Send(JOURNAL, ended(lost.task, now_s, "dropped", reason, self.id))]
+            case _:
+                return []
+
+    def tasks(self) -> Iterable[Task]:
+        return self._station.tasks()
+
+    def report(self, now_s: float) -> ServerReport:
+        """Says what this server knows of itself: backlog and moments of its service time."""
+        station = self._station
+        moments = station.moments
+        return ServerReport(
+            self.id, now_s, station.backlog, moments.mean_s, moments.second_moment_s2
+        )
+
+    def _finish(self, executed: Executed, now_s: float) -> list[Send]:
+        station = self._station
+        started_s = station.started_s
+        correct = executed.correct or (None,) * len(executed.tasks)
+        sends = [
+            Send(
+                job.brought_by,
+                Result(
+                    job.task, self.id, job.arrived_s, started_s, now_s, is_correct, job.attempts
+                ),
+            )
+            for job, is_correct in zip(station.finish(executed, now_s), correct, strict=True)
+        ]
+        return sends + station.next_batch(now_s)

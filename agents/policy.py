@@ -1,0 +1,175 @@
+"""What a protocol is: three small policies, one per role, and what each may look at.
+
+The roles (`user.py`, `base_station.py`, `edge_server.py`) own the mechanics and ask their policy
+where a choice is to be made. The defaults below are the plainest sensible choice, so a protocol
+overrides only what it is about.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from agents.bodies import NodeId, Request, ServerReport
+from agents.queues import PriorityQueue
+from agents.tasks import Task, Uniform
+
+Access = Literal["dedicated", "contention", "granted"]
+
+
+class Reach(Struct, frozen=True):
+    """A server that can be reached, and what is known of it before any report."""
+
+    server: NodeId
+    delay_s: float  # one-way backhaul delay
+    speed: float  # relative to the reference device
+    mean_s: float  # nominal E[S] per task
+    second_moment_s2: float  # nominal E[S^2] per task
+
+
+class Cell(Struct, frozen=True):
+    """A base station as its users know it."""
+
+    bs: NodeId
+    distance_m: float
+    access: Access
+    servers: tuple[Reach, ...]  # in the scenario's order; never empty
+
+
+class BeaconQuality:
+    """One user's estimate of the success probability of one radio link.
+
+    An exponentially weighted share of the beacons that arrived. Sequence numbers show what was
+    missed, elapsed time shows silence, so a dead base station fades without a word.
+    """
+
+    GAIN = 0.1  # one beacon in ten: about 1 s of memory at the default beacon period
+
+    def __init__(self) -> None:
+        self._quality = 1.0  # optimistic: every link is tried before it is judged
+        self._seq = -1
+        self._heard_s = 0.0
+        self._every_s = math.inf
+
+    def hear(self, seq: int, every_s: float, now_s: float) -> None:
+        missed = max(0, seq - self._seq - 1)
+        self._quality *= (1.0 - self.GAIN) ** missed
+        self._quality += self.GAIN * (1.0 - self._quality)
+        self._seq, self._heard_s, self._every_s = max(seq, self._seq), now_s, every_s
+
+    def at(self, now_s: float) -> float:
+        """Returns the estimate in [0, 1], counting the beacons that should have come by now."""
+        silent = math.floor((now_s - self._heard_s) / self._every_s)
+        return self._quality * float((1.0 - self.GAIN) ** silent)
+
+
+class UserView:
+    """What a user knows: its cells, nearest first, and how well it hears each."""
+
+    def __init__(self, cells: Sequence[Cell], has_cpu: bool) -> None:
+        self.cells = tuple(cells)
+        self.has_cpu = has_cpu
+        self.quality = {cell.bs: BeaconQuality() for cell in self.cells}
+
+
+class CellView:
+    """What a base station knows of its servers: their last report, and what it sent since."""
+
+    def __init__(self, servers: Sequence[Reach]) -> None:
+        self.servers = tuple(servers)
+        self.reports: dict[NodeId, ServerReport] = {}
+        self.sent_since: dict[NodeId, int] = {reach.server: 0 for reach in self.servers}
+
+    def hear(self, report: ServerReport) -> None:
+        newest = self.reports.get(report.server)
+        if newest is None or report.at_s > newest.at_s:
+            self.reports[report.server] = report
+            self.sent_since[report.server] = 0
+
+    def expected_delay_s(self, reach: Reach) -> float:
+        """Returns the expected time from here to the end of service at that server.
+
+        Backlog ahead times E[S], less what the running task has done on average (its residual
+        is E[S^2] / 2 E[S]), plus the backhaul and the task's own service.
+        """
+        report = self.reports.get(reach.server)
+        if report is None:
+            mean_s, second_s2, backlog = reach.mean_s, reach.second_moment_s2, 0
+        else:
+            mean_s, second_s2 = report.mean_s, report.second_moment_s2
+            backlog = report.backlog
+        ahead = backlog + self.sent_since[reach.server]
+        wait_s = (ahead - 1) * mean_s + 0.5 * second_s2 / mean_s if ahead else 0.0
+        return reach.delay_s + wait_s + mean_s
+
+
+class Placement(Struct, frozen=True, gc=False):
+    """Where a task goes: through `bs` to `server` (None: the base station chooses)."""
+
+    bs: NodeId
+    server: NodeId | None
+
+
+class UserPolicy:
+    """Places tasks. Default: the nearest base station, which is to choose the server."""
+
+    def __init__(self, view: UserView, uniform: Uniform, options: Struct) -> None:
+        self.view = view
+        self.uniform = uniform
+        self.options = options
+
+    def place(self, task: Task, now_s: float) -> Placement | None:
+        """Returns where the task goes; None: to the user's own CPU."""
+        return Placement(self.view.cells[0].bs, None)
+
+
+class CellPolicy:
+    """Routes tasks that name no server, and hands out channels."""
+
+    def __init__(self, view: CellView, uniform: Uniform, options: Struct) -> None:
+        self.view = view
+        self.uniform = uniform
+        self.options = options
+
+    def route(self, task: Task, now_s: float) -> NodeId:
+        """Returns the server for a task. Default: the one with the shortest backhaul."""
+        return min(self.view.servers, key=lambda reach: reach.delay_s).server
+
+    def grant(
+        self, requests: dict[NodeId, Request], free: Sequence[int], now_s: float
+    ) -> dict[NodeId, int]:
+        """Returns a channel for some users. Default: most urgent class first, oldest first."""
+        by_urgency = sorted(
+            requests, key=lambda user: (requests[user].priority, requests[user].born_s, user)
+        )
+        return dict(zip(by_urgency, free, strict=False))
+
+
+class ServerPolicy:
+    """Orders service."""
+
+    def __init__(self, uniform: Uniform, options: Struct) -> None:
+        self.uniform = uniform
+        self.options = options
+
+    def select(self, queue: PriorityQueue, now_s: float) -> int:
+        """Returns the index, in order of service, of the next job. Default: the first."""
+        return 0
+
+
+class NoOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The options of a protocol that has none."""
+
+
+class Protocol(Struct, frozen=True):
+    """One algorithm: a policy per role, the options it takes, and what it needs to hear."""
+
+    about: str
+    user: type[UserPolicy] = UserPolicy
+    cell: type[CellPolicy] = CellPolicy
+    server: type[ServerPolicy] = ServerPolicy
+    options: type[Struct] = NoOptions
+    beacons: bool = False  # users judge base stations by their beacons
+    reports: bool = False  # base stations hear from servers
+    local: bool = False  # users need a CPU of their own

@@ -1,0 +1,13 @@
+"""The protocols by name. To add one: write its policies in a file here and name it below."""
+
+from agents.policy import Protocol
+from agents.protocols import baselines
+
+PROTOCOLS: dict[str, Protocol] = {
+    "local-only": baselines.LOCAL_ONLY,
+    "random": baselines.RANDOM,
+    "round-robin": baselines.ROUND_ROBIN,
+    "nearest": baselines.NEAREST,
+    "best-channel": baselines.BEST_CHANNEL,
+    "shortest-wait": baselines.SHORTEST_WAIT,
+}

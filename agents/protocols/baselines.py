@@ -1,0 +1,90 @@
+"""Six rules that a new protocol must beat. Each is one method; read one before you write yours."""
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Literal
+
+from msgspec import Struct
+
+from agents.bodies import NodeId
+from agents.policy import (
+    CellPolicy,
+    CellView,
+    Placement,
+    Protocol,
+    UserPolicy,
+    UserView,
+)
+from agents.tasks import Task, Uniform
+
+
+class LocalOnly(UserPolicy):
+    """Offloads nothing."""
+
+    def place(self, task: Task, now_s: float) -> Placement | None:
+        return None
+
+
+class RandomOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """`weights: speed` draws servers in proportion to their speed, `equal` evenly."""
+
+    weights: Literal["speed", "equal"] = "speed"
+
+
+class Random(UserPolicy):
+    """Draws a server of the nearest base station."""
+
+    options: RandomOptions
+
+    def __init__(self, view: UserView, uniform: Uniform, options: RandomOptions) -> None:
+        super().__init__(view, uniform, options)
+        cell = view.cells[0]
+        speeds = (reach.speed if options.weights == "speed" else 1.0 for reach in cell.servers)
+        self._cumulative = list(accumulate(speeds))
+        # Placements are few and frozen: made once, handed out for every task.
+        self._placements = [Placement(cell.bs, reach.server) for reach in cell.servers]
+
+    def place(self, task: Task, now_s: float) -> Placement | None:
+        drawn = self.uniform() * self._cumulative[-1]
+        return self._placements[bisect_right(self._cumulative, drawn)]
+
+
+class RoundRobin(UserPolicy):
+    """Takes the servers of the nearest base station in turn, from a random first one."""
+
+    def __init__(self, view: UserView, uniform: Uniform, options: Struct) -> None:
+        super().__init__(view, uniform, options)
+        self._turn = int(uniform() * len(view.cells[0].servers))
+
+    def place(self, task: Task, now_s: float) -> Placement | None:
+        cell = self.view.cells[0]
+        self._turn = (self._turn + 1) % len(cell.servers)
+        return Placement(cell.bs, cell.servers[self._turn].server)
+
+
+class BestChannel(UserPolicy):
+    """Takes the base station it hears best; that one takes its nearest server."""
+
+    def place(self, task: Task, now_s: float) -> Placement | None:
+        quality = self.view.quality
+        best = max(self.view.cells, key=lambda cell: quality[cell.bs].at(now_s))
+        return Placement(best.bs, None)
+
+
+class ShortestWait(CellPolicy):
+    """Takes the server with the least expected delay, by its last report and what was sent since."""
+
+    view: CellView
+
+    def route(self, task: Task, now_s: float) -> NodeId:
+        return min(self.view.servers, key=self.view.expected_delay_s).server
+
+
+LOCAL_ONLY = Protocol("Every user serves its own tasks.", user=LocalOnly, local=True)
+RANDOM = Protocol("A random server, in proportion to speed.", user=Random, options=RandomOptions)
+ROUND_ROBIN = Protocol("Every server in turn.", user=RoundRobin)
+NEAREST = Protocol("The nearest base station and its nearest server.")
+BEST_CHANNEL = Protocol("The base station heard best.", user=BestChannel, beacons=True)
+SHORTEST_WAIT = Protocol(
+    "The server with the least expected delay.", cell=ShortestWait, reports=True
+)

@@ -1,0 +1,86 @@
+"""One server's mechanics: a bounded priority queue in front of one accelerator.
+
+Used by the edge server for everybody's tasks and by the user for its own CPU. It decides nothing:
+which job is next is the policy's `select`.
+"""
+
+from collections.abc import Callable, Iterator
+
+from agents.api import ACCELERATOR, JOURNAL, Send
+from agents.bodies import Execute, Executed, ended
+from agents.moments import Moments
+from agents.queues import Job, PriorityQueue
+from agents.tasks import Task
+
+Select = Callable[[PriorityQueue, float], int]
+
+
+def first_in_order(queue: PriorityQueue, now_s: float) -> int:
+    """Selects by priority, then first come first served."""
+    return 0
+
+
+class Station:
+    """Serves batches of at most `batch_max` jobs, one batch at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        queue: PriorityQueue,
+        moments: Moments,
+        batch_max: int = 1,
+        select: Select = first_in_order,
+    ) -> None:
+        self.name = name
+        self.queue = queue
+        self.moments = moments
+        self.running: tuple[Job, ...] = ()
+        self.started_s = 0.0
+        self._batch_max = batch_max
+        self._select = select
+
+    @property
+    def backlog(self) -> int:
+        """Tasks waiting or running."""
+        return len(self.queue) + len(self.running)
+
+    def admit(self, job: Job, now_s: float) -> list[Send]:
+        if not self.running and not self.queue:  # the common case of an idle server, kept short
+            return self._run((job,), now_s)
+        refused = self.queue.push(job)
+        if refused is None:
+            return []
+        return [
+            Send(JOURNAL, ended(refused.task, now_s, "dropped", "queue-full", self.name)),
+        ]
+
+    def finish(self, executed: Executed, now_s: float) -> tuple[Job, ...]:
+        """Takes the running batch off the accelerator and learns from its service time."""
+        done, self.running = self.running, ()
+        self.moments.observe(executed.service_s / len(done))
+        return done
+
+    def next_batch(self, now_s: float) -> list[Send]:
+        """Starts the next batch if tasks wait, giving up those whose deadline has passed."""
+        sends: list[Send] = []
+        batch: list[Job] = []
+        while self.queue and len(batch) < self._batch_max:
+            job = self.queue.pop(self._select(self.queue, now_s))
+            if job.task.expires and now_s >= job.task.due_s:
+                end = ended(job.task, now_s, "expired", "deadline", self.name, job.attempts)
+                sends.append(Send(JOURNAL, end))
+            else:
+                batch.append(job)
+        if batch:
+            sends += self._run(tuple(batch), now_s)
+        return sends
+
+    def tasks(self) -> Iterator[Task]:
+        """Names the waiting tasks; the running ones are on their way in an Executed."""
+        for job in self.queue:
+            yield job.task
+
+    def _run(self, batch: tuple[Job, ...], now_s: float) -> list[Send]:
+        self.running = batch
+        self.started_s = now_s
+        return [Send(ACCELERATOR, Execute(tuple(job.task for job in batch)))]

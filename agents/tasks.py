@@ -1,0 +1,96 @@
+"""Tasks and the processes that generate them.
+
+A task is a token: at every instant exactly one place holds it (a node, a queue, a message on its
+way), and whoever holds it when it ends reports that end. Conservation follows from this.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+Uniform = Callable[[], float]
+"""A named random stream: each call draws from [0, 1). Nodes are handed theirs, never make one."""
+
+
+class Task(Struct, frozen=True, gc=False):
+    """One image to classify, named by (user, seq).
+
+    `priority` 0 is the most urgent. `due_s` is the deadline as an instant (inf: none); with
+    `expires` a task that is still waiting at `due_s` is given up instead of served late.
+    """
+
+    user: str
+    seq: int
+    born_s: float
+    priority: int
+    size_bits: float
+    image: int
+    due_s: float = math.inf
+    expires: bool = False
+
+
+class Arrivals(Protocol):
+    """When a user generates its next task."""
+
+    def first_s(self, uniform: Uniform) -> float:
+        """Returns the instant of the first task; inf: never."""
+
+    def next_s(self, now_s: float, uniform: Uniform) -> float:
+        """Returns the instant of the task after the one generated at `now_s`; inf: never."""
+
+
+class Poisson(Struct, frozen=True):
+    """Independent exponential gaps of mean 1/rate_hz."""
+
+    rate_hz: float
+
+    def first_s(self, uniform: Uniform) -> float:
+        return self.next_s(0.0, uniform)
+
+    def next_s(self, now_s: float, uniform: Uniform) -> float:
+        return now_s - math.log(1.0 - uniform()) / self.rate_hz
+
+
+class Periodic(Struct, frozen=True):
+    """Equal gaps; the first task falls at a random phase, so that users do not beat in step."""
+
+    period_s: float
+
+    def first_s(self, uniform: Uniform) -> float:
+        return self.period_s * uniform()
+
+    def next_s(self, now_s: float, uniform: Uniform) -> float:
+        return now_s + self.period_s
+
+
+class AtWill(Struct, frozen=True):
+    """Generate-at-will: a fresh task `wait_s` after the previous one ended (0: zero-wait).
+
+    The end of a task that was lost far away is never told to its user, so after `timeout_s`
+    without news the user generates the next one all the same.
+    """
+
+    wait_s: float
+    timeout_s: float
+
+    def first_s(self, uniform: Uniform) -> float:
+        return 0.0
+
+    def next_s(self, now_s: float, uniform: Uniform) -> float:
+        return now_s + self.timeout_s
+
+
+class Trace(Struct, frozen=True):
+    """Recorded instants, in rising order, played once."""
+
+    times_s: tuple[float, ...]
+
+    def first_s(self, uniform: Uniform) -> float:
+        return self.times_s[0] if self.times_s else math.inf
+
+    def next_s(self, now_s: float, uniform: Uniform) -> float:
+        following = bisect_right(self.times_s, now_s)
+        return self.times_s[following] if following < len(self.times_s) else math.inf

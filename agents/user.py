@@ -1,0 +1,211 @@
+"""A user: generates tasks, places them, waits for channels where they are scarce, counts results.
+
+Mechanics only: where a task goes is its policy's choice. The user owns a task until a message
+carries it away, and again when the link layer gives one back.
+"""
+
+import math
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.bodies import (
+    Beacon,
+    Executed,
+    Grant,
+    NodeId,
+    Offload,
+    Request,
+    Result,
+    TaskEnd,
+    Undelivered,
+    Wake,
+    ended,
+)
+from agents.policy import UserPolicy
+from agents.queues import Job, PriorityQueue
+from agents.station import Station
+from agents.tasks import Arrivals, AtWill, Task, Uniform
+
+ASK_AGAIN_S = 0.1  # a lost request costs at most this; requests are idempotent
+
+
+class Demand(Struct, frozen=True):
+    """What one user's tasks are like. `images` bounds the index a task may carry (exclusive)."""
+
+    arrivals: Arrivals
+    priority: int
+    size_bits: float
+    images: int
+    deadline_s: float = math.inf
+    expires: bool = False
+
+
+class User:
+    """One device with a radio and, where the scenario gives it one, a CPU (`cpu`)."""
+
+    def __init__(
+        self,
+        name: NodeId,
+        demand: Demand,
+        policy: UserPolicy,
+        uniform: Uniform,
+        queue: PriorityQueue,
+        cpu: Station | None = None,
+    ) -> None:
+        self.id = name
+        self.generated = 0
+        self._demand = demand
+        self._policy = policy
+        self._uniform = uniform
+        self._queue = queue  # tasks waiting for a granted channel
+        self._cpu = cpu
+        self._granted_cells = {c.bs for c in policy.view.cells if c.access == "granted"}
+        self._at_will = isinstance(demand.arrivals, AtWill)
+        self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
+
+    def start(self, now_s: float) -> list[Send]:
+        return [self._wake(self._demand.arrivals.first_s(self._uniform))]
+
+    def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        if wake.cause == "ask":
+            return self._ask(now_s)
+        if self._at_will and wake.key != self.generated:
+            return []  # a time-out, and news came before it
+        return self._generate(now_s)
+
+    def on_message(self, message: Message, now_s: float) -> list[Send]:
+        match message.body:
+            case Result() as result:
+                return self._receive(result, now_s)
+            case Grant() as grant:
+                return self._transmit(message.source, grant, now_s)
+            case Beacon(seq=seq, every_s=every_s):
+                self._policy.view.quality[message.source].hear(seq, every_s, now_s)
+                return []
+            case Undelivered() as undelivered:
+                return self._take_back(undelivered, now_s)
+            case Executed() as executed:
+                return self._finish_local(executed, now_s)
+            case _:
+                return []  # a peer's nonsense; the runtime counts what nobody understands
+
+    def tasks(self) -> Iterator[Task]:
+        for job in self._queue:
+            yield job.task
+        if self._cpu is not None:
+            yield from self._cpu.tasks()
+
+    def _wake(self, at_s: float) -> Send:
+        return Send(CLOCK, Wake(at_s, "generate", self.generated))
+
+    def _generate(self, now_s: float) -> list[Send]:
+        demand = self._demand
+        task = Task(
+            self.id,
+            self.generated,
+            now_s,
+            demand.priority,
+            demand.size_bits,
+            int(self._uniform() * demand.images),
+            now_s + demand.deadline_s,
+            demand.expires,
+        )
+        self.generated += 1
+        sends = self._place(task, now_s)
+        sends.append(self._wake(demand.arrivals.next_s(now_s, self._uniform)))
+        return sends
+
+    def _place(self, task: Task, now_s: float) -> list[Send]:
+        placement = self._policy.place(task, now_s)
+        if placement is None:
+            assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
+            return self._cpu.admit(Job(task, self.id, now_s), now_s)
+        if placement.bs not in self._granted_cells:
+            return [Send(placement.bs, Offload(task, placement.server))]
+        was_empty = not self._queue
+        refused = self._queue.push(Job(task, placement.bs, now_s))
+        self._placed[task.seq] = (placement.bs, placement.server)
+        sends = self._ask(now_s) if was_empty else []
+        if refused is not None:
+            del self._placed[refused.task.seq]
+            sends.append(Send(JOURNAL, ended(refused.task, now_s, "dropped", "queue-full")))
+        return sends
+
+    def _ask(self, now_s: float) -> list[Send]:
+        """Asks for a channel for the head of the queue, and again later in case that is lost."""
+        head = self._queue.head()
+        if head is None:
+            return []
+        bs, _ = self._placed[head.task.seq]
+        request = Request(head.task.priority, head.task.born_s, head.task.size_bits)
+        return [Send(bs, request), Send(CLOCK, Wake(now_s + ASK_AGAIN_S, "ask"))]
+
+    def _transmit(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
+        """Sends the first waiting task meant for that base station over the granted channel."""
+        if now_s >= grant.until_s:
+            return []
+        sends: list[Send] = []
+        index = 0
+        for job in tuple(self._queue):
+            if self._placed[job.task.seq][0] != bs:
+                index += 1
+                continue
+            self._queue.pop(index)
+            _, server = self._placed.pop(job.task.seq)
+            if job.task.expires and now_s >= job.task.due_s:
+                sends.append(Send(JOURNAL, ended(job.task, now_s, "expired", "deadline")))
+                continue
+            sends.append(Send(bs, Offload(job.task, server), grant))
+            break
+        return sends + self._ask(now_s)
+
+    def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
+        lost, attempts = undelivered.lost, undelivered.attempts
+        assert isinstance(lost, Offload), "users send no results"
+        if undelivered.reason == "grant-over":  # it was not the channel's fault: ask again
+            self._placed[lost.task.seq] = (undelivered.target, lost.server)
+            self._queue.push_front(Job(lost.task, undelivered.target, now_s))
+            return self._ask(now_s)
+        end = ended(lost.task, now_s, "dropped", undelivered.reason, attempts=attempts)
+        return [Send(JOURNAL, end), *self._next_at_will(lost.task.seq, now_s)]
+
+    def _receive(self, result: Result, now_s: float) -> list[Send]:
+        task = result.task
+        end = TaskEnd(
+            task.user,
+            task.seq,
+            task.priority,
+            task.born_s,
+            task.due_s,
+            now_s,
+            "completed",
+            "",
+            result.server,
+            result.arrived_s,
+            result.started_s,
+            result.finished_s,
+            result.attempts,
+            result.correct,
+        )
+        if self._at_will:
+            return [Send(JOURNAL, end), *self._next_at_will(task.seq, now_s)]
+        return [Send(JOURNAL, end)]
+
+    def _next_at_will(self, ended_seq: int, now_s: float) -> list[Send]:
+        arrivals = self._demand.arrivals
+        if isinstance(arrivals, AtWill) and ended_seq == self.generated - 1:
+            return [self._wake(now_s + arrivals.wait_s)]
+        return []
+
+    def _finish_local(self, executed: Executed, now_s: float) -> list[Send]:
+        cpu = self._cpu
+        assert cpu is not None
+        started_s = cpu.started_s
+        sends: list[Send] = []
+        correct = executed.correct or (None,) * len(executed.tasks)
+        for job, is_correct in zip(cpu.finish(executed, now_s), correct, strict=True):
+            result = Result(job.task, self.id, job.arrived_s, started_s, now_s, is_correct, 0)
+            sends += self._receive(result, now_s)
+        return sends + cpu.next_batch(now_s)

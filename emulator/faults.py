@@ -1,0 +1,185 @@
+"""Faults: what each is, whom it touches, and how several fold into one effect.
+
+A fault is a named value, the same in YAML, on the wire and in the journal. The effective state of
+a link or server is a fold of the active faults over the healthy baseline, so healing them in any
+order returns exactly to it. `network.py` and `inference.py` apply the effect.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.bodies import NodeId
+
+LinkKind = Literal["uplink", "downlink", "to-server", "from-server"]
+RADIO_KINDS = frozenset({"uplink", "downlink"})
+
+
+def selects(selector: str, name: str) -> bool:
+    """Says whether a selector means a node: a comma-separated union of globs, `!` excludes."""
+    return bool(_pattern(selector).fullmatch(name))
+
+
+@lru_cache(maxsize=1024)
+def _pattern(selector: str) -> re.Pattern[str]:
+    parts = [part.strip() for part in selector.split(",")]
+    wanted = "|".join(translate(part) for part in parts if not part.startswith("!"))
+    unwanted = "|".join(translate(part[1:]) for part in parts if part.startswith("!"))
+    return re.compile(f"(?!(?:{unwanted})$)(?:{wanted})" if unwanted else f"(?:{wanted})")
+
+
+class _Fault(BaseModel):
+    """What all faults share: when, and whom. `for_s` None: until the run ends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    at_s: float = Field(ge=0.0, description="When it begins, in emulated seconds.")
+    for_s: float | None = Field(None, gt=0.0, description="How long it lasts; absent: to the end.")
+
+    @property
+    def until_s(self) -> float:
+        return math.inf if self.for_s is None else self.at_s + self.for_s
+
+
+class _LinkFault(_Fault):
+    target: str = Field(
+        description="Nodes ('user-2', 'bs-*', 'user-1,user-3', 'user-*,!user-0') or one link "
+        "('user-2->bs-0'). A user or base station stands for its radio links, a server for its "
+        "backhaul links."
+    )
+
+    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        """Says whether the link from `source` to `target` is meant."""
+        if "->" in self.target:
+            left, right = self.target.split("->", 1)
+            return selects(left, source) and selects(right, target)
+        if kind in RADIO_KINDS:
+            return selects(self.target, source) or selects(self.target, target)
+        return selects(self.target, target if kind == "to-server" else source)
+
+
+class Blackout(_LinkFault):
+    """Nothing gets through."""
+
+    type: Literal["blackout"]
+
+
+class Loss(_LinkFault):
+    """Each attempt is lost with a further probability `p`."""
+
+    type: Literal["loss"]
+    p: float = Field(ge=0.0, le=1.0)
+
+
+class BurstLoss(_LinkFault):
+    """Losses in bursts: an overall share `loss`, in runs of `burst_length` slots on average."""
+
+    type: Literal["burst_loss"]
+    loss: float = Field(gt=0.0, lt=1.0)
+    burst_length: float = Field(ge=1.0)
+    slot_s: float = Field(0.01, gt=0.0)
+
+
+class Fading(_LinkFault):
+    """The signal is `depth_db` weaker; for channels that know a signal-to-noise ratio."""
+
+    type: Literal["fading"]
+    depth_db: float = Field(gt=0.0, le=200.0)
+
+
+class Delay(_LinkFault):
+    """Everything takes `delay_s` longer, give or take `jitter_s` (uniform)."""
+
+    type: Literal["delay"]
+    delay_s: float = Field(gt=0.0)
+    jitter_s: float = Field(0.0, ge=0.0)
+
+
+class Rate(_LinkFault):
+    """No attempt is faster than `rate_bps`."""
+
+    type: Literal["rate"]
+    rate_bps: float = Field(gt=0.0)
+
+
+class Partition(_Fault):
+    """Nothing passes between the nodes of `a` and those of `b`, in either direction."""
+
+    type: Literal["partition"]
+    a: list[str] = Field(min_length=1)
+    b: list[str] = Field(min_length=1)
+
+    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        a, b = ",".join(self.a), ",".join(self.b)
+        return (selects(a, source) and selects(b, target)) or (
+            selects(b, source) and selects(a, target)
+        )
+
+
+class ServerSlowdown(_Fault):
+    """Every service takes `factor` times as long."""
+
+    type: Literal["server_slowdown"]
+    target: str
+    factor: float = Field(gt=0.0)
+
+
+LinkFault = Blackout | Loss | BurstLoss | Fading | Delay | Rate | Partition
+AnyFault = LinkFault | ServerSlowdown
+Fault = Annotated[AnyFault, Field(discriminator="type")]
+
+
+class Effect(Struct, frozen=True):
+    """What the active faults do to one link. The default is the healthy baseline."""
+
+    blocked_by: str = ""  # "blackout", "partition", or "" for open
+    pass_p: float = 1.0  # probability that independent loss faults let an attempt pass
+    bursts: tuple[tuple[float, float, float], ...] = ()  # (p, r, slot_s) of each burst chain
+    fade_db: float = 0.0
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    rate_bps: float = math.inf
+
+
+HEALTHY = Effect()
+
+
+def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkKind) -> Effect:
+    """Folds the active faults onto one link: OR, product, sum or minimum, so order is nothing."""
+    blocked_by, pass_p, fade_db, delay_s, jitter_s, rate_bps = "", 1.0, 0.0, 0.0, 0.0, math.inf
+    bursts: list[tuple[float, float, float]] = []
+    for fault in active:
+        if isinstance(fault, ServerSlowdown) or not fault.touches(source, target, kind):
+            continue
+        match fault:
+            case Blackout() | Partition():
+                blocked_by = max(blocked_by, fault.type)
+            case Loss(p=p):
+                pass_p *= 1.0 - p
+            case BurstLoss(loss=loss, burst_length=length, slot_s=slot_s):
+                r = 1.0 / length
+                bursts.append((r * loss / (1.0 - loss), r, slot_s))
+            case Fading(depth_db=depth_db):
+                fade_db += depth_db
+            case Delay(delay_s=more_s, jitter_s=spread_s):
+                delay_s, jitter_s = delay_s + more_s, jitter_s + spread_s
+            case Rate(rate_bps=cap_bps):
+                rate_bps = min(rate_bps, cap_bps)
+    effect = Effect(blocked_by, pass_p, tuple(sorted(bursts)), fade_db, delay_s, jitter_s, rate_bps)
+    return HEALTHY if effect == HEALTHY else effect
+
+
+def slowdown(active: Iterable[AnyFault], server: NodeId) -> float:
+    """Folds the active faults onto one server: the factor on its service times."""
+    factors = (
+        fault.factor
+        for fault in active
+        if isinstance(fault, ServerSlowdown) and selects(fault.target, server)
+    )
+    return math.prod(sorted(factors))  # sorted: floating point products depend on the order

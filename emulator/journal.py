@@ -1,0 +1,108 @@
+"""The journal: what happened, in order, and its digest.
+
+A file of frames, each a four-byte length and one msgpack list of records, so that a torn last
+frame costs nothing before it. Every metric, plot and table is a fold of these records. The digest
+covers every record: equal seeds give equal digests in virtual time.
+"""
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from agents.bodies import NodeId, ServerReport, TaskEnd
+
+NAME = "journal.msgpack"
+
+
+class LinkCount(Struct, tag="link-count", array_like=True):
+    """Radio or backhaul attempts of one cell since the count before."""
+
+    at_s: float
+    bs: NodeId
+    kind: str
+    attempts: int = 0
+    bits: float = 0.0
+    losses: dict[str, int] = {}
+
+
+class FaultChange(Struct, frozen=True, tag="fault", array_like=True):
+    """A fault began or was healed. `fault` is its description as in the scenario."""
+
+    at_s: float
+    op: Literal["begin", "heal"]
+    number: int  # its place in the scenario
+    fault: dict[str, object]
+
+
+class Remains(Struct, frozen=True, tag="remains", array_like=True):
+    """At the end: tasks still in flight, and how many each user generated in all."""
+
+    at_s: float
+    in_flight: list[tuple[NodeId, int]]
+    generated: dict[NodeId, int]
+
+
+class HostLost(Struct, frozen=True, tag="host-lost", array_like=True):
+    """A host died; its nodes and the tasks they held are gone."""
+
+    at_s: float
+    host: str
+    nodes: list[NodeId]
+    cause: str
+
+
+Record = TaskEnd | ServerReport | LinkCount | FaultChange | Remains | HostLost
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Record])
+
+
+class Writer:
+    """Appends records to a journal; what was written survives the writer's death."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` None keeps the digest only."""
+        self._file = None if folder is None else (folder / NAME).open("wb")
+        self._hash = blake2b(digest_size=16)
+        self.count = 0
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def append(self, records: list[Record]) -> None:
+        if not records:
+            return
+        frame = _encoder.encode(records)
+        self._hash.update(frame)
+        self.count += len(records)
+        if self._file is not None:
+            self._file.write(len(frame).to_bytes(4, "big") + frame)
+            self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def read(folder: Path) -> Iterator[Record]:
+    """Reads a journal to its end, or to a frame that its writer did not finish."""
+    with (folder / NAME).open("rb") as file:
+        while len(head := file.read(4)) == 4:
+            frame = file.read(int.from_bytes(head, "big"))
+            if len(frame) < int.from_bytes(head, "big"):
+                return
+            yield from _decoder.decode(frame)
+
+
+def encode(records: Iterable[Record]) -> bytes:
+    """Packs records for the way from a host to the driver."""
+    return _encoder.encode(list(records))
+
+
+def decode(packed: bytes) -> list[Record]:
+    return _decoder.decode(packed)

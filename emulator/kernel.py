@@ -1,0 +1,272 @@
+"""One host's event loop: nodes, timers, radio, accelerators and faults over a heap of events.
+
+The kernel knows no clock: `run_until(t)` performs everything due by then, in order of
+(time, sequence of scheduling). The in-process runtime calls it with virtual time, a Ray host with
+scaled wall time (`pace`); what nodes see is the same.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, Send
+from agents.bodies import (
+    Airborne,
+    Execute,
+    NodeId,
+    Offload,
+    Result,
+    TaskEnd,
+    Undelivered,
+    Wake,
+    tasks_in,
+)
+from agents.edge_server import EdgeServer
+from agents.tasks import Task
+from emulator.faults import AnyFault, slowdown
+from emulator.inference import Accelerator
+from emulator.journal import LinkCount, Record
+from emulator.network import Again, Deliver, Drop, Flight, Link, Network
+from emulator.pace import Pace
+
+Handler = Callable[[Any, float], None]
+Remote = Callable[[Message | Flight, float], None]
+
+
+class Kernel:
+    """Performs the sends of the nodes on this host; `remote` takes what is for other hosts."""
+
+    def __init__(
+        self,
+        nodes: Mapping[NodeId, Node],
+        network: Network,
+        accelerators: Mapping[NodeId, Accelerator],
+        faults: Sequence[AnyFault] = (),
+        pace: Pace | None = None,
+        remote: Remote | None = None,
+    ) -> None:
+        self.nodes = dict(nodes)
+        self.records: list[Record] = []
+        self.events = 0
+        self._network = network
+        self._accelerators = accelerators
+        self._slowdowns: dict[NodeId, float] = {}
+        self._active: list[AnyFault] = []
+        self._pace = pace
+        self._remote = remote
+        self._seen_s: dict[NodeId, float] = {}  # paced only: a node's time never runs backwards
+        self._heap: list[tuple[float, int, Handler, Any]] = []
+        self._seq = 0
+        self._arrived: deque[Message] = deque()  # what takes no time on its way skips the heap
+        self._deliver_later: Handler = self._deliver  # bound once: made 5 times a task otherwise
+        self._local: dict[str, Callable[[NodeId, Any, float], None]] = {
+            CLOCK: self._wake_later,
+            JOURNAL: self._record,
+            ACCELERATOR: self._execute,
+        }
+        for fault in faults:
+            self.at(fault.at_s, self._begin, fault)
+            if fault.for_s is not None:
+                self.at(fault.until_s, self._heal, fault)
+
+    def at(self, at_s: float, handler: Handler, payload: Any) -> None:
+        """Schedules a call of `handler(payload, at_s)`."""
+        self._seq += 1
+        heappush(self._heap, (at_s, self._seq, handler, payload))
+
+    @property
+    def next_s(self) -> float | None:
+        """When the next event is due; None when there is none."""
+        return self._heap[0][0] if self._heap else None
+
+    def start(self, now_s: float = 0.0) -> None:
+        """Starts the nodes, and every accelerator that has a network to load."""
+        for node in self.nodes.values():
+            self._perform(node.id, node.start(now_s), now_s)
+
+    def run_until(self, end_s: float) -> None:
+        """Performs every event due at or before `end_s`."""
+        heap, arrived, pace, deliver = self._heap, self._arrived, self._pace, self._deliver
+        while heap and heap[0][0] <= end_s:
+            now_s, _, handler, payload = heappop(heap)
+            if pace is not None:
+                now_s = pace.stamp(now_s)
+            self.events += 1
+            handler(payload, now_s)
+            while arrived:
+                deliver(arrived.popleft(), now_s)
+
+    def accept(self, arrival: Message | Flight, at_s: float) -> None:
+        """Takes in what another host's kernel handed to `remote`."""
+        if isinstance(arrival, Message):
+            self.at(at_s, self._deliver_later, arrival)
+        elif arrival.target in self.nodes:
+            self._enter(arrival)
+        else:
+            self._missed(arrival, at_s)
+
+    def take_records(self, now_s: float) -> list[Record]:
+        """Hands over what was recorded since the last call, with counts and server states."""
+        counts: dict[tuple[NodeId, str], LinkCount] = {}
+        for link in self._network:
+            if link.attempts:
+                key = (link.bs, link.kind)
+                count = counts.get(key)
+                if count is None:
+                    counts[key] = count = LinkCount(now_s, *key)
+                link.count_into(count)
+        self.records += counts.values()
+        for node in self.nodes.values():
+            if isinstance(node, EdgeServer):
+                self.records.append(node.report(now_s))
+        records, self.records = self.records, []
+        return records
+
+    def tasks(self) -> Iterator[Task]:
+        """Names every task that is in flight here: held by a node, on the air, in service."""
+        for node in self.nodes.values():
+            yield from node.tasks()
+        for _, _, _, payload in self._heap:
+            match payload:
+                case Message(body=body) | Flight(body=body):
+                    yield from tasks_in(body)
+                case (Link(), float(), body, int()):
+                    yield from tasks_in(body)
+
+    def _perform(self, source: NodeId, sends: list[Send], now_s: float) -> None:
+        local, network = self._local, self._network
+        for send in sends:
+            target, body = send.target, send.body
+            if target[0] == "@":
+                local[target](source, body, now_s)
+                continue
+            link = network.link(source, target)
+            if link.shared_channels and type(body) is Offload:
+                flight = Flight(source, target, now_s, body, send.grant)
+                self._fly(flight, now_s)
+            else:
+                self._try((link, now_s, body, 1), now_s)
+
+    # Local addresses
+
+    def _wake_later(self, source: NodeId, wake: Wake, now_s: float) -> None:
+        self._seq += 1
+        heappush(self._heap, (wake.at_s, self._seq, self._tick, (source, wake)))
+
+    def _tick(self, timer: tuple[NodeId, Wake], now_s: float) -> None:
+        name, wake = timer
+        if self._pace is not None:
+            now_s = self._forward(name, now_s)
+        self._perform(name, self.nodes[name].on_tick(wake, now_s), now_s)
+
+    def _record(self, source: NodeId, end: TaskEnd, now_s: float) -> None:
+        self.records.append(end)
+
+    def _execute(self, source: NodeId, batch: Execute, now_s: float) -> None:
+        executed = self._accelerators[source].execute(batch)
+        slower = self._slowdowns.get(source, 1.0)
+        if slower != 1.0:
+            executed = executed.__class__(
+                executed.tasks, executed.service_s * slower, executed.correct
+            )
+        done = Message(ACCELERATOR, source, now_s, executed)
+        self.at(now_s + executed.service_s, self._deliver_later, done)
+
+    # The network
+
+    def _try(self, trial: tuple[Link, float, Airborne, int], now_s: float) -> None:
+        """Makes one attempt on a link that nobody else uses."""
+        link, sent_s, body, attempt = trial
+        verdict = link.judge(body.size_bits, attempt, now_s)
+        match verdict:
+            case Deliver(at_s):
+                message = Message(link.source, link.target, sent_s, body, attempt)
+                if link.target not in self.nodes:
+                    assert self._remote is not None, f"{link.target} is on no host"
+                    self._remote(message, at_s)
+                elif at_s > now_s:
+                    self.at(at_s, self._deliver_later, message)
+                else:
+                    self._arrived.append(message)
+            case Again(at_s):
+                self.at(at_s, self._try, (link, sent_s, body, attempt + 1))
+            case Drop(at_s, reason):
+                self._give_back(link, body, reason, attempt, at_s)
+
+    def _deliver(self, message: Message, now_s: float) -> None:
+        target = message.target
+        if self._pace is not None:
+            now_s = self._forward(target, now_s)
+        self._perform(target, self.nodes[target].on_message(message, now_s), now_s)
+
+    def _fly(self, flight: Flight, now_s: float) -> None:
+        """Makes one attempt on a shared channel: how it ends shows when it lands."""
+        link = self._network.link(flight.source, flight.target)
+        grant = flight.grant
+        flight.channel = link.pick() if grant is None else grant.channel
+        verdict = link.judge(flight.body.size_bits, flight.attempt, now_s)
+        if grant is not None and verdict.at_s > grant.until_s:
+            self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
+            return
+        flight.until_s = verdict.at_s
+        flight.lost_by = "" if isinstance(verdict, Deliver) else verdict.reason
+        if flight.target in self.nodes:
+            self._enter(flight)
+        else:
+            assert self._remote is not None, f"{flight.target} is on no host"
+            self._remote(flight, now_s)
+
+    def _enter(self, flight: Flight) -> None:
+        self._network.airs[flight.target].enter(flight)
+        self.at(flight.until_s, self._land, flight)
+
+    def _land(self, flight: Flight, now_s: float) -> None:
+        self._network.airs[flight.target].leave(flight)
+        if not flight.lost_by:
+            body, attempt = flight.body, flight.attempt
+            message = Message(flight.source, flight.target, flight.sent_s, body, attempt)
+            self._deliver(message, now_s)
+        elif flight.source in self.nodes:
+            self._missed(flight, now_s)
+        else:
+            assert self._remote is not None, f"{flight.source} is on no host"
+            self._remote(flight, now_s)
+
+    def _missed(self, flight: Flight, now_s: float) -> None:
+        """Tells the sender's link layer, which tries again or gives up."""
+        link = self._network.link(flight.source, flight.target)
+        retry_s = link.retry_s(flight.lost_by, flight.attempt, now_s)
+        if retry_s is None:
+            self._give_back(link, flight.body, flight.lost_by, flight.attempt, now_s)
+        else:
+            flight.attempt += 1
+            self.at(retry_s, self._fly, flight)
+
+    def _give_back(
+        self, link: Link, body: Airborne, reason: str, attempt: int, at_s: float
+    ) -> None:
+        """Returns a lost task to its sender; other messages are simply gone."""
+        if isinstance(body, Offload | Result):
+            lost = Undelivered(body, link.target, reason, attempt)
+            message = Message(RADIO, link.source, at_s, lost)
+            self.at(at_s, self._deliver_later, message)
+
+    # Faults and pace
+
+    def _begin(self, fault: AnyFault, now_s: float) -> None:
+        self._active.append(fault)
+        self._feel()
+
+    def _heal(self, fault: AnyFault, now_s: float) -> None:
+        self._active.remove(fault)
+        self._feel()
+
+    def _feel(self) -> None:
+        self._network.feel(self._active)
+        self._slowdowns = {name: slowdown(self._active, name) for name in self._accelerators}
+
+    def _forward(self, node: NodeId, now_s: float) -> float:
+        """Keeps a node's time from running backwards when a message comes late from a host."""
+        self._seen_s[node] = now_s = max(now_s, self._seen_s.get(node, 0.0))
+        return now_s

@@ -1,0 +1,68 @@
+"""The in-process runtime: virtual time as fast as possible, or paced by the wall clock.
+
+Virtual time is the reference: equal seeds give equal digests. Every runtime is an iterator of
+`Step`s; whoever records or shows them drives it.
+"""
+
+import time
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from agents.user import User
+from emulator.journal import Record, Remains
+from emulator.kernel import Kernel
+from emulator.pace import Lateness, Pace
+from emulator.world import Plan, assemble
+
+
+class Step(Struct, frozen=True):
+    """What was recorded up to `now_s`; `lateness` so far, None in virtual time."""
+
+    now_s: float
+    records: list[Record]
+    lateness: Lateness | None = None
+
+
+def play(plan: Plan, paced: bool = False) -> Iterator[Step]:
+    """Runs the whole scenario in this process."""
+    scenario = plan.scenario
+    runtime = scenario.runtime
+    pace = Pace(time.time(), runtime.time_scale, runtime.tick_s) if paced else None
+    kernel = assemble(plan, plan.names, pace)
+    kernel.start()
+    for now_s in sample_times(scenario.duration_s, scenario.sample_s):
+        if pace is None:
+            kernel.run_until(now_s)
+        else:
+            _run_paced(kernel, pace, now_s)
+        records = kernel.take_records(now_s)
+        if now_s == scenario.duration_s:
+            records.append(remains(kernel, now_s))
+        yield Step(now_s, records, None if pace is None else pace.lateness)
+
+
+def sample_times(duration_s: float, sample_s: float) -> Iterator[float]:
+    """Yields the multiples of `sample_s` before the end, then the end."""
+    number = 1
+    while number * sample_s < duration_s:
+        yield number * sample_s
+        number += 1
+    yield duration_s
+
+
+def remains(kernel: Kernel, now_s: float) -> Remains:
+    """Takes stock of what is in flight on one host."""
+    in_flight = sorted((task.user, task.seq) for task in kernel.tasks())
+    users = (node for node in kernel.nodes.values() if isinstance(node, User))
+    return Remains(now_s, in_flight, {user.id: user.generated for user in users})
+
+
+def _run_paced(kernel: Kernel, pace: Pace, end_s: float) -> None:
+    while True:
+        now_s = pace.now_s()
+        kernel.run_until(min(now_s, end_s))
+        if now_s >= end_s:
+            return
+        due_s = end_s if kernel.next_s is None else min(end_s, kernel.next_s)
+        time.sleep(max(0.0, pace.wall_s(due_s - pace.now_s())))

@@ -1,0 +1,227 @@
+"""The network's verdict on every transmission attempt: channel, faults and resends in one place.
+
+Nothing else in the emulator delays or loses a message (law 4). `Link.judge` speaks for the
+sender's side; `Air.collided` adds what only the receiving base station can know: who else was
+on that channel.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from agents.api import NodeId
+from agents.bodies import Airborne, Grant
+from agents.tasks import Uniform
+from emulator.channel import BurstChain, Channel, Ideal
+from emulator.faults import HEALTHY, AnyFault, LinkKind, fold
+from emulator.journal import LinkCount
+from emulator.streams import Streams
+
+
+class Deliver(Struct, frozen=True, gc=False):
+    """The attempt succeeds and ends at `at_s`."""
+
+    at_s: float
+
+
+class Again(Struct, frozen=True, gc=False):
+    """The attempt fails and ends at `at_s`; the link layer is to resend."""
+
+    at_s: float
+    reason: str
+
+
+class Drop(Struct, frozen=True, gc=False):
+    """The last attempt fails and ends at `at_s`; the message is lost."""
+
+    at_s: float
+    reason: str
+
+
+Verdict = Deliver | Again | Drop
+
+
+BACKOFF_DOUBLINGS = 6
+
+
+class Resend(Struct, frozen=True):
+    """Automatic repeat request: at most `attempts_max` attempts, `ack_s` after each failed one.
+
+    `backoff_s` bounds the random wait before a resend on a contention channel; it doubles with
+    every attempt, `BACKOFF_DOUBLINGS` times at most.
+    """
+
+    attempts_max: int = 1
+    ack_s: float = 0.0
+    backoff_s: float = 0.0
+
+
+class Link:
+    """One directed link.
+
+    Every attempt draws two uniforms whatever comes of it; a shared channel draws a third for the
+    channel and a fourth for the back-off.
+    """
+
+    def __init__(
+        self,
+        source: NodeId,
+        target: NodeId,
+        kind: LinkKind,
+        channel: Channel,
+        resend: Resend,
+        streams: Streams,
+        shared_channels: int = 0,
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.kind = kind
+        self.shared_channels = shared_channels
+        self.attempts = 0
+        self.losses: dict[str, int] = {}
+        self.bits = 0.0
+        self._channel = channel
+        self._resend = resend
+        self._streams = streams
+        self._uniform = streams.uniform("attempt", source, target)
+        self._jitter: Uniform | None = None
+        self._effect = HEALTHY
+        self._bursts: list[BurstChain] = []
+
+    def feel(self, active: Iterable[AnyFault]) -> None:
+        """Takes on the effect of the active faults, from the next attempt on."""
+        self._effect = effect = fold(active, self.source, self.target, self.kind)
+        ends = sorted((self.source, self.target))  # both directions see the same bursts
+        self._bursts = [
+            BurstChain(p, r, slot_s, self._streams.uniform("burst-fault", *ends, f"{p}/{r}"))
+            for p, r, slot_s in effect.bursts
+        ]
+        if effect.jitter_s and self._jitter is None:
+            self._jitter = self._streams.uniform("jitter", self.source, self.target)
+
+    def judge(self, size_bits: float, attempt: int, now_s: float) -> Verdict:
+        """Decides attempt number `attempt` (from 1), which begins at `now_s`."""
+        self.attempts += 1
+        self.bits += size_bits
+        effect, channel = self._effect, self._channel
+        if effect is HEALTHY and type(channel) is Ideal:
+            return Deliver(now_s + channel.delay_s)  # draws nothing: there is nothing to decide
+        lucky, u = self._uniform(), self._uniform()
+        at_s = now_s + channel.airtime_s(size_bits, now_s, u)
+        if effect is HEALTHY:
+            if lucky < channel.success(now_s, 0.0):
+                return Deliver(at_s)
+            return self._failed(channel.reason, attempt, at_s)
+        at_s = max(at_s, now_s + size_bits / effect.rate_bps) + effect.delay_s
+        if self._jitter is not None and effect.jitter_s:
+            at_s = max(now_s, at_s + effect.jitter_s * (2.0 * self._jitter() - 1.0))
+        if effect.blocked_by:
+            return self._failed(effect.blocked_by, attempt, at_s)
+        success = channel.success(now_s, effect.fade_db)
+        if lucky >= success:
+            return self._failed(channel.reason, attempt, at_s)
+        if lucky >= success * effect.pass_p:
+            return self._failed("loss-fault", attempt, at_s)
+        if any(chain.bad(now_s) for chain in self._bursts):
+            return self._failed("burst-fault", attempt, at_s)
+        return Deliver(at_s)
+
+    def retry_s(self, reason: str, attempt: int, now_s: float) -> float | None:
+        """Says when the link layer resends after a failed attempt on a shared channel.
+
+        None: it gives up. A collision backs off at random, doubling with every attempt.
+        """
+        if reason == "collision":
+            self.losses[reason] = self.losses.get(reason, 0) + 1
+        if attempt >= self._resend.attempts_max:
+            return None
+        doubled = 2.0 ** min(attempt - 1, BACKOFF_DOUBLINGS)
+        return now_s + self._resend.ack_s + self._resend.backoff_s * doubled * self._uniform()
+
+    def pick(self) -> int:
+        """Draws one of the shared channels, for a sender to whom none was granted."""
+        return int(self._uniform() * self.shared_channels)
+
+    @property
+    def bs(self) -> NodeId:
+        """The base station at one end."""
+        return self.target if self.kind in ("uplink", "from-server") else self.source
+
+    def count_into(self, count: LinkCount) -> None:
+        """Moves this link's counts since the last call into `count`."""
+        count.attempts += self.attempts
+        count.bits += self.bits
+        for reason, losses in self.losses.items():
+            count.losses[reason] = count.losses.get(reason, 0) + losses
+        self.attempts, self.bits, self.losses = 0, 0.0, {}
+
+    def _failed(self, reason: str, attempt: int, at_s: float) -> Again | Drop:
+        self.losses[reason] = self.losses.get(reason, 0) + 1
+        if attempt >= self._resend.attempts_max:
+            return Drop(at_s, reason)
+        return Again(at_s + self._resend.ack_s, reason)
+
+
+class Flight(Struct, gc=False):
+    """One attempt of one message on the radio or backhaul; `channel` -1: a link of its own.
+
+    Mutable: on a shared channel it can be hit until it lands.
+    """
+
+    source: NodeId
+    target: NodeId
+    sent_s: float
+    body: Airborne
+    grant: Grant | None
+    attempt: int = 1
+    channel: int = -1
+    until_s: float = 0.0
+    lost_by: str = ""  # "" while nothing went wrong
+
+
+class Air:
+    """The shared channels of one cell: who overlaps whom.
+
+    Two attempts on one channel at one time hit each other, unless the base station granted that
+    channel to both.
+    """
+
+    def __init__(self, channel_count: int) -> None:
+        self._aloft: list[list[Flight]] = [[] for _ in range(channel_count)]
+
+    def enter(self, flight: Flight) -> None:
+        aloft = self._aloft[flight.channel]
+        for other in aloft:
+            if other.grant is None or flight.grant is None:
+                other.lost_by = flight.lost_by = "collision"
+        aloft.append(flight)
+
+    def leave(self, flight: Flight) -> None:
+        self._aloft[flight.channel] = [f for f in self._aloft[flight.channel] if f is not flight]
+
+
+class Network:
+    """All links of one host's nodes, made when first used, each feeling the active faults."""
+
+    def __init__(self, make: Callable[[NodeId, NodeId], Link], airs: dict[NodeId, Air]) -> None:
+        self._make = make
+        self._links: dict[tuple[NodeId, NodeId], Link] = {}
+        self._active: tuple[AnyFault, ...] = ()
+        self.airs = airs
+
+    def link(self, source: NodeId, target: NodeId) -> Link:
+        link = self._links.get((source, target))
+        if link is None:
+            link = self._make(source, target)
+            link.feel(self._active)
+            self._links[source, target] = link
+        return link
+
+    def feel(self, active: Iterable[AnyFault]) -> None:
+        """Puts the active faults into effect on every link."""
+        self._active = tuple(active)
+        for link in self._links.values():
+            link.feel(self._active)
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self._links.values())

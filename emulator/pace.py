@@ -1,0 +1,66 @@
+"""Emulated time from the wall clock, and the honesty about being late.
+
+An event handled within `tick_s` of its due time is stamped with its due time: that is the declared
+resolution of a real-time run, and it keeps the wake-up error of timers and the transport between
+hosts out of the measured delays. An event that is later is stamped with the time it is, so real
+overload shows in the metrics. Both count in the lateness record.
+"""
+
+import math
+import time
+
+BUCKETS_S = tuple(1e-4 * 10 ** (i / 8) for i in range(41))  # 0.1 ms to 10 s, 33 % apart
+
+
+class Lateness:
+    """A histogram of how late events were handled, in emulated seconds."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+
+    def add(self, late_s: float) -> None:
+        bucket = 0 if late_s <= BUCKETS_S[0] else math.ceil(8 * math.log10(late_s / BUCKETS_S[0]))
+        self.counts[min(bucket, len(BUCKETS_S))] += 1
+
+    def merge(self, counts: list[int]) -> None:
+        self.counts = [a + b for a, b in zip(self.counts, counts, strict=True)]
+
+    def quantile_s(self, q: float) -> float:
+        """Returns the upper edge of the bucket that holds the quantile; 0 when nothing ran."""
+        total = sum(self.counts)
+        if total == 0:
+            return 0.0
+        below = 0
+        for edge_s, count in zip(BUCKETS_S, self.counts, strict=False):
+            below += count
+            if below >= q * total:
+                return edge_s
+        return math.inf
+
+
+class Pace:
+    """Emulated now = (wall - epoch) / time_scale; `time_scale` 2 takes twice as long as reality.
+
+    `epoch_s` is a `time.time()`: hosts on several machines agree as well as their clocks do.
+    """
+
+    def __init__(self, epoch_s: float, time_scale: float, tick_s: float) -> None:
+        # The wall clock is read once: from here on the monotonic clock counts.
+        self._origin_s = time.monotonic() + (epoch_s - time.time())
+        self._time_scale = time_scale
+        self._tick_s = tick_s
+        self.lateness = Lateness()
+
+    def now_s(self) -> float:
+        return (time.monotonic() - self._origin_s) / self._time_scale
+
+    def wall_s(self, emulated_s: float) -> float:
+        """Converts a span of emulated time to one of wall time."""
+        return emulated_s * self._time_scale
+
+    def stamp(self, due_s: float) -> float:
+        """Returns the time an event handled now counts as, and books how late it is."""
+        now_s = self.now_s()
+        late_s = now_s - due_s
+        self.lateness.add(late_s)
+        return due_s if late_s <= self._tick_s else now_s

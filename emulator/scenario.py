@@ -1,0 +1,285 @@
+"""The scenario: what a YAML file may say, as types. `source.py` reads the file and explains errors.
+
+SI units, named in the field; no field converts. A group of `count: n` nodes named `x` makes nodes
+`x-0` to `x-(n-1)`. `protocol` takes, beside `kind`, the options of that protocol.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emulator.faults import Fault
+from emulator.laws import Kind
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*$", max_length=40)]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# How long things take
+
+
+class Law(_Spec):
+    """A law of durations. `scv` is the squared coefficient of variation: 0 constant, 1 exponential.
+
+    `deterministic` and `exponential` imply theirs.
+    """
+
+    law: Kind
+    mean_s: Positive
+    scv: Positive = 1.0
+
+
+# Who generates tasks
+
+
+class PoissonArrivals(_Spec):
+    kind: Literal["poisson"]
+    rate_hz: Positive
+
+
+class PeriodicArrivals(_Spec):
+    kind: Literal["periodic"]
+    period_s: Positive
+
+
+class AtWillArrivals(_Spec):
+    """Generate-at-will: the next task `wait_s` after the last one ended, or after `timeout_s`."""
+
+    kind: Literal["at-will"]
+    wait_s: NotNegative = 0.0
+    timeout_s: Positive = 1.0
+
+
+class TraceArrivals(_Spec):
+    """Instants read from a text file beside the scenario, one number a line, in rising order."""
+
+    kind: Literal["trace"]
+    file: str
+
+
+Arrivals = Annotated[
+    PoissonArrivals | PeriodicArrivals | AtWillArrivals | TraceArrivals,
+    Field(discriminator="kind"),
+]
+
+
+# What executes tasks
+
+
+class FittedAccelerator(_Spec):
+    """Service times from a law, per task, on a device of speed 1."""
+
+    kind: Literal["fitted"]
+    service: Law
+
+
+class ReplayAccelerator(_Spec):
+    """Service times from the measured latencies of a network; no image is looked at."""
+
+    kind: Literal["replay"]
+    model: str
+    batch_max: int = Field(1, ge=1, le=8)
+
+
+class LiveAccelerator(_Spec):
+    """Runs the network on the task's image."""
+
+    kind: Literal["live"]
+    model: str
+    batch_max: int = Field(1, ge=1, le=8)
+    threads: int = Field(1, ge=1, le=64)
+
+
+Accelerator = Annotated[
+    FittedAccelerator | ReplayAccelerator | LiveAccelerator, Field(discriminator="kind")
+]
+
+
+class Device(_Spec):
+    """A server, or a user's own CPU. `speed` 0.1: ten times slower than the reference."""
+
+    speed: Positive = 1.0
+    accelerator: Accelerator
+    queue_len_max: int = Field(1000, ge=1)
+
+
+class UserGroup(_Spec):
+    name: Name
+    count: int = Field(1, ge=1, le=100_000)
+    priority: int = Field(0, ge=0, le=7, description="0 is the most urgent.")
+    arrival: Arrivals
+    input_bits: Positive = Field(description="Size of one task on the air.")
+    deadline_s: Positive | None = None
+    drop_late: bool = Field(False, description="Give up tasks still waiting at their deadline.")
+    queue_len_max: int = Field(64, ge=1, description="Tasks waiting for a granted channel.")
+    cpu: Device | None = Field(None, description="The user's own processor, if it has one.")
+
+
+class BaseStationGroup(_Spec):
+    """`dedicated`: every user has a channel of its own. `contention`: users pick one of
+    `channels` blindly and may collide. `granted`: users ask, the base station grants."""
+
+    name: Name
+    count: int = Field(1, ge=1, le=10_000)
+    access: Literal["dedicated", "contention", "granted"] = "dedicated"
+    channels: int | None = Field(None, ge=1, le=4096)
+    grant_s: Positive = 0.1
+
+
+class ServerGroup(Device):
+    name: Name
+    count: int = Field(1, ge=1, le=10_000)
+    backhaul_delay_s: NotNegative | None = Field(
+        None, description="Overrides backhaul.delay_s towards these servers."
+    )
+
+
+# What lies between
+
+
+class IdealChannel(_Spec):
+    kind: Literal["ideal"]
+    delay_s: NotNegative = 0.0
+
+
+class BernoulliChannel(_Spec):
+    """Each attempt is lost with probability `loss`; it takes size / rate, or a random time."""
+
+    kind: Literal["bernoulli"]
+    loss: Probability = 0.0
+    rate_bps: Positive | None = None
+    airtime: Law | None = None
+
+
+class GilbertElliottChannel(_Spec):
+    """Good turns bad with probability `p` per slot, bad turns good with `r`."""
+
+    kind: Literal["gilbert-elliott"]
+    p: Probability
+    r: Probability
+    loss_good: Probability = 0.0
+    loss_bad: Probability = 1.0
+    slot_s: Positive = 0.01
+    rate_bps: Positive | None = None
+    airtime: Law | None = None
+
+
+class RayleighChannel(_Spec):
+    """Block fading with path loss. `snr_db` is the mean at `reference_m`."""
+
+    kind: Literal["rayleigh"]
+    snr_db: float = Field(30.0, ge=-50.0, le=100.0)
+    reference_m: Positive = 50.0
+    path_loss_exponent: float = Field(3.5, ge=1.0, le=8.0)
+    threshold_db: float = Field(5.0, ge=-50.0, le=100.0)
+    bandwidth_hz: Positive = 1.0e6
+    coherence_s: Positive = 0.05
+
+
+class TraceChannel(_Spec):
+    """A CSV file beside the scenario with columns t_s, success, rate_bps; looped."""
+
+    kind: Literal["trace"]
+    file: str
+
+
+Channel = Annotated[
+    IdealChannel | BernoulliChannel | GilbertElliottChannel | RayleighChannel | TraceChannel,
+    Field(discriminator="kind"),
+]
+
+
+class Resend(_Spec):
+    attempts_max: int = Field(4, ge=1, le=1000)
+    ack_s: NotNegative = 0.0
+    backoff_s: NotNegative = 0.005
+
+
+class Backhaul(_Spec):
+    delay_s: NotNegative = 0.002
+    loss: Probability = 0.0
+
+
+class GeneratedTopology(_Spec):
+    """Base stations on a grid, users uniformly over the area, every server behind every cell."""
+
+    kind: Literal["generated"] = "generated"
+    area_m: Positive = 500.0
+    cells_per_user: int = Field(2, ge=1, le=16)
+
+
+class FileTopology(_Spec):
+    """A GraphML or node-link JSON file beside the scenario; see docs/scenarios.md."""
+
+    kind: Literal["file"]
+    file: str
+
+
+Topology = Annotated[GeneratedTopology | FileTopology, Field(discriminator="kind")]
+
+
+# How it is run
+
+
+class ProtocolChoice(BaseModel):
+    """The protocol by name; further keys are its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Runtime(_Spec):
+    """`time_scale` 2 takes twice as long as reality. A paced run whose lateness p99 exceeds
+    `lateness_max_s` marks itself invalid."""
+
+    kind: Literal["loop", "ray"] = "loop"
+    time_scale: Positive = 1.0
+    tick_s: Positive = 0.01
+    lateness_max_s: Positive = 0.1
+    hosts: int | None = Field(None, ge=1, le=256, description="Absent: by the packing rule.")
+
+
+class Expect(_Spec):
+    """A number that must hold at the end; makes a scenario a test."""
+
+    metric: str
+    of: str = Field("all", description="A user group, or 'all'.")
+    above: float | None = None
+    below: float | None = None
+
+
+class Scenario(_Spec):
+    name: Name
+    about: str = ""
+    seed: int = Field(ge=0, description="No default: who runs an experiment chooses its seed.")
+    duration_s: Positive
+    warmup_s: NotNegative = Field(0.0, description="What happens before counts for no metric.")
+    protocol: ProtocolChoice
+    users: list[UserGroup] = Field(min_length=1)
+    base_stations: list[BaseStationGroup] = Field(min_length=1)
+    servers: list[ServerGroup] = Field(min_length=1)
+    channel: Channel
+    downlink: Channel | None = Field(None, description="Absent: the same as `channel`.")
+    resend: Resend = Resend()
+    backhaul: Backhaul = Backhaul()
+    topology: Topology = GeneratedTopology()
+    beacon_s: Positive = Field(0.1, description="Used by protocols that listen to beacons.")
+    report_s: Positive = Field(0.05, description="Used by protocols that hear from servers.")
+    faults: list[Fault] = []
+    runtime: Runtime = Runtime()
+    expect: list[Expect] = []
+
+    @property
+    def sample_s(self) -> float:
+        """How often counts and server states are recorded: 400 times a run, 50 ms at least."""
+        return max(0.05, self.duration_s / 400.0)
