@@ -31,7 +31,7 @@ class Send(Struct, frozen=True, gc=False):
     """The radio resource this transmission uses, where a base station gave one."""
 
 
-class Message(Struct, frozen=True, gc=False):
+class Message(Struct, frozen=True, gc=False, array_like=True):
     """What a node receives, stamped by the runtime.
 
     `attempts` counts the radio attempts of the hop just crossed (1 = no resend).

@@ -16,7 +16,7 @@ NodeId = str
 Outcome = Literal["completed", "expired", "dropped"]
 
 
-class Wake(Struct, frozen=True, gc=False, tag="wake"):
+class Wake(Struct, frozen=True, gc=False, tag="wake", array_like=True):
     """To `@clock`: call my `on_tick` with this same value at `at_s`."""
 
     at_s: float
@@ -24,7 +24,7 @@ class Wake(Struct, frozen=True, gc=False, tag="wake"):
     key: int = 0
 
 
-class Offload(Struct, frozen=True, gc=False, tag="offload"):
+class Offload(Struct, frozen=True, gc=False, tag="offload", array_like=True):
     """A task on its way to a server. `server` None: the base station is to choose."""
 
     task: Task
@@ -36,7 +36,7 @@ class Offload(Struct, frozen=True, gc=False, tag="offload"):
         return HEADER_BITS + self.task.size_bits
 
 
-class Request(Struct, frozen=True, gc=False, tag="request"):
+class Request(Struct, frozen=True, gc=False, tag="request", array_like=True):
     """A user asks its base station for a channel for the task at the head of its queue."""
 
     priority: int
@@ -45,7 +45,7 @@ class Request(Struct, frozen=True, gc=False, tag="request"):
     size_bits: float = HEADER_BITS + 128.0
 
 
-class Grant(Struct, frozen=True, gc=False, tag="grant"):
+class Grant(Struct, frozen=True, gc=False, tag="grant", array_like=True):
     """A base station gives one of its channels to one user until `until_s`."""
 
     channel: int
@@ -69,7 +69,7 @@ class ServerReport(Struct, frozen=True, gc=False, tag="server-report", array_lik
     size_bits: float = HEADER_BITS + 320.0
 
 
-class Beacon(Struct, frozen=True, gc=False, tag="beacon"):
+class Beacon(Struct, frozen=True, gc=False, tag="beacon", array_like=True):
     """A base station's periodic broadcast; users judge the channel by how many they miss."""
 
     seq: int
@@ -77,7 +77,7 @@ class Beacon(Struct, frozen=True, gc=False, tag="beacon"):
     size_bits: float = HEADER_BITS + 96.0
 
 
-class Result(Struct, frozen=True, gc=False, tag="result"):
+class Result(Struct, frozen=True, gc=False, tag="result", array_like=True):
     """A finished task on its way home. `correct` None: nobody looked at the image."""
 
     task: Task
@@ -90,13 +90,13 @@ class Result(Struct, frozen=True, gc=False, tag="result"):
     size_bits: float = HEADER_BITS + 64.0
 
 
-class Execute(Struct, frozen=True, gc=False, tag="execute"):
+class Execute(Struct, frozen=True, gc=False, tag="execute", array_like=True):
     """To `@accelerator`: run my network on these images, as one batch."""
 
     tasks: tuple[Task, ...]
 
 
-class Executed(Struct, frozen=True, gc=False, tag="executed"):
+class Executed(Struct, frozen=True, gc=False, tag="executed", array_like=True):
     """From `@accelerator`, when `service_s` has passed. `correct` is empty or one per task."""
 
     tasks: tuple[Task, ...]
@@ -104,7 +104,7 @@ class Executed(Struct, frozen=True, gc=False, tag="executed"):
     correct: tuple[bool, ...] = ()
 
 
-class Undelivered(Struct, frozen=True, gc=False, tag="undelivered"):
+class Undelivered(Struct, frozen=True, gc=False, tag="undelivered", array_like=True):
     """From `@radio`: the link layer gave up; the task inside is the sender's again."""
 
     lost: "Offload | Result"

@@ -18,6 +18,9 @@ from emulator.laws import Draw
 class Accelerator(Protocol):
     """One device."""
 
+    def warm_up(self) -> None:
+        """Loads what it needs, once; `execute` does it where nobody called this before."""
+
     def execute(self, batch: Execute) -> Executed:
         """Serves a batch; says how long it takes on this device."""
 
@@ -29,6 +32,9 @@ class Fitted:
         self._draw = draw
         self._speed = speed
         self._uniform = uniform
+
+    def warm_up(self) -> None:
+        pass  # nothing to load
 
     def execute(self, batch: Execute) -> Executed:
         tasks = batch.tasks
@@ -47,6 +53,9 @@ class Replay:
             size: latency.trace(model, size) / speed for size in range(1, batch_max + 1)
         }
         self._uniform = uniform
+
+    def warm_up(self) -> None:
+        pass  # the trace is loaded
 
     def execute(self, batch: Execute) -> Executed:
         return Executed(batch.tasks, self.service_s(len(batch.tasks)))
@@ -81,7 +90,9 @@ class Live:
         self._infer: Callable[[Execute], tuple[tuple[bool, ...], float]] | None = None
 
     def warm_up(self) -> None:
-        """Loads torch and the network now, so that the first task does not wait for them."""
+        """Loads torch and the network."""
+        if self._infer is not None:
+            return
         from models import engine
 
         network = engine.Engine(self._model, threads=self._threads, batch_max=self._batch_max)
@@ -97,8 +108,7 @@ class Live:
         self._infer = infer
 
     def execute(self, batch: Execute) -> Executed:
-        if self._infer is None:
-            self.warm_up()
+        self.warm_up()
         assert self._infer is not None
         correct, cpu_s = self._infer(batch)
         drawn_s = self._replay.service_s(len(batch.tasks))  # drawn always: streams stay aligned

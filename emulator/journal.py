@@ -1,11 +1,11 @@
 """The journal: what happened, in order, and its digest.
 
-A file of frames, each a four-byte length and one msgpack list of records, so that a torn last
-frame costs nothing before it. Every metric, plot and table is a fold of these records. The digest
+A file of frames, each a four-byte length and one step in msgpack, so that a torn last frame costs
+nothing before it. Every metric, plot and table is a fold of these records. The digest
 covers every record: equal seeds give equal digests in virtual time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
@@ -57,8 +57,16 @@ class HostLost(Struct, frozen=True, tag="host-lost", array_like=True):
 
 Record = TaskEnd | ServerReport | LinkCount | FaultChange | Remains | HostLost
 
+
+class Frame(Struct, frozen=True, array_like=True):
+    """What was recorded in one step of the run, up to `now_s`."""
+
+    now_s: float
+    records: list[Record]
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Record])
+_decoder = msgspec.msgpack.Decoder(Frame)
 
 
 class Writer:
@@ -74,14 +82,12 @@ class Writer:
         if self._file is not None:
             self._file.close()
 
-    def append(self, records: list[Record]) -> None:
-        if not records:
-            return
-        frame = _encoder.encode(records)
-        self._hash.update(frame)
-        self.count += len(records)
+    def append(self, frame: Frame) -> None:
+        packed = encode(frame)
+        self._hash.update(packed)
+        self.count += len(frame.records)
         if self._file is not None:
-            self._file.write(len(frame).to_bytes(4, "big") + frame)
+            self._file.write(len(packed).to_bytes(4, "big") + packed)
             self._file.flush()
 
     @property
@@ -89,20 +95,21 @@ class Writer:
         return self._hash.hexdigest()
 
 
-def read(folder: Path) -> Iterator[Record]:
+def read_frames(folder: Path) -> Iterator[Frame]:
     """Reads a journal to its end, or to a frame that its writer did not finish."""
     with (folder / NAME).open("rb") as file:
         while len(head := file.read(4)) == 4:
-            frame = file.read(int.from_bytes(head, "big"))
-            if len(frame) < int.from_bytes(head, "big"):
+            size = int.from_bytes(head, "big")
+            packed = file.read(size)
+            if len(packed) < size:
                 return
-            yield from _decoder.decode(frame)
+            yield _decoder.decode(packed)
 
 
-def encode(records: Iterable[Record]) -> bytes:
-    """Packs records for the way from a host to the driver."""
-    return _encoder.encode(list(records))
+def encode(frame: Frame) -> bytes:
+    """Packs a frame, for the disk or for the way from a host to the driver."""
+    return _encoder.encode(frame)
 
 
-def decode(packed: bytes) -> list[Record]:
+def decode(packed: bytes) -> Frame:
     return _decoder.decode(packed)

@@ -80,8 +80,12 @@ class Kernel:
         """When the next event is due; None when there is none."""
         return self._heap[0][0] if self._heap else None
 
+    def warm_up(self) -> None:
+        """Loads the networks that accelerators run, so that no task waits for it."""
+        for accelerator in self._accelerators.values():
+            accelerator.warm_up()
+
     def start(self, now_s: float = 0.0) -> None:
-        """Starts the nodes, and every accelerator that has a network to load."""
         for node in self.nodes.values():
             self._perform(node.id, node.start(now_s), now_s)
 

@@ -28,7 +28,9 @@ def play(plan: Plan, paced: bool = False) -> Iterator[Step]:
     """Runs the whole scenario in this process."""
     scenario = plan.scenario
     runtime = scenario.runtime
-    pace = Pace(time.time(), runtime.time_scale, runtime.tick_s) if paced else None
+    pace = None
+    if paced:
+        pace = Pace(time.time(), runtime.time_scale, runtime.tick_s, scenario.duration_s)
     kernel = assemble(plan, plan.names, pace)
     kernel.start()
     for now_s in sample_times(scenario.duration_s, scenario.sample_s):

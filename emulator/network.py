@@ -162,7 +162,7 @@ class Link:
         return Again(at_s + self._resend.ack_s, reason)
 
 
-class Flight(Struct, gc=False):
+class Flight(Struct, gc=False, array_like=True):
     """One attempt of one message on the radio or backhaul; `channel` -1: a link of its own.
 
     Mutable: on a shared channel it can be hit until it lands.

@@ -42,17 +42,19 @@ class Pace:
     """Emulated now = (wall - epoch) / time_scale; `time_scale` 2 takes twice as long as reality.
 
     `epoch_s` is a `time.time()`: hosts on several machines agree as well as their clocks do.
+    Emulated time stops at `end_s`.
     """
 
-    def __init__(self, epoch_s: float, time_scale: float, tick_s: float) -> None:
+    def __init__(self, epoch_s: float, time_scale: float, tick_s: float, end_s: float) -> None:
         # The wall clock is read once: from here on the monotonic clock counts.
         self._origin_s = time.monotonic() + (epoch_s - time.time())
         self._time_scale = time_scale
         self._tick_s = tick_s
+        self._end_s = end_s
         self.lateness = Lateness()
 
     def now_s(self) -> float:
-        return (time.monotonic() - self._origin_s) / self._time_scale
+        return min(self._end_s, (time.monotonic() - self._origin_s) / self._time_scale)
 
     def wall_s(self, emulated_s: float) -> float:
         """Converts a span of emulated time to one of wall time."""

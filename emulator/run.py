@@ -17,7 +17,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from emulator.faults import AnyFault
-from emulator.journal import FaultChange, HostLost, Record, Writer
+from emulator.journal import FaultChange, Frame, HostLost, Record, Writer
 from emulator.loop import Step
 from emulator.metrics import Metrics
 from emulator.scenario import Expect, Scenario
@@ -55,7 +55,7 @@ class Recorder:
         due = [change for change in self._changes if change.at_s <= step.now_s]
         self._changes = self._changes[len(due) :]
         records: list[Record] = [*due, *step.records]
-        self.writer.append(records)
+        self.writer.append(Frame(step.now_s, records))
         for change in due:
             self.note(change.op, change.at_s, number=change.number, fault=change.fault)
         self.metrics.fold(records, step.now_s)

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec import Struct
@@ -43,7 +44,7 @@ def read_channel(path: Path) -> ChannelTrace:
     times_s, success, rates_bps = zip(*values, strict=True)
     if times_s[0] != 0.0:
         raise ValueError(f"{path.name}:2: the first t_s must be 0, not {times_s[0]}")
-    for number, (before_s, at_s) in enumerate(zip(times_s, times_s[1:], strict=False), start=3):
+    for number, (before_s, at_s) in enumerate(pairwise(times_s), start=3):
         if at_s <= before_s:
             raise ValueError(f"{path.name}:{number}: t_s must rise, {at_s} follows {before_s}")
     for number, (p, rate_bps) in enumerate(zip(success, rates_bps, strict=True), start=2):

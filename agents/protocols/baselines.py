@@ -72,7 +72,7 @@ class BestChannel(UserPolicy):
 
 
 class ShortestWait(CellPolicy):
-    """Takes the server with the least expected delay, by its last report and what was sent since."""
+    """Takes the server with the least expected delay: its last report, and what was sent since."""
 
     view: CellView
 
