@@ -21,7 +21,6 @@ from msgspec import Struct
 from agents.api import Message, NodeId
 from emulator import journal
 from emulator.journal import Frame
-from emulator.kernel import Kernel
 from emulator.loop import remains
 from emulator.network import Flight
 from emulator.pace import Pace
@@ -139,9 +138,7 @@ class Host:
         """After the last `settle`: the last records, and what is still in flight."""
         end_s = self._pace.now_s()
         records = self._kernel.take_records(end_s)
-        self._reports.append(
-            journal.encode(Frame(end_s, [*records, remains(self._kernel, end_s)]))
-        )
+        self._reports.append(journal.encode(Frame(end_s, [*records, remains(self._kernel, end_s)])))
         return self.report()
 
     def _guard(self) -> None:

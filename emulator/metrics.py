@@ -38,16 +38,17 @@ class Histogram:
     """Counts of positive values in buckets 2 % apart; mean exact, quantiles within 1 %."""
 
     GROWTH = math.log(1.02)
+    SMALLEST = 1e-9  # anything below counts as it
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0.0
-        self._buckets: Counter[int] = Counter()
+        self._buckets: Counter[int] = Counter()  # bucket b holds 1.02^b up to 1.02^(b+1)
 
     def add(self, value: float) -> None:
         self.count += 1
         self.total += value
-        self._buckets[int(math.log(value) / self.GROWTH) if value > 1e-9 else -1100] += 1
+        self._buckets[math.floor(math.log(max(value, self.SMALLEST)) / self.GROWTH)] += 1
 
     @property
     def mean(self) -> float | None:
@@ -55,16 +56,21 @@ class Histogram:
 
     def quantile(self, q: float) -> float | None:
         """Returns the middle of the bucket that holds the quantile; None when empty."""
-        if not self.count:
-            return None
         below = 0
         for bucket in sorted(self._buckets):
             below += self._buckets[bucket]
             if below >= q * self.count:
-                # int() truncates towards zero, so negative buckets lie above their number.
-                middle = bucket + (0.5 if bucket > 0 else -0.5 if bucket < 0 else 0.0)
-                return math.exp(middle * self.GROWTH)
+                return math.exp((bucket + 0.5) * self.GROWTH)
         return None
+
+    def cumulative(self, bounds: Sequence[float]) -> list[int]:
+        """Returns how many values lie below each bound, to the resolution of the buckets."""
+        return [
+            sum(
+                n for bucket, n in self._buckets.items() if (bucket + 0.5) * self.GROWTH < log_bound
+            )
+            for log_bound in map(math.log, bounds)
+        ]
 
 
 class GroupStats:
@@ -205,10 +211,17 @@ class Metrics:
             self.groups[ALL].count(end, peak_s)
         self.series.count(end, peak_s)
 
+    def uplink_counts(self) -> tuple[int, int]:
+        """Returns the attempts on all uplinks so far, and how many of them were lost."""
+        attempts = sum(n for (_, kind), n in self.attempts.items() if kind == "uplink")
+        losses = sum(n for (_, kind, _), n in self.losses.items() if kind == "uplink")
+        return attempts, losses
+
     @property
-    def attempt_loss_ratio(self) -> float | None:
-        """The share of all radio and backhaul attempts that were lost."""
-        return _ratio(self.losses.total(), self.attempts.total())
+    def uplink_loss_ratio(self) -> float | None:
+        """The share of uplink attempts that were lost; None before any."""
+        attempts, losses = self.uplink_counts()
+        return _ratio(losses, attempts)
 
     def summary(self) -> dict[str, dict[str, float | int | None]]:
         """Returns every metric of every group, and of `all`."""
@@ -270,8 +283,8 @@ class Series:
         delays, self._delays = sorted(self._delays), []
         self._put("delay_s/mean", _ratio(sum(delays), len(delays)))
         self._put("delay_s/p95", delays[int(0.95 * len(delays))] if delays else None)
-        attempts, losses = metrics.attempts.total(), metrics.losses.total()
-        self._put("loss_ratio", _ratio(losses - self._losses, attempts - self._attempts))
+        attempts, losses = metrics.uplink_counts()
+        self._put("uplink_loss_ratio", _ratio(losses - self._losses, attempts - self._attempts))
         self._attempts, self._losses = attempts, losses
         for server, report in metrics.servers.items():
             self._put(f"backlog/{server}", float(report.backlog))

@@ -136,7 +136,7 @@ def run(plan: Plan, steps: Iterator[Step], folder: Path | None, show: Show) -> d
         "digest": recorder.writer.digest,
         "records": recorder.writer.count,
         "balance": metrics.balance() if metrics.remains else None,
-        "attempt_loss_ratio": metrics.attempt_loss_ratio,
+        "uplink_loss_ratio": metrics.uplink_loss_ratio,
         "lateness_p50_s": None if lateness is None else lateness.quantile_s(0.5),
         "lateness_p99_s": None if lateness is None else lateness.quantile_s(0.99),
         "metrics": metrics.summary(),

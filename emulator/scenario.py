@@ -198,7 +198,7 @@ Channel = Annotated[
 class Resend(_Spec):
     attempts_max: int = Field(4, ge=1, le=1000)
     ack_s: NotNegative = 0.0
-    backoff_s: NotNegative = 0.005
+    backoff_s: NotNegative = 0.05
 
 
 class Backhaul(_Spec):

@@ -1,0 +1,371 @@
+"""The command line: verbs only. What a verb does stands in the module it calls.
+
+Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is invalid,
+130 interrupted.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+RUNS = Path("runs")
+ROOT = Path(__file__).resolve().parent
+
+
+class Verbs(click.Group):
+    """A group that knows what you meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if close:
+                error.message += f" Did you mean '{close[0]}'?"
+            raise
+
+
+@click.group(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="fresco")
+def fresco() -> None:
+    """Fresco emulates edge computing and measures how old information gets.
+
+    \b
+    fresco run quickstart                       watch a small network live, on Ray
+    fresco run scenarios/w100.yaml --seed 7     another scenario, another seed
+    fresco compare quickstart -p random,shortest-wait --seeds 5
+    """
+
+
+def _scenario_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("scenario", metavar="SCENARIO")(command)
+
+
+def _override_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--set",
+            "-s",
+            "sets",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Change any field, e.g. users.0.count=50. Repeatable.",
+        ),
+        click.option("--protocol", "-p", help="Use this protocol instead, e.g. random."),
+        click.option("--duration", type=float, metavar="SECONDS", help="Emulated seconds."),
+        click.option("--seed", type=int, help="Seed of all randomness."),
+    ):
+        command = option(command)
+    return command
+
+
+@fresco.command()
+@_scenario_argument
+@_override_options
+@click.option(
+    "--runtime",
+    type=click.Choice(["loop", "ray"]),
+    help="loop: in this process, in virtual time. ray: Ray actors in real time.",
+)
+@click.option(
+    "--address",
+    metavar="auto|HOST:PORT",
+    envvar="RAY_ADDRESS",
+    help="Use a Ray cluster that is already running.",
+)
+@click.option("--paced", is_flag=True, help="With the loop: keep to the wall clock.")
+@click.option(
+    "--accelerator",
+    type=click.Choice(["live", "replay"]),
+    help="Where a live accelerator's time comes from: the stopwatch, or the measured trace. Default: stopwatch in real time, trace in virtual time.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RUNS,
+    show_default=True,
+    help="Where run folders go.",
+)
+@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def run(
+    scenario: str,
+    runtime: str | None,
+    address: str | None,
+    paced: bool,
+    accelerator: str | None,
+    out: Path,
+    csv: bool,
+    metrics_port: int | None,
+    as_json: bool,
+    quiet: bool,
+    **overrides: Any,
+) -> None:
+    """Run SCENARIO: a YAML file, or the name of one that comes with Fresco.
+
+    \b
+    fresco run quickstart                               embedded Ray, live inference
+    fresco run quickstart --runtime loop --seed 1       virtual time, repeatable
+    fresco run s.yaml --address auto                    on the Ray cluster of this machine
+    fresco run s.yaml -s users.0.count=200 -p random    change anything
+    """
+    from emulator import source
+    from emulator.display import Display, closing
+    from emulator.exporter import Exporter
+    from emulator.run import EXIT_STATUS, Progress, new_folder
+    from emulator.run import run as drive
+    from emulator.world import plan
+
+    if runtime is not None:
+        overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
+    chosen = _load(scenario, **overrides)
+    on_ray = chosen.runtime.kind == "ray"
+    if (
+        address is not None
+        and not on_ray
+        and click.get_current_context().get_parameter_source("address")
+        is click.core.ParameterSource.COMMANDLINE
+    ):
+        _fail("--address needs the Ray runtime: add --runtime ray")
+    if paced and on_ray:
+        _fail("--paced is for the loop: the Ray runtime always keeps to the wall clock")
+    stopwatch = accelerator == "live" if accelerator else on_ray or paced
+    console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
+    if accelerator == "live" and not (on_ray or paced):
+        console.print("note: the stopwatch times inference; the digest will differ from run to run")
+    folder = new_folder(out, chosen.name)
+    (folder / "scenario.yaml").write_text(source.dump(chosen))
+    display, exporter = Display(chosen, console), Exporter(chosen)
+    server = None
+    if metrics_port is not None:
+        try:
+            url, server = exporter.serve(metrics_port)
+        except OSError as error:
+            _fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
+        console.print(f"metrics: {url}", highlight=False)
+    planned = plan(chosen, stopwatch)
+    steps: Iterator[Any]
+    if on_ray:
+        from emulator import cluster
+
+        steps = cluster.play(planned, address, display.ready)
+    else:
+        from emulator import loop
+
+        steps = loop.play(planned, paced)
+    with display.open() as show:
+
+        def shown(progress: Progress) -> None:
+            show(progress)
+            if server is not None:
+                exporter.take(progress)
+
+        try:
+            summary = drive(planned, steps, folder, shown)
+        except RuntimeError as error:
+            if type(error).__name__ != "ClusterError":
+                raise
+            _fail(str(error), status=3)
+    if server is not None:
+        server.shutdown()
+    closing(summary, chosen, console)
+    with console.status("writing tables and report") if console.is_terminal else nullcontext():
+        report_path = _results(folder, csv)
+    console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps({**summary, "folder": str(folder)}, indent=1))
+    sys.exit(EXIT_STATUS[summary["verdict"]])
+
+
+@fresco.command()
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
+@_override_options
+def check(scenarios: tuple[str, ...], **overrides: Any) -> None:
+    """Check scenarios without running them; show what they would start."""
+    from emulator.check import warnings
+
+    console = Console()
+    failed = False
+    for name in scenarios:
+        try:
+            chosen = _load(name, **overrides)
+        except SystemExit:
+            failed = True
+            continue
+        counts = [
+            f"{sum(group.count for group in groups)} {what}"
+            for what, groups in (
+                ("users", chosen.users),
+                ("base stations", chosen.base_stations),
+                ("servers", chosen.servers),
+            )
+        ]
+        console.print(
+            f"[green]good[/]: {chosen.name}: {', '.join(counts)}; {chosen.protocol.kind} on "
+            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {len(chosen.faults)} faults",
+            highlight=False,
+        )
+        for _, message, remedy in warnings(chosen):
+            console.print(f"  [yellow]warning[/]: {message}; {remedy}", highlight=False)
+    sys.exit(2 if failed else 0)
+
+
+@fresco.command()
+@click.argument(
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=RUNS / "latest"
+)
+@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+def report(folder: Path, csv: bool) -> None:
+    """Write the report and tables of a run again, from its FOLDER (default: the latest run)."""
+    if not (folder / "journal.msgpack").exists():
+        _fail(f"{folder} is no run folder: it has no journal.msgpack")
+    click.echo(f"report: {_results(folder, csv)}")
+
+
+@fresco.command()
+@_scenario_argument
+@_override_options
+@click.option(
+    "--protocols",
+    "-P",
+    required=True,
+    metavar="A,B,...",
+    help="The first is the one that others are compared with.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(2, 1000),
+    default=5,
+    show_default=True,
+    help="How many seeds, from the scenario's on.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RUNS,
+    show_default=True,
+    help="Where run folders go.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else."
+)
+def compare(
+    scenario: str, protocols: str, seeds: int, out: Path, as_json: bool, **overrides: Any
+) -> None:
+    """Compare protocols on SCENARIO in virtual time, paired by seed.
+
+    Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
+    much sharper than the numbers themselves.
+    """
+    from rich.progress import Progress
+
+    from emulator import compare as comparing
+    from emulator.run import new_folder
+
+    names = [name.strip() for name in protocols.split(",") if name.strip()]
+    chosen = _load(scenario, **overrides)
+    for name in names:  # each must be right before the first run starts
+        _load(scenario, **{**overrides, "protocol": name})
+    console = Console(stderr=as_json)
+    first_seed = chosen.seed
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("runs", total=len(names) * seeds)
+        comparison = comparing.run(
+            chosen,
+            names,
+            list(range(first_seed, first_seed + seeds)),
+            lambda done, of: progress.update(bar, completed=done, total=of),
+        )
+    folder = new_folder(out, f"{chosen.name}-compare")
+    comparison.write(folder)
+    if as_json:
+        click.echo(json.dumps(comparison.as_dict(), indent=1))
+    else:
+        console.print(comparison.table())
+        console.print(f"written: {folder}", highlight=False, soft_wrap=True)
+
+
+@fresco.command()
+def schema() -> None:
+    """Print the JSON Schema of a scenario, for editors."""
+    from emulator.scenario import Scenario
+
+    click.echo(json.dumps(Scenario.model_json_schema(), indent=1))
+
+
+@fresco.command()
+@click.option("--ray", "with_ray", is_flag=True, help="Start Ray and a host too.")
+def doctor(with_ray: bool) -> None:
+    """Look for what could go wrong on this machine."""
+    from emulator.doctor import examine
+
+    sys.exit(0 if examine(Console(), with_ray) else 3)
+
+
+def _load(
+    name: str,
+    sets: tuple[str, ...] = (),
+    protocol: str | None = None,
+    duration: float | None = None,
+    seed: int | None = None,
+) -> Any:
+    """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
+    from emulator import source
+
+    overrides: dict[str, Any] = {}
+    for assignment in sets:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            _fail(f"--set {assignment}: expected PATH=VALUE, e.g. users.0.count=50")
+        overrides[path] = source.value(text)
+    if protocol is not None:
+        overrides["protocol"] = {"kind": protocol}  # the file's options belong to its protocol
+    for path, given in (("duration_s", duration), ("seed", seed)):
+        if given is not None:
+            overrides[path] = given
+    try:
+        return source.load(_find(name), overrides)
+    except source.ScenarioError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+def _find(name: str) -> Path:
+    """Returns the file that a scenario argument means: a path, or a scenario that we ship."""
+    path = Path(name)
+    if path.exists() or path.suffix:
+        return path
+    for shelf in (ROOT / "scenarios", ROOT.parent / "scenarios"):
+        if (shelf / f"{name}.yaml").exists():
+            return shelf / f"{name}.yaml"
+    return path
+
+
+def _results(folder: Path, csv: bool) -> Path:
+    from emulator import report as reporting
+    from emulator import tables
+
+    tables.write(folder, csv=csv)
+    return reporting.write(folder)
+
+
+def _fail(message: str, status: int = 2) -> NoReturn:
+    click.echo(f"fresco: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,177 @@
+"""What a person sees in the terminal while a run goes on, and the table at its end.
+
+A live table on a terminal, plain lines elsewhere. Everything shown is read from the metrics.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from emulator.metrics import ALL
+from emulator.run import Progress, Show
+from emulator.scenario import Scenario
+
+PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
+
+COLUMNS = (
+    ("AoI", "aoi_mean_s"),
+    ("PAoI", "paoi_mean_s"),
+    ("PAoI p95", "paoi_p95_s"),
+    ("delay p50", "delay_p50_s"),
+    ("delay p95", "delay_p95_s"),
+    ("missed", "miss_ratio"),
+    ("dropped", "drop_ratio"),
+    ("right", "accuracy"),
+    ("fresh+right", "fresh_correct_hz"),
+    ("results", "completed"),
+)
+
+
+def readable(metric: str, value: float | None) -> str:
+    """Formats a metric for people: three digits and the unit that its name ends with."""
+    if value is None:
+        return "-"
+    if metric.endswith("_s"):
+        return f"{value * 1e3:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
+    if metric.endswith("_ratio") or metric == "accuracy":
+        return f"{100.0 * value:.3g} %"
+    if metric.endswith("_hz"):
+        return f"{value:.3g} /s"
+    return f"{value:,.0f}"
+
+
+def metrics_table(
+    metrics: dict[str, dict[str, float | int | None]], scenario: Scenario, title: str
+) -> Table:
+    """Returns one row per user group, most urgent first; metrics nobody has are left out."""
+    shown = [
+        (head, key) for head, key in COLUMNS if any(m[key] is not None for m in metrics.values())
+    ]
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("users")
+    table.add_column("class", justify="right")
+    for head, _ in shown:
+        table.add_column(head, justify="right", no_wrap=True)
+    groups = sorted(scenario.users, key=lambda group: group.priority)
+    rows = [(group.name, f"{group.count} {group.name}", str(group.priority)) for group in groups]
+    if len(rows) > 1:
+        rows.append((ALL, "all", ""))
+    for name, label, priority in rows:
+        values = (readable(key, metrics[name][key]) for _, key in shown)
+        table.add_row(label, priority, *values)
+    return table
+
+
+class Display:
+    """Shows a run as it goes."""
+
+    def __init__(self, scenario: Scenario, console: Console) -> None:
+        self._scenario = scenario
+        self._console = console
+        self._live: Live | None = None
+        self._said_s = 0.0
+        self._first_age = True
+
+    @contextmanager
+    def open(self) -> Iterator[Show]:
+        """Yields what takes the progress; the screen is put right whatever happens."""
+        if not self._console.is_terminal:
+            yield self._say
+            return
+        with Live(console=self._console, refresh_per_second=8, transient=True) as self._live:
+            yield self._draw
+
+    def ready(self, hosts: int, of: int) -> None:
+        """Tells how far the start of the hosts is."""
+        text = f"starting {self._scenario.name}: {hosts}/{of} hosts ready"
+        if self._live is not None:
+            self._live.update(Text(text))
+        elif hosts in (0, of):
+            self._console.print(text)
+
+    def _draw(self, progress: Progress) -> None:
+        assert self._live is not None
+        self._live.update(self._page(progress))
+
+    def _say(self, progress: Progress) -> None:
+        ended = progress.metrics.groups[ALL].outcomes.total()
+        first = self._first_age and ended > 0
+        if not first and time.monotonic() - self._said_s < PLAIN_EVERY_S:
+            return
+        self._said_s = time.monotonic()
+        self._first_age = self._first_age and not first
+        numbers = progress.metrics.summary()[ALL]
+        parts = [f"{head} {readable(key, numbers[key])}" for head, key in COLUMNS]
+        parts = [part for part in parts if not part.endswith(" -")]
+        self._console.print(f"{self._clock(progress)}  " + "  ".join(parts), soft_wrap=True)
+
+    def _clock(self, progress: Progress) -> str:
+        return f"{progress.step.now_s:7.2f} / {self._scenario.duration_s:g} s"
+
+    def _page(self, progress: Progress) -> RenderableType:
+        metrics, step, scenario = progress.metrics, progress.step, self._scenario
+        speed = step.now_s / progress.wall_s if progress.wall_s else 0.0
+        head = Text.assemble(
+            (scenario.name, "bold"),
+            f"  {scenario.protocol.kind} on {scenario.runtime.kind}, seed {scenario.seed}",
+            f"   {self._clock(progress)}  x{speed:.3g} real time",
+        )
+        bar = ProgressBar(total=scenario.duration_s, completed=step.now_s, width=60)
+        lines: list[RenderableType] = [head, bar]
+        lines.append(metrics_table(metrics.summary(), scenario, ""))
+        backlog = "  ".join(
+            f"{name} {report.backlog} ({readable('_s', report.mean_s)})"
+            for name, report in sorted(metrics.servers.items())[:8]
+        )
+        lines.append(Text(f"backlog (E[S])  {backlog}"))
+        loss = readable("_ratio", metrics.uplink_loss_ratio)
+        late = ""
+        if step.lateness is not None:
+            p50, p99 = step.lateness.quantile_s(0.5), step.lateness.quantile_s(0.99)
+            late = f"   lateness p50 {readable('_s', p50)}, p99 {readable('_s', p99)}"
+        lines.append(Text(f"uplink attempts lost  {loss}{late}"))
+        for change in metrics.faults_active.values():
+            lines.append(Text("fault  " + describe(change.fault), style="bold red"))
+        return Group(*lines)
+
+
+def describe(fault: dict[str, Any]) -> str:
+    """Says a fault in a line: its type, whom, and its parameters."""
+    rest = {k: v for k, v in fault.items() if k not in ("type", "target", "at_s", "for_s")}
+    parts = " ".join(f"{key}={value}" for key, value in rest.items())
+    until = f" until {fault['at_s'] + fault['for_s']:g} s" if "for_s" in fault else ""
+    return f"{fault['type']} {fault.get('target', '')} {parts}".rstrip() + until
+
+
+def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> None:
+    """Prints the result of a run: the table, the account of tasks, and what went wrong."""
+    title = (
+        f"{scenario.name}: {summary['protocol']} on {summary['runtime']}, seed {summary['seed']}"
+    )
+    console.print(metrics_table(summary["metrics"], scenario, title))
+    balance = summary["balance"]
+    if balance is not None:
+        parts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in balance.items() if n)
+        console.print(f"tasks: {parts}")
+    details = [
+        f"{summary['emulated_s']:g} s emulated in {summary['wall_s']:.3g} s",
+        f"uplink attempts lost {readable('_ratio', summary['uplink_loss_ratio'])}",
+    ]
+    if summary["lateness_p99_s"] is not None:
+        details.append(f"lateness p99 {readable('_s', summary['lateness_p99_s'])}")
+    else:
+        details.append(f"digest {summary['digest']}")
+    console.print("; ".join(details), highlight=False)
+    for each in summary["expect"]:
+        mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
+        console.print(f"expect {mark}: {each['says']}", highlight=False)
+    for cause in summary["causes"]:
+        console.print(f"[bold red]{summary['verdict']}[/]: ", end="")
+        console.print(cause, markup=False, highlight=False)
