@@ -130,17 +130,19 @@ class _Fleet:
         self._ray = ray
         self._unpack = unpack
         self._lateness: dict[str, list[int]] = {}
-        machines = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-        cpu_count = int(ray.cluster_resources().get("CPU", 1))
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        machines = sorted(node["NodeID"] for node in nodes if node["Alive"])
+        cpu_count = int(sum(node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]))
         runtime = plan.scenario.runtime
         shares = deal(plan.names, runtime.hosts, cpu_count)
         host_of = {node: host for host, nodes in shares.items() for node in nodes}
-        actor_class = ray.remote(
-            num_cpus=0,
-            max_restarts=0,
-            enable_task_events=False,
-            concurrency_groups={"mail": 1, "ctl": 2},
-        )(Host)
+        actor: dict[str, Any] = {
+            "num_cpus": 0,
+            "max_restarts": 0,
+            "enable_task_events": False,
+            "concurrency_groups": {"mail": 1, "ctl": 2},
+        }
+        actor_class = ray.remote(**actor)(Host)
         on_ready(0, len(shares))
         reference = ray.put(plan)
         self.actors: dict[str, Any] = {}

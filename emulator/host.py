@@ -113,8 +113,7 @@ class Host:
     @ray.method(concurrency_group="ctl")
     def report(self) -> bytes:
         """Hands over what was finished since the last call; also the sign of life."""
-        frames = [self._reports.popleft() for _ in range(len(self._reports))]
-        return _encoder.encode(Report(frames, self._pace.lateness.counts, self._crash))
+        return self._pack()
 
     @ray.method(concurrency_group="ctl")
     def halt(self) -> None:
@@ -139,7 +138,11 @@ class Host:
         end_s = self._pace.now_s()
         records = self._kernel.take_records(end_s)
         self._reports.append(journal.encode(Frame(end_s, [*records, remains(self._kernel, end_s)])))
-        return self.report()
+        return self._pack()
+
+    def _pack(self) -> bytes:
+        frames = [self._reports.popleft() for _ in range(len(self._reports))]
+        return _encoder.encode(Report(frames, self._pace.lateness.counts, self._crash))
 
     def _guard(self) -> None:
         try:

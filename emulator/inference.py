@@ -96,8 +96,7 @@ class Live:
         from models import engine
 
         network = engine.Engine(self._model, threads=self._threads, batch_max=self._batch_max)
-        images = network.test_images
-        labels = network.test_labels
+        images, labels = network.test.images, network.test.labels
 
         def infer(batch: Execute) -> tuple[tuple[bool, ...], float]:
             chosen = [task.image for task in batch.tasks]
