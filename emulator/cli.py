@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import msgspec
 from rich.console import Console
 
 RUNS = Path("runs")
@@ -128,7 +129,7 @@ def run(
     from emulator import source
     from emulator.display import Display, closing
     from emulator.exporter import Exporter
-    from emulator.run import EXIT_STATUS, Progress, new_folder
+    from emulator.run import EXIT_STATUS, Progress, RunError, new_folder
     from emulator.run import run as drive
     from emulator.world import plan
 
@@ -164,7 +165,11 @@ def run(
     if on_ray:
         from emulator import cluster
 
-        steps = cluster.play(planned, address, display.ready)
+        def started(carriers: list[cluster.Carrier]) -> None:
+            packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
+            (folder / "hosts.json").write_bytes(packed)
+
+        steps = cluster.play(planned, address, display.ready, started)
     else:
         from emulator import loop
 
@@ -178,9 +183,7 @@ def run(
 
         try:
             summary = drive(planned, steps, folder, shown)
-        except RuntimeError as error:
-            if type(error).__name__ != "ClusterError":
-                raise
+        except RunError as error:
             _fail(str(error), status=3)
     if server is not None:
         server.shutdown()

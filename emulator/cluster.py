@@ -20,6 +20,7 @@ from emulator import journal
 from emulator.journal import HostLost, Record
 from emulator.loop import Step
 from emulator.pace import Lateness
+from emulator.run import RunError
 from emulator.world import Plan
 
 ONE_EACH_MAX = 16  # nodes; up to here every node is an actor of its own, above they are packed
@@ -30,17 +31,14 @@ OBJECT_STORE_BYTES = 100 * 1024 * 1024  # hosts exchange small messages, nothing
 
 Ready = Callable[[int, int], None]
 """Is told how many hosts of how many are ready."""
-
-
-class ClusterError(RuntimeError):
-    """Ray could not be started or reached; the message says what to do."""
+Started = Callable[[list["Carrier"]], None]
+"""Is told, once, what runs where."""
 
 
 class Carrier(Struct, frozen=True):
-    """One host: its actor, its nodes, its process and the Ray node that it runs on."""
+    """One host: its nodes, its process and the Ray node that it runs on."""
 
     name: str
-    actor: Any
     nodes: list[NodeId]
     pid: int
     ray_node: str
@@ -50,7 +48,7 @@ class Carrier(Struct, frozen=True):
 def ray_cluster(address: str | None) -> Iterator[None]:
     """Connects to the cluster at `address` (`auto`: the one on this machine), or starts one.
 
-    An embedded cluster listens on loopback and wants a token that only its own processes know.
+    RunError where that fails. An embedded cluster listens on loopback and wants a token that only its own processes know.
     """
     environment = os.environ
     environment["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -61,7 +59,8 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
     if address is None:
         environment["RAY_AUTH_MODE"] = "token"
-        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
+        # One token per process: Ray keeps the first it saw, and a second cluster fails with another.
+        environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
     else:
         environment.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
@@ -80,7 +79,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             ray.init(address=address, **quiet)
     except Exception as error:
         where = "start Ray here" if address is None else f"reach a Ray cluster at {address}"
-        raise ClusterError(
+        raise RunError(
             f"could not {where}: {str(error).strip().splitlines()[0]}\n"
             "  - is it running? `ray status` asks it\n"
             "  - does it want a token? set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as it has them,\n"
@@ -107,10 +106,13 @@ def deal(names: list[NodeId], host_count: int | None, cpu_count: int) -> dict[st
     return {f"host-{number}": names[number::host_count] for number in range(host_count)}
 
 
-def play(plan: Plan, address: str | None, on_ready: Ready) -> Iterator[Step]:
+def play(
+    plan: Plan, address: str | None, on_ready: Ready, on_started: Started
+) -> Iterator[Step]:
     """Runs the whole scenario on Ray, in scaled real time."""
     with ray_cluster(address):
         fleet = _Fleet(plan, on_ready)
+        on_started(list(fleet.carriers.values()))
         try:
             yield from fleet.steps()
         finally:
@@ -130,9 +132,10 @@ class _Fleet:
         self._ray = ray
         self._unpack = unpack
         self._lateness: dict[str, list[int]] = {}
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        machines = sorted(node["NodeID"] for node in nodes if node["Alive"])
-        cpu_count = int(sum(node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]))
+        known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = [machine for machine in known if machine["Alive"]]
+        machines = sorted(machine["NodeID"] for machine in alive)
+        cpu_count = int(sum(machine["Resources"].get("CPU", 0) for machine in alive))
         runtime = plan.scenario.runtime
         shares = deal(plan.names, runtime.hosts, cpu_count)
         host_of = {node: host for host, nodes in shares.items() for node in nodes}
@@ -158,7 +161,7 @@ class _Fleet:
             ready, _ = ray.wait(list(waiting), num_returns=1)
             host = waiting.pop(ready[0])
             pid, ray_node = ray.get(ready[0])
-            self.carriers[host] = Carrier(host, self.actors[host], shares[host], pid, ray_node)
+            self.carriers[host] = Carrier(host, shares[host], pid, ray_node)
             on_ready(len(self.carriers), len(shares))
 
     def steps(self) -> Iterator[Step]:

@@ -74,7 +74,8 @@ def _networks() -> Iterator[Finding]:
 
 def _ray() -> Iterator[Finding]:
     from emulator.__main__ import misplaced
-    from emulator.cluster import ClusterError, ray_cluster
+    from emulator.cluster import ray_cluster
+    from emulator.run import RunError
 
     try:
         with ray_cluster(None):
@@ -84,5 +85,5 @@ def _ray() -> Iterator[Finding]:
             where = "a worker finds our packages"
             yield Finding("Ray", "a worker started and answered")
             yield Finding("packages on a worker", "others" if found else where, found)
-    except ClusterError as error:
+    except RunError as error:
         yield Finding("Ray", "does not start", str(error))

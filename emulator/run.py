@@ -28,6 +28,10 @@ Verdict = Literal["good", "failed", "broken", "interrupted"]
 EXIT_STATUS: dict[Verdict, int] = {"good": 0, "failed": 1, "broken": 3, "interrupted": 130}
 
 
+class RunError(RuntimeError):
+    """A run could not start; the message says what to do."""
+
+
 class Progress(Struct, frozen=True):
     """What a display may show after a step."""
 
