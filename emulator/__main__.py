@@ -21,8 +21,8 @@ def misplaced() -> str:
                 f"fresco: the package '{name}' that Python finds is not ours\n"
                 f"  found:    {found or 'nothing'}\n"
                 f"  expected: {ROOT / name / '__init__.py'}\n"
-                "  remedy:   install fresco in a virtual environment of its own, or remove the other "
-                f"distribution (`pip list` and look for '{name}')"
+                "  remedy:   install fresco in a virtual environment of its own, or remove the\n"
+                f"            other distribution (`pip list` and look for '{name}')"
             )
     return ""
 

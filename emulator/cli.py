@@ -88,7 +88,8 @@ def _override_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--accelerator",
     type=click.Choice(["live", "replay"]),
-    help="Where a live accelerator's time comes from: the stopwatch, or the measured trace. Default: stopwatch in real time, trace in virtual time.",
+    help="Live inference takes the time of the stopwatch (live) or of the measured trace "
+    "(replay). Default: live in real time, replay in virtual time.",
 )
 @click.option(
     "--out",
@@ -223,9 +224,12 @@ def check(scenarios: tuple[str, ...], **overrides: Any) -> None:
             f"[green]good[/]: {chosen.name}: {', '.join(counts)}; {chosen.protocol.kind} on "
             f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {len(chosen.faults)} faults",
             highlight=False,
+            soft_wrap=True,
         )
         for _, message, remedy in warnings(chosen):
-            console.print(f"  [yellow]warning[/]: {message}; {remedy}", highlight=False)
+            console.print(
+                f"  [yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True
+            )
     sys.exit(2 if failed else 0)
 
 

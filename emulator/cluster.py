@@ -48,7 +48,8 @@ class Carrier(Struct, frozen=True):
 def ray_cluster(address: str | None) -> Iterator[None]:
     """Connects to the cluster at `address` (`auto`: the one on this machine), or starts one.
 
-    RunError where that fails. An embedded cluster listens on loopback and wants a token that only its own processes know.
+    RunError where that fails. An embedded cluster listens on loopback, and wants a token that only
+    its own processes know.
     """
     environment = os.environ
     environment["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -59,7 +60,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
     if address is None:
         environment["RAY_AUTH_MODE"] = "token"
-        # One token per process: Ray keeps the first it saw, and a second cluster fails with another.
+        # One token per process: Ray keeps the first it saw, another would fail.
         environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
     else:
         environment.setdefault("RAY_AUTH_MODE", "disabled")
@@ -106,9 +107,7 @@ def deal(names: list[NodeId], host_count: int | None, cpu_count: int) -> dict[st
     return {f"host-{number}": names[number::host_count] for number in range(host_count)}
 
 
-def play(
-    plan: Plan, address: str | None, on_ready: Ready, on_started: Started
-) -> Iterator[Step]:
+def play(plan: Plan, address: str | None, on_ready: Ready, on_started: Started) -> Iterator[Step]:
     """Runs the whole scenario on Ray, in scaled real time."""
     with ray_cluster(address):
         fleet = _Fleet(plan, on_ready)

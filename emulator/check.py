@@ -1,0 +1,292 @@
+"""What several fields of a scenario must say together, and what deserves a warning.
+
+Every check yields (path, message, remedy). A problem stops the scenario before anything starts; a
+warning is shown by `fresco check` and does not.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+import msgspec
+
+from agents.protocols import PROTOCOLS
+from emulator import scenario, traces
+from emulator.faults import Fading, Partition, ServerSlowdown, selects
+from emulator.inference import nominal_moments
+from emulator.metrics import ALL, METRICS
+from emulator.scenario import Scenario
+from emulator.topology import build, layout, members
+from models import latency, zoo
+
+Complaint = tuple[tuple[str | int, ...], str, str]
+
+
+def problems(chosen: Scenario) -> list[Complaint]:
+    """Returns everything that makes a well-typed scenario impossible to run."""
+    found = [
+        *_names(chosen),
+        *_protocol(chosen),
+        *_access(chosen),
+        *_channels(chosen),
+        *_devices(chosen),
+        *_faults(chosen),
+        *_expectations(chosen),
+        *_files(chosen),
+    ]
+    if chosen.warmup_s >= chosen.duration_s:
+        remedy = f"make it shorter than duration_s = {chosen.duration_s:g}"
+        found.append((("warmup_s",), "the warm-up leaves nothing to measure", remedy))
+    if not found:
+        found += _topology(chosen)
+    return found
+
+
+def warnings(chosen: Scenario) -> list[Complaint]:
+    """Returns what runs, but probably not as meant."""
+    return [*_load(chosen), *_late_heals(chosen)]
+
+
+def _names(chosen: Scenario) -> Iterator[Complaint]:
+    groups: list[tuple[str, int, str]] = [
+        (kind, index, group.name)
+        for kind in ("users", "base_stations", "servers")
+        for index, group in enumerate(getattr(chosen, kind))
+    ]
+    seen = Counter[str]()
+    for kind, index, name in groups:
+        seen[name] += 1
+        if seen[name] > 1 or name == ALL:
+            what = "means all users" if name == ALL else "is taken"
+            yield (kind, index, "name"), f"the name '{name}' {what}", "choose another"
+
+
+def _protocol(chosen: Scenario) -> Iterator[Complaint]:
+    kind = chosen.protocol.kind
+    protocol = PROTOCOLS.get(kind)
+    if protocol is None:
+        yield ("protocol", "kind"), f"unknown protocol '{kind}'", _suggest(kind, PROTOCOLS)
+        return
+    known = msgspec.structs.fields(protocol.options)
+    names = [field.encode_name for field in known]
+    for key in chosen.protocol.options:
+        if key not in names:
+            remedy = _suggest(key, names) if names else f"'{kind}' has no options: leave it out"
+            yield ("protocol", key), f"unknown option '{key}'", remedy
+    try:
+        msgspec.convert(
+            {k: v for k, v in chosen.protocol.options.items() if k in names}, protocol.options
+        )
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        yield ("protocol", place.rstrip("`")), text, f"see the options of '{kind}'"
+    if protocol.local:
+        for index, group in enumerate(chosen.users):
+            if group.cpu is None:
+                text = f"'{kind}' serves tasks on the users' own CPUs; '{group.name}' has none"
+                yield ("users", index), text, "add `cpu: {accelerator: ...}`"
+
+
+def _access(chosen: Scenario) -> Iterator[Complaint]:
+    for index, group in enumerate(chosen.base_stations):
+        if group.access == "dedicated" and group.channels is not None:
+            text = "with dedicated access every user has a channel of its own"
+            remedy = "leave channels out, or set access: contention or granted"
+            yield ("base_stations", index, "channels"), text, remedy
+        if group.access != "dedicated" and group.channels is None:
+            text = f"'channels' is missing: how many does {group.access} access share?"
+            yield ("base_stations", index, "access"), text, "add `channels: 8`"
+
+
+def _channels(chosen: Scenario) -> Iterator[Complaint]:
+    for key in ("channel", "downlink"):
+        spec = getattr(chosen, key)
+        if isinstance(spec, scenario.BernoulliChannel | scenario.GilbertElliottChannel):
+            if (spec.rate_bps is None) == (spec.airtime is None):
+                text = "an attempt takes size / rate_bps, or a random airtime"
+                yield (key,), text, "give exactly one of rate_bps and airtime"
+            if spec.airtime is not None:
+                yield from _law((key, "airtime"), spec.airtime)
+        if isinstance(spec, scenario.GilbertElliottChannel):
+            if spec.p + spec.r == 0.0:
+                yield (key, "p"), "p and r are both 0: the state never changes", "give p or r"
+            if spec.loss_good > spec.loss_bad:
+                text = "the good state loses more than the bad one"
+                yield (key, "loss_good"), text, "swap loss_good and loss_bad, and p and r"
+
+
+def _law(where: tuple[str | int, ...], law: scenario.Law) -> Iterator[Complaint]:
+    if law.law == "hyperexponential" and law.scv <= 1.0:
+        text = f"a hyperexponential law has scv above 1, not {law.scv:g}"
+        yield (*where, "scv"), text, "raise scv, or use gamma"
+    if law.law in ("deterministic", "exponential") and law.scv != 1.0:
+        fixed = 0 if law.law == "deterministic" else 1
+        text = f"the {law.law} law has scv {fixed}"
+        yield (*where, "scv"), text, "leave scv out, or use gamma or lognormal"
+
+
+def _devices(chosen: Scenario) -> Iterator[Complaint]:
+    for where, device in _all_devices(chosen):
+        accelerator = device.accelerator
+        if isinstance(accelerator, scenario.FittedAccelerator):
+            yield from _law((*where, "accelerator", "service"), accelerator.service)
+        elif accelerator.model not in zoo.NAMES:
+            text = f"unknown network '{accelerator.model}'"
+            yield (*where, "accelerator", "model"), text, _suggest(accelerator.model, zoo.NAMES)
+        elif accelerator.batch_max > latency.BATCH_MAX:
+            text = f"batches were measured up to {latency.BATCH_MAX}"
+            yield (*where, "accelerator", "batch_max"), text, f"at most {latency.BATCH_MAX}"
+
+
+def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:
+    for index, group in enumerate(chosen.servers):
+        yield ("servers", index), group
+    for index, user in enumerate(chosen.users):
+        if user.cpu is not None:
+            yield ("users", index, "cpu"), user.cpu
+
+
+def _faults(chosen: Scenario) -> Iterator[Complaint]:
+    everyone = [name for name, _ in _kinds(chosen)]
+    servers = [name for name, kind in _kinds(chosen) if kind == "server"]
+    for index, fault in enumerate(chosen.faults):
+        where = ("faults", index)
+        if fault.at_s >= chosen.duration_s:
+            text = f"begins at {fault.at_s:g} s, after the run ends"
+            yield (*where, "at_s"), text, f"begin before duration_s = {chosen.duration_s:g}"
+        if isinstance(fault, Fading) and chosen.channel.kind != "rayleigh":
+            text = f"fading needs a signal-to-noise ratio; a {chosen.channel.kind} channel has none"
+            yield (*where, "type"), text, "use loss, or channel kind rayleigh"
+        targets: list[tuple[str, str, list[str]]] = []
+        if isinstance(fault, Partition):
+            targets += [(key, each, everyone) for key in ("a", "b") for each in getattr(fault, key)]
+        elif isinstance(fault, ServerSlowdown):
+            targets.append(("target", fault.target, servers))
+        else:
+            targets += [("target", end, everyone) for end in fault.target.split("->", 1)]
+        for key, selector, names in targets:
+            if not any(selects(selector, name) for name in names):
+                kind = "server" if isinstance(fault, ServerSlowdown) else "node"
+                text = f"'{selector}' selects no {kind}"
+                yield (*where, key), text, _suggest(selector, names)
+
+
+def _expectations(chosen: Scenario) -> Iterator[Complaint]:
+    groups = [ALL, *(group.name for group in chosen.users)]
+    for index, expect in enumerate(chosen.expect):
+        where = ("expect", index)
+        if expect.metric not in METRICS:
+            text = f"unknown metric '{expect.metric}'"
+            yield (*where, "metric"), text, _suggest(expect.metric, METRICS)
+        if expect.of not in groups:
+            yield (*where, "of"), f"unknown group '{expect.of}'", _suggest(expect.of, groups)
+        if expect.above is None and expect.below is None:
+            yield where, "expects nothing", "give above, below or both"
+        elif None not in (expect.above, expect.below) and expect.above >= expect.below:  # type: ignore[operator]
+            text = f"nothing is above {expect.above:g} and below {expect.below:g}"
+            yield (*where, "above"), text, "swap the bounds"
+
+
+def _files(chosen: Scenario) -> Iterator[Complaint]:
+    for index, group in enumerate(chosen.users):
+        if isinstance(group.arrival, scenario.TraceArrivals):
+            where = ("users", index, "arrival", "file")
+            yield from _readable(where, group.arrival.file, traces.read_times)
+    for key in ("channel", "downlink"):
+        spec = getattr(chosen, key)
+        if isinstance(spec, scenario.TraceChannel):
+            yield from _readable((key, "file"), spec.file, traces.read_channel)
+
+
+def _readable(where: tuple[str | int, ...], file: str, read: object) -> Iterator[Complaint]:
+    assert callable(read)
+    try:
+        read(Path(file))
+    except FileNotFoundError:
+        text = f"there is no file {Path(file).name} in {Path(file).parent}"
+        yield where, text, "name it relative to the scenario"
+    except (OSError, ValueError, KeyError) as error:
+        yield where, str(error), "see docs/scenarios.md"
+
+
+def _topology(chosen: Scenario) -> Iterator[Complaint]:
+    where = ("topology", "file") if chosen.topology.kind == "file" else ("topology",)
+    try:
+        graph = build(chosen)
+    except FileNotFoundError as error:
+        yield where, f"there is no file {error.filename}", "name it relative to the scenario"
+        return
+    except Exception as error:  # networkx has a zoo of its own for files it cannot read
+        yield where, f"cannot be read: {error}", "see docs/scenarios.md"
+        return
+    expected = dict(_kinds(chosen))
+    found = {name: attributes.get("kind") for name, attributes in graph.nodes(data=True)}
+    if found != expected:
+        for name in sorted(expected.keys() - found.keys())[:5]:
+            yield where, f"lacks the {expected[name]} '{name}'", "add it, or change the counts"
+        for name in sorted(found.keys() - expected.keys())[:5]:
+            yield where, f"has '{name}', which no group makes", "remove it, or add a group"
+        for name in sorted(n for n in found.keys() & expected.keys() if found[n] != expected[n]):
+            text = f"says '{name}' is a {found[name]}, the scenario says {expected[name]}"
+            yield where, text, "set its attribute `kind`"
+        return
+    tables = layout(graph, chosen.backhaul.delay_s)
+    for user, cells in tables.cells.items():
+        if not any(tables.servers[bs] for bs, _ in cells):
+            yield where, f"no path leads from '{user}' to a server", "join it to a base station"
+    for bs, users in tables.users.items():
+        if users and not tables.servers[bs]:
+            yield where, f"no server stands behind '{bs}'", "join it to one"
+    nodes = len(expected)
+    hosts = chosen.runtime.hosts
+    if hosts is not None and hosts > nodes:
+        yield ("runtime", "hosts"), f"{hosts} hosts for {nodes} nodes", f"at most {nodes}"
+
+
+def _kinds(chosen: Scenario) -> Iterator[tuple[str, str]]:
+    """Yields every node with its kind."""
+    yield from ((name, "user") for name, _ in members(chosen.users))
+    yield from ((name, "base_station") for name, _ in members(chosen.base_stations))
+    yield from ((name, "server") for name, _ in members(chosen.servers))
+
+
+def _load(chosen: Scenario) -> Iterator[Complaint]:
+    offered_hz = 0.0
+    for group in chosen.users:
+        match group.arrival:
+            case scenario.PoissonArrivals(rate_hz=rate_hz):
+                offered_hz += group.count * rate_hz
+            case scenario.PeriodicArrivals(period_s=period_s):
+                offered_hz += group.count / period_s
+    served_hz = 0.0
+    for server in chosen.servers:
+        accelerator = server.accelerator
+        mean_s, _ = nominal_moments(accelerator, server.speed)
+        if not isinstance(accelerator, scenario.FittedAccelerator):
+            best = max(
+                batch / latency.moments(accelerator.model, batch)[0]
+                for batch in range(1, accelerator.batch_max + 1)
+            )
+            mean_s = 1.0 / (best * server.speed)
+        served_hz += server.count / mean_s
+    if offered_hz >= served_hz and not PROTOCOLS[chosen.protocol.kind].local:
+        text = (
+            f"the users offer {offered_hz:.3g} tasks/s, the servers can do {served_hz:.3g}: "
+            "backlogs will grow until queues overflow"
+        )
+        yield ("users",), text, "slower arrivals, or more or faster servers"
+
+
+def _late_heals(chosen: Scenario) -> Iterator[Complaint]:
+    for index, fault in enumerate(chosen.faults):
+        if fault.for_s is not None and fault.until_s > chosen.duration_s:
+            text = f"fault {index} lasts past the end of the run"
+            yield ("faults", index, "for_s"), text, "shorten for_s to see the recovery"
+
+
+def _suggest(given: str, known: object) -> str:
+    names = list(known)  # type: ignore[call-overload]
+    close = get_close_matches(given, names, n=1, cutoff=0.5)
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"did you mean '{close[0]}'?" if close else f"known: {shown}"

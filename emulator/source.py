@@ -1,0 +1,350 @@
+"""Reads a scenario file and explains everything that is wrong with it, at once.
+
+YAML 1.2 with positions. Not a validator of its own: types and ranges stand in `scenario.py`, what
+concerns several fields in `check.py`; here their complaints get a place and a remedy.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from msgspec import Struct
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from emulator import check
+from emulator.scenario import Scenario
+
+SIZE_MAX_BYTES = 1_000_000
+VALUES_MAX = 200_000  # aliases can make a small file huge
+
+Path_ = tuple[str | int, ...]
+"""Where in a scenario: ("users", 0, "arrival", "rate_hz")."""
+
+
+class Problem(Struct, frozen=True):
+    """One thing that is wrong. `line` and `column` count from 1; 0 where there is no place."""
+
+    file: str
+    line: int
+    column: int
+    field: str
+    message: str
+    remedy: str
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        field = f" {self.field}:" if self.field else ""
+        text = f"{place}:{field} {self.message}" + (f"; {self.remedy}" if self.remedy else "")
+        if not self.excerpt:
+            return text
+        return f"{text}\n    {self.excerpt}\n    {' ' * (self.column - 1)}^"
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be run, with every problem found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column)))
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        lines = [str(problem) for problem in self.problems]
+        super().__init__("\n".join([*lines, f"{count}; nothing was started"]))
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Reads, changes and checks a scenario; raises ScenarioError with all problems.
+
+    `overrides` maps dotted paths ("users.0.count") to values. Files that the scenario names are
+    made absolute, relative to its own folder.
+    """
+    document = _Document(path)
+    for dotted, given in (overrides or {}).items():
+        document.override(dotted, given)
+    document.stop_if_bad()
+    try:
+        scenario = Scenario.model_validate(document.data)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            document.blame(*_explain(details, document.data))
+    document.stop_if_bad()
+    for where, message, remedy in check.problems(scenario):
+        document.blame(where, message, remedy)
+    document.stop_if_bad()
+    return scenario
+
+
+def dump(scenario: Scenario) -> str:
+    """Returns the scenario as YAML, with every default spelled out."""
+    from io import StringIO
+
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(scenario.model_dump(mode="json", exclude_none=True), text)
+    return text.getvalue()
+
+
+def value(text: str) -> Any:
+    """Reads one value as YAML would: `1e-3` is a number, `[1, 2]` a list."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return text
+
+
+class _Document:
+    """A YAML file as plain data, with the place of every key and value."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = str(path)
+        self._folder = path.resolve().parent
+        self._lines: list[str] = []
+        self._places: dict[Path_, tuple[int, int]] = {}
+        self._overridden: dict[Path_, str] = {}
+        self._problems: list[Problem] = []
+        self._values = 0
+        self.data: Any = self._plain(self._parse(path), ())
+        if not isinstance(self.data, dict):
+            self.blame((), "a scenario is a mapping", "begin with `name: ...`")
+        self.stop_if_bad()
+
+    def blame(self, where: Path_, message: str, remedy: str) -> None:
+        """Adds a problem at the place of a path, or of the nearest thing around it."""
+        field = _dotted(where)
+        known = where
+        while known and known not in self._places and known not in self._overridden:
+            known = known[:-1]
+        if known in self._overridden:
+            place = f"--set {self._overridden[known]}"
+            self._problems.append(Problem(place, 0, 0, field, message, remedy))
+            return
+        self._blame_at(*self._places.get(known, (0, 0)), field, message, remedy)
+
+    def stop_if_bad(self) -> None:
+        if self._problems:
+            raise ScenarioError(self._problems)
+
+    def override(self, dotted: str, given: Any) -> None:
+        """Sets the value at a dotted path, which must exist but for its last key."""
+        where = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+        shown = f"{dotted}={given}"
+        target = self.data
+        for depth, part in enumerate(where[:-1]):
+            if isinstance(target, dict) and part not in target:
+                target[part] = {}
+            try:
+                target = target[part]
+            except (KeyError, IndexError, TypeError):
+                target = None
+            if not isinstance(target, dict | list):
+                text = f"there is nothing to set in {_dotted(where[: depth + 1])}"
+                self._problems.append(Problem(f"--set {shown}", 0, 0, _dotted(where), text, ""))
+                return
+        last = where[-1]
+        if isinstance(target, list) and not (isinstance(last, int) and last < len(target)):
+            text = f"there is no {_dotted(where)}; the list has {len(target)} entries"
+            self._problems.append(Problem(f"--set {shown}", 0, 0, _dotted(where), text, ""))
+            return
+        target[last] = given
+        self._overridden[where] = shown
+
+    def _parse(self, path: Path) -> Any:
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "there is no such file"
+            self._blame_at(0, 0, "", what, "name a YAML file, or a scenario that comes with Fresco")
+            self.stop_if_bad()
+        if path.stat().st_size > SIZE_MAX_BYTES:
+            text = f"has more than {SIZE_MAX_BYTES:,} bytes"
+            self._blame_at(0, 0, "", text, "move long lists to files of their own")
+            self.stop_if_bad()
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            self._blame_at(0, 0, "", f"is not UTF-8 text: {error.reason}", "save it as UTF-8")
+            self.stop_if_bad()
+        self._lines = text.splitlines()
+        yaml = YAML(typ="rt", pure=True)
+        try:
+            return yaml.load(text)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+            what = str(error.problem or error.context or "cannot be read").split(" with value")[0]
+            self._blame_at(line, column, "", f"not YAML: {what}", "check indentation and colons")
+        except (YAMLError, ValueError, RecursionError, AttributeError, TypeError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            self._blame_at(0, 0, "", f"not YAML: {first}", "check the syntax")
+        self.stop_if_bad()
+        return None
+
+    def _plain(self, node: Any, where: Path_) -> Any:
+        """Copies what ruamel read as plain values, and notes where each stands."""
+        self._values += 1
+        if self._values > VALUES_MAX:
+            text = f"has more than {VALUES_MAX:,} values, aliases counted out"
+            raise ScenarioError([Problem(self._file, 0, 0, "", text, "use fewer aliases")])
+        if isinstance(node, Mapping):
+            plain: dict[Any, Any] = {}
+            for key, inner in node.items():
+                here = (*where, key if isinstance(key, str | int) else str(key))
+                self._note(here, node, key)
+                plain[here[-1]] = self._plain(inner, here)
+            file = plain.get("file")
+            if isinstance(file, str):
+                plain["file"] = str(self._folder / file)
+            return plain
+        if isinstance(node, list):
+            for index in range(len(node)):
+                self._note((*where, index), node, index)
+            return [self._plain(inner, (*where, index)) for index, inner in enumerate(node)]
+        if isinstance(node, bool) or node is None:
+            return node
+        for kind in (int, float, str):
+            if isinstance(node, kind):
+                return kind(node)
+        return str(node)
+
+    def _note(self, where: Path_, node: Any, key: Any) -> None:
+        position = node.lc.data.get(key) if node.lc.data else None
+        if position is not None:
+            self._places[where] = (position[0] + 1, position[1] + 1)
+
+    def _blame_at(self, line: int, column: int, field: str, message: str, remedy: str) -> None:
+        excerpt = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
+        problem = Problem(self._file, line, column, field, message, remedy, excerpt)
+        if problem not in self._problems:
+            self._problems.append(problem)
+
+
+def _explain(error: ErrorDetails, data: Any) -> tuple[Path_, str, str]:
+    """Turns one complaint of pydantic into where, what, and what to do."""
+    where, model = _locate(error["loc"], data)
+    given, context = error["input"], error.get("ctx", {})
+    shown = _shown(given)
+    match error["type"]:
+        case "extra_forbidden":
+            known = [] if model is None else list(model.model_fields)
+            key = str(where[-1])
+            return where, f"unknown key '{key}'", _suggest(key, known)
+        case "missing":
+            key = str(where[-1])
+            return where, f"'{key}' is missing", f"add `{key}: ...`" + _meaning(model, key)
+        case "union_tag_not_found":
+            key = context["discriminator"].strip("'")
+            return where, f"'{key}' is missing", f"add `{key}: ...`"
+        case "union_tag_invalid":
+            key = context["discriminator"].strip("'")
+            known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+            tag = str(context["tag"])
+            return (*where, key), f"unknown {key} '{tag}'", _suggest(tag, known)
+        case "literal_error":
+            known = [
+                word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")
+            ]
+            return where, f"unknown value {shown}", _suggest(str(given), known)
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" as kind:
+            bound = next(iter(context.values()))
+            words = kind.replace("_", " ").replace("than equal", "than or equal to")
+            return where, f"{shown} is out of range", f"it must be {words} {bound:g}"
+        case "float_type" | "int_type" | "int_from_float":
+            whole = "a whole number" if error["type"].startswith("int") else "a number"
+            return where, f"{shown} is not {whole}", "write it plain, in SI units, without a unit"
+        case "string_type" | "bool_type" | "list_type" | "dict_type" | "model_type" as kind:
+            names = {"string": "text", "bool": "true or false", "list": "a list"}
+            expected = names.get(kind.removesuffix("_type"), "a mapping")
+            return where, f"{shown} is not {expected}", f"write {expected} here"
+        case "model_attributes_type":
+            return where, f"{shown} is not a mapping", "write a mapping, such as {kind: ...}"
+        case "string_pattern_mismatch":
+            example = "start with a letter; then small letters, digits, single hyphens"
+            return where, f"{shown} is no name", example
+        case "too_short":
+            return where, "the list is empty", "it needs one entry at least"
+        case _:
+            return where, f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}", ""
+
+
+def _locate(loc: tuple[str | int, ...], data: Any) -> tuple[Path_, type[BaseModel] | None]:
+    """Follows a location of pydantic through the data, leaving out the names of union members.
+
+    Returns the path, and the model that holds its last key.
+    """
+    where: list[str | int] = []
+    annotation: Any = Scenario
+    holder: type[BaseModel] | None = None
+    for depth, part in enumerate(loc):
+        members = _models(annotation, data)
+        inside = isinstance(data, dict) and part in data
+        last = depth == len(loc) - 1
+        if isinstance(part, str) and not inside and not (last and _known(members, part)):
+            continue  # the tag of a union's member, not a key
+        where.append(part)
+        if isinstance(part, int):
+            annotation = get_args(_bare(annotation))[0] if get_args(_bare(annotation)) else None
+        else:
+            holder = members[0] if members else None
+            field = holder.model_fields.get(part) if holder else None
+            annotation = field.rebuild_annotation() if field is not None else None
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            data = None
+    return tuple(where), holder
+
+
+def _bare(annotation: Any) -> Any:
+    """Strips Annotated and `| None`."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        inner = [each for each in get_args(annotation) if each is not NoneType]
+        if len(inner) == 1:
+            return _bare(inner[0])
+    return annotation
+
+
+def _models(annotation: Any, data: Any) -> list[type[BaseModel]]:
+    """Returns the models that an annotation may mean; the one that the data's tag names first."""
+    bare = _bare(annotation)
+    if get_origin(bare) in (Union, UnionType):
+        found = [model for each in get_args(bare) for model in _models(each, data)]
+        tags = set() if not isinstance(data, dict) else {data.get("kind"), data.get("type")}
+        return sorted(found, key=lambda model: not tags & set(_tags(model)))
+    return [bare] if isinstance(bare, type) and issubclass(bare, BaseModel) else []
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    for key in ("kind", "type"):
+        field = model.model_fields.get(key)
+        if field is not None:
+            return get_args(field.annotation)
+    return ()
+
+
+def _known(models: list[type[BaseModel]], key: str) -> bool:
+    return any(key in model.model_fields for model in models[:1])
+
+
+def _meaning(model: type[BaseModel] | None, key: str) -> str:
+    field = None if model is None else model.model_fields.get(key)
+    return f" ({field.description})" if field is not None and field.description else ""
+
+
+def _suggest(given: str, known: Sequence[str]) -> str:
+    close = get_close_matches(given, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+def _shown(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dotted(where: Path_) -> str:
+    text = ""
+    for part in where:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

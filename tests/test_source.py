@@ -1,0 +1,166 @@
+"""Bad scenarios are explained: every problem at once, with its place and a remedy."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulator import source
+from emulator.source import ScenarioError
+
+ROOT = Path(__file__).parent.parent
+BAD = sorted((ROOT / "tests" / "scenarios_bad").glob("*.yaml"))
+SHIPPED = sorted((ROOT / "scenarios").glob("*.yaml"))
+
+
+def expectations(path: Path) -> list[tuple[int, str]]:
+    """Reads the `# expect LINE: TEXT` comments at the end of a bad scenario."""
+    lines = path.read_text().splitlines()
+    marked = [line.removeprefix("# expect ") for line in lines if line.startswith("# expect ")]
+    return [(int(text.partition(": ")[0]), text.partition(": ")[2]) for text in marked]
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_a_bad_scenario_is_explained_with_line_and_remedy(path: Path) -> None:
+    expected = expectations(path)
+    assert expected, "a bad scenario says what it expects"
+
+    with pytest.raises(ScenarioError) as caught:
+        source.load(path)
+
+    problems = caught.value.problems
+    for line, text in expected:
+        matching = [p for p in problems if p.line == line and text in f"{p.message}; {p.remedy}"]
+        assert matching, f"line {line}: {text}\nis not in\n{caught.value}"
+    assert len(problems) == len(expected) or path.stem in {"topology-without-path"}
+
+
+def test_there_are_enough_bad_scenarios() -> None:
+    assert len(BAD) >= 25
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_scenario_is_good(path: Path) -> None:
+    assert source.load(path).name == path.stem
+
+
+def test_a_dumped_scenario_is_the_same_scenario(tmp_path: Path) -> None:
+    for path in SHIPPED:
+        scenario = source.load(path)
+        copy = tmp_path / path.name
+        copy.write_text(source.dump(scenario))
+
+        assert source.load(copy) == scenario
+
+
+def test_the_error_shows_line_caret_and_count() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        source.load(ROOT / "tests" / "scenarios_bad" / "unknown-kind.yaml")
+
+    assert str(caught.value).splitlines()[1:] == [
+        "        arrival: {kind: possion, rate_hz: 2.0}",
+        "                  ^",
+        "1 problem; nothing was started",
+    ]
+
+
+def test_overrides_change_any_field() -> None:
+    changes = {"users.0.count": 3, "protocol": {"kind": "random"}, "seed": 9, "runtime.hosts": 2}
+
+    scenario = source.load(ROOT / "scenarios" / "quickstart.yaml", changes)
+
+    assert scenario.users[0].count == 3
+    assert (scenario.protocol.kind, scenario.seed, scenario.runtime.hosts) == ("random", 9, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "text"),
+    [
+        (
+            "users.7.count",
+            3,
+            "--set users.7.count=3: users[7].count: there is nothing to set in users[7]",
+        ),
+        ("users.0.cuont", 3, "users[0].cuont: unknown key 'cuont'; did you mean 'count'?"),
+        ("duration_s", "long", "--set duration_s=long: duration_s: 'long' is not a number"),
+        ("seed.x.y", 1, "seed.x.y: there is nothing to set in seed"),
+    ],
+)
+def test_a_bad_override_is_named_as_the_place(path: str, given: object, text: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        source.load(ROOT / "scenarios" / "quickstart.yaml", {path: given})
+
+    assert text in str(caught.value)
+
+
+def test_a_missing_file_a_folder_and_bytes_are_explained(tmp_path: Path) -> None:
+    noise = tmp_path / "noise.yaml"
+    noise.write_bytes(b"\xff\xfe\x00")
+    for path, text in (
+        (tmp_path / "no.yaml", "there is no such file"),
+        (tmp_path, "is a folder"),
+        (noise, "is not UTF-8 text"),
+    ):
+        with pytest.raises(ScenarioError, match=text):
+            source.load(path)
+
+
+def test_aliases_do_not_blow_up(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.yaml"
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for depth in range(1, 9):
+        again = ", ".join([f"*a{depth - 1}"] * 10)
+        lines.append(f"a{depth}: &a{depth} [{again}]")
+    bomb.write_text("\n".join(lines))
+
+    with pytest.raises(ScenarioError, match="aliases"):
+        source.load(bomb)
+
+
+def test_yaml_tags_build_no_objects(tmp_path: Path) -> None:
+    path = tmp_path / "tag.yaml"
+    path.write_text("name: !!python/object/apply:os.system ['touch pwned']\n")
+
+    with pytest.raises(ScenarioError):
+        source.load(path)
+
+    assert not Path("pwned").exists()
+
+
+TEXT = (ROOT / "scenarios" / "rayleigh.yaml").read_text()
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(TEXT) - 1), st.text(st.characters(codec="utf-8"), max_size=3)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_mutated_scenario_loads_or_is_explained(edits: list[tuple[int, str]]) -> None:
+    text = TEXT
+    for at, replacement in edits:
+        text = text[:at] + replacement + text[at + 1 :]
+    path = Path(__file__).parent / "mutated.yaml"
+    path.write_text(text)
+    try:
+        source.load(path)
+    except ScenarioError as error:
+        assert str(error)
+    finally:
+        path.unlink()
+
+
+def test_the_command_exits_2_and_starts_nothing(tmp_path: Path) -> None:
+    bad = ROOT / "tests" / "scenarios_bad" / "five-mistakes.yaml"
+    words = [sys.executable, "-m", "emulator"]
+    for verb in (["check", str(bad)], ["run", str(bad), "--out", str(tmp_path / "runs")]):
+        done = subprocess.run([*words, *verb], capture_output=True, text=True, cwd=ROOT)
+
+        assert done.returncode == 2
+        assert "6 problems; nothing was started" in done.stderr
+    assert not (tmp_path / "runs").exists()
