@@ -45,7 +45,7 @@ def problems(chosen: Scenario) -> list[Complaint]:
 
 def warnings(chosen: Scenario) -> list[Complaint]:
     """Returns what runs, but probably not as meant."""
-    return [*_load(chosen), *_late_heals(chosen)]
+    return [*_load(chosen), *_late_faults(chosen)]
 
 
 def _names(chosen: Scenario) -> Iterator[Complaint]:
@@ -152,9 +152,6 @@ def _faults(chosen: Scenario) -> Iterator[Complaint]:
     servers = [name for name, kind in _kinds(chosen) if kind == "server"]
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
-        if fault.at_s >= chosen.duration_s:
-            text = f"begins at {fault.at_s:g} s, after the run ends"
-            yield (*where, "at_s"), text, f"begin before duration_s = {chosen.duration_s:g}"
         if isinstance(fault, Fading) and chosen.channel.kind != "rayleigh":
             text = f"fading needs a signal-to-noise ratio; a {chosen.channel.kind} channel has none"
             yield (*where, "type"), text, "use loss, or channel kind rayleigh"
@@ -278,10 +275,13 @@ def _load(chosen: Scenario) -> Iterator[Complaint]:
         yield ("users",), text, "slower arrivals, or more or faster servers"
 
 
-def _late_heals(chosen: Scenario) -> Iterator[Complaint]:
+def _late_faults(chosen: Scenario) -> Iterator[Complaint]:
     for index, fault in enumerate(chosen.faults):
-        if fault.for_s is not None and fault.until_s > chosen.duration_s:
-            text = f"fault {index} lasts past the end of the run"
+        if fault.at_s >= chosen.duration_s:
+            text = f"fault {index} ({fault.type}) begins at {fault.at_s:g} s, after the run ends"
+            yield ("faults", index, "at_s"), text, "begin earlier, or run longer"
+        elif fault.for_s is not None and fault.until_s > chosen.duration_s:
+            text = f"fault {index} ({fault.type}) lasts past the end of the run"
             yield ("faults", index, "for_s"), text, "shorten for_s to see the recovery"
 
 

@@ -127,7 +127,7 @@ def run(
     fresco run s.yaml --address auto                    on the Ray cluster of this machine
     fresco run s.yaml -s users.0.count=200 -p random    change anything
     """
-    from emulator import source
+    from emulator import check, source
     from emulator.display import Display, closing
     from emulator.exporter import Exporter
     from emulator.run import EXIT_STATUS, Progress, RunError, new_folder
@@ -151,6 +151,8 @@ def run(
     console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
     if accelerator == "live" and not (on_ray or paced):
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
+    for _, message, remedy in check.warnings(chosen):
+        console.print(f"[yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True)
     folder = new_folder(out, chosen.name)
     (folder / "scenario.yaml").write_text(source.dump(chosen))
     display, exporter = Display(chosen, console), Exporter(chosen)
@@ -197,12 +199,12 @@ def run(
     sys.exit(EXIT_STATUS[summary["verdict"]])
 
 
-@fresco.command()
+@fresco.command("check")
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
 @_override_options
-def check(scenarios: tuple[str, ...], **overrides: Any) -> None:
+def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
     """Check scenarios without running them; show what they would start."""
-    from emulator.check import warnings
+    from emulator import check
 
     console = Console()
     failed = False
@@ -226,7 +228,7 @@ def check(scenarios: tuple[str, ...], **overrides: Any) -> None:
             highlight=False,
             soft_wrap=True,
         )
-        for _, message, remedy in warnings(chosen):
+        for _, message, remedy in check.warnings(chosen):
             console.print(
                 f"  [yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True
             )

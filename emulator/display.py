@@ -20,18 +20,18 @@ from emulator.scenario import Scenario
 
 PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
 
-COLUMNS = (
-    ("AoI", "aoi_mean_s"),
-    ("PAoI", "paoi_mean_s"),
-    ("PAoI p95", "paoi_p95_s"),
-    ("delay p50", "delay_p50_s"),
-    ("delay p95", "delay_p95_s"),
-    ("missed", "miss_ratio"),
-    ("dropped", "drop_ratio"),
-    ("right", "accuracy"),
-    ("fresh+right", "fresh_correct_hz"),
-    ("results", "completed"),
-)
+ROWS = (
+    ("age of information, mean", "aoi_mean_s", "AoI"),
+    ("peak age, mean", "paoi_mean_s", "PAoI"),
+    ("peak age, 95th percentile", "paoi_p95_s", "PAoI p95"),
+    ("delay, median", "delay_p50_s", "delay p50"),
+    ("delay, 95th percentile", "delay_p95_s", "p95"),
+    ("deadline missed", "miss_ratio", "missed"),
+    ("dropped or expired", "drop_ratio", "dropped"),
+    ("right answers", "accuracy", "right"),
+    ("right and fresh, per user", "fresh_correct_hz", "fresh+right"),
+    ("results", "completed", "results"),
+)  # in full, metric, in short
 
 
 def readable(metric: str, value: float | None) -> str:
@@ -50,22 +50,21 @@ def readable(metric: str, value: float | None) -> str:
 def metrics_table(
     metrics: dict[str, dict[str, float | int | None]], scenario: Scenario, title: str
 ) -> Table:
-    """Returns one row per user group, most urgent first; metrics nobody has are left out."""
-    shown = [
-        (head, key) for head, key in COLUMNS if any(m[key] is not None for m in metrics.values())
-    ]
+    """Returns one column per user group, most urgent first; what nobody has is left out."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("users")
-    table.add_column("class", justify="right")
-    for head, _ in shown:
-        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("")
     groups = sorted(scenario.users, key=lambda group: group.priority)
-    rows = [(group.name, f"{group.count} {group.name}", str(group.priority)) for group in groups]
-    if len(rows) > 1:
-        rows.append((ALL, "all", ""))
-    for name, label, priority in rows:
-        values = (readable(key, metrics[name][key]) for _, key in shown)
-        table.add_row(label, priority, *values)
+    names = [group.name for group in groups]
+    for group in groups:
+        head = f"{group.count} {group.name}\nclass {group.priority}"
+        table.add_column(head, justify="right", no_wrap=True)
+    if len(groups) > 1:
+        names.append(ALL)
+        table.add_column("all", justify="right", no_wrap=True)
+    for label, key, _ in ROWS:
+        values = [metrics[name][key] for name in names]
+        if any(value is not None for value in values):
+            table.add_row(label, *(readable(key, value) for value in values))
     return table
 
 
@@ -108,8 +107,11 @@ class Display:
         self._said_s = time.monotonic()
         self._first_age = self._first_age and not first
         numbers = progress.metrics.summary()[ALL]
-        parts = [f"{head} {readable(key, numbers[key])}" for head, key in COLUMNS]
-        parts = [part for part in parts if not part.endswith(" -")]
+        parts = [
+            f"{short} {readable(key, numbers[key])}"
+            for _, key, short in ROWS
+            if numbers[key] is not None
+        ]
         self._console.print(f"{self._clock(progress)}  " + "  ".join(parts), soft_wrap=True)
 
     def _clock(self, progress: Progress) -> str:

@@ -75,6 +75,8 @@ class Host:
         self._plan = plan
         self._names = names
         self._host_of = host_of
+        runtime, end_s = plan.scenario.runtime, plan.scenario.duration_s
+        self._pace = Pace(runtime.time_scale, runtime.tick_s, end_s)
         self._peers: Mapping[str, Any] = {}
         self._inbox: deque[bytes] = deque()
         self._outboxes = {
@@ -83,27 +85,27 @@ class Host:
         self._taken = 0  # frames of mail taken in
         self._reports: deque[bytes] = deque()
         self._rouse = threading.Event()
+        self._prepared = threading.Event()
+        self._begun = threading.Event()
         self._halted = threading.Event()
         self._halting = False
         self._crash = ""
 
     @ray.method(concurrency_group="ctl")
     def prepare(self) -> tuple[int, str]:
-        """Loads what this host's accelerators run; returns its process id and Ray node."""
-        kernel = assemble(self._plan, self._names)
-        kernel.warm_up()
+        """Makes the nodes and loads their networks; returns process id and Ray node."""
+        threading.Thread(target=self._guard, name="host", daemon=True).start()
+        self._prepared.wait()
+        if self._crash:
+            raise RuntimeError(self._crash)
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
     @ray.method(concurrency_group="ctl")
     def begin(self, peers: dict[str, Any], epoch_s: float) -> None:
-        """Starts emulated time at the wall time `epoch_s`."""
-        scenario = self._plan.scenario
-        runtime = scenario.runtime
+        """Lets emulated time be zero at the wall time `epoch_s`."""
         self._peers = peers
-        self._pace = Pace(epoch_s, runtime.time_scale, runtime.tick_s, scenario.duration_s)
-        self._kernel = assemble(self._plan, self._names, self._pace, self._post)
-        self._kernel.warm_up()
-        threading.Thread(target=self._guard, name="host", daemon=True).start()
+        self._pace.begin(epoch_s)
+        self._begun.set()
 
     @ray.method(concurrency_group="mail")
     def mail(self, packed: bytes) -> None:
@@ -146,15 +148,21 @@ class Host:
 
     def _guard(self) -> None:
         try:
+            # Here and not in `prepare`: torch's count of threads is a property of this thread.
+            self._kernel = assemble(self._plan, self._names, self._pace, self._post)
+            self._kernel.warm_up()
+            self._prepared.set()
+            self._begun.wait()
             self._run()
         except Exception:
             self._crash = traceback.format_exc(limit=-4)
         finally:
+            self._prepared.set()
             self._halted.set()
 
     def _run(self) -> None:
         kernel, pace = self._kernel, self._pace
-        self._rouse.wait(pace.wall_s(-pace.now_s()) if pace.now_s() < 0.0 else 0.0)
+        time.sleep(max(0.0, pace.wall_s(-pace.now_s())))
         kernel.start()
         flush_due_s = report_due_s = time.monotonic()
         while not self._halting:

@@ -97,10 +97,11 @@ class Live:
 
         network = engine.Engine(self._model, threads=self._threads, batch_max=self._batch_max)
         images, labels = network.test.images, network.test.labels
+        run = network.time if self._stopwatch else network.infer
 
         def infer(batch: Execute) -> tuple[tuple[bool, ...], float]:
             chosen = [task.image for task in batch.tasks]
-            inference = network.infer(images[chosen])
+            inference = run(images[chosen])
             right = inference.labels == labels[chosen]
             return tuple(right.tolist()), inference.cpu_s
 

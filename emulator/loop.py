@@ -28,10 +28,11 @@ def play(plan: Plan, paced: bool = False) -> Iterator[Step]:
     """Runs the whole scenario in this process."""
     scenario = plan.scenario
     runtime = scenario.runtime
-    pace = None
-    if paced:
-        pace = Pace(time.time(), runtime.time_scale, runtime.tick_s, scenario.duration_s)
+    pace = Pace(runtime.time_scale, runtime.tick_s, scenario.duration_s) if paced else None
     kernel = assemble(plan, plan.names, pace)
+    if pace is not None:
+        kernel.warm_up()
+        pace.begin(time.time())
     kernel.start()
     for now_s in sample_times(scenario.duration_s, scenario.sample_s):
         if pace is None:

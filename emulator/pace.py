@@ -41,17 +41,23 @@ class Lateness:
 class Pace:
     """Emulated now = (wall - epoch) / time_scale; `time_scale` 2 takes twice as long as reality.
 
-    `epoch_s` is a `time.time()`: hosts on several machines agree as well as their clocks do.
-    Emulated time stops at `end_s`.
+    Before `begin` emulated time stands at minus infinity; it stops at `end_s`.
     """
 
-    def __init__(self, epoch_s: float, time_scale: float, tick_s: float, end_s: float) -> None:
-        # The wall clock is read once: from here on the monotonic clock counts.
-        self._origin_s = time.monotonic() + (epoch_s - time.time())
+    def __init__(self, time_scale: float, tick_s: float, end_s: float) -> None:
+        self._origin_s = math.inf
         self._time_scale = time_scale
         self._tick_s = tick_s
         self._end_s = end_s
         self.lateness = Lateness()
+
+    def begin(self, epoch_s: float) -> None:
+        """Lets emulated time be zero at `epoch_s`, a `time.time()`.
+
+        The wall clock is read once: hosts on several machines agree as well as their clocks do,
+        and from here on the monotonic clock counts.
+        """
+        self._origin_s = time.monotonic() + (epoch_s - time.time())
 
     def now_s(self) -> float:
         return min(self._end_s, (time.monotonic() - self._origin_s) / self._time_scale)

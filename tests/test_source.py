@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator import source
+from emulator import check, source
 from emulator.source import ScenarioError
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +97,18 @@ def test_a_bad_override_is_named_as_the_place(path: str, given: object, text: st
     assert text in str(caught.value)
 
 
+def test_overload_and_faults_past_the_end_are_warned_of() -> None:
+    path = ROOT / "scenarios" / "quickstart.yaml"
+    changes = {"duration_s": 15, "users.1.count": 600}
+
+    messages = [message for _, message, _ in check.warnings(source.load(path, changes))]
+
+    assert [message.split(":")[0] for message in messages] == [
+        "the users offer 2.41e+03 tasks/s, the servers can do 274",
+        "fault 0 (blackout) lasts past the end of the run",
+    ]
+
+
 def test_a_missing_file_a_folder_and_bytes_are_explained(tmp_path: Path) -> None:
     noise = tmp_path / "noise.yaml"
     noise.write_bytes(b"\xff\xfe\x00")
@@ -148,9 +161,8 @@ def test_a_mutated_scenario_loads_or_is_explained(edits: list[tuple[int, str]]) 
     path = Path(__file__).parent / "mutated.yaml"
     path.write_text(text)
     try:
-        source.load(path)
-    except ScenarioError as error:
-        assert str(error)
+        with suppress(ScenarioError):  # and nothing else
+            source.load(path)
     finally:
         path.unlink()
 
