@@ -9,7 +9,7 @@ import math
 
 def linear(value_db: float) -> float:
     """Converts decibel to a ratio."""
-    return 10.0 ** (value_db / 10.0)
+    return math.pow(10.0, value_db / 10.0)
 
 
 def path_loss_db(distance_m: float, reference_m: float, exponent: float) -> float:

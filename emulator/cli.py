@@ -367,11 +367,13 @@ def _find(name: str) -> Path:
 
 
 def _results(folder: Path, csv: bool) -> Path:
+    """Writes tables and report from a run folder; returns the report's path."""
     from emulator import report as reporting
     from emulator import tables
 
-    tables.write(folder, csv=csv)
-    return reporting.write(folder)
+    result = reporting.read(folder)
+    tables.write(folder, result.metrics, csv)
+    return reporting.write(folder, result)
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:

@@ -170,10 +170,10 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         details.append(f"lateness p99 {readable('_s', summary['lateness_p99_s'])}")
     else:
         details.append(f"digest {summary['digest']}")
-    console.print("; ".join(details), highlight=False)
+    console.print("; ".join(details), highlight=False, soft_wrap=True)
     for each in summary["expect"]:
         mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
-        console.print(f"expect {mark}: {each['says']}", highlight=False)
+        console.print(f"expect {mark}: {each['says']}", highlight=False, soft_wrap=True)
     for cause in summary["causes"]:
         console.print(f"[bold red]{summary['verdict']}[/]: ", end="")
-        console.print(cause, markup=False, highlight=False)
+        console.print(cause, markup=False, highlight=False, soft_wrap=True)

@@ -63,6 +63,14 @@ class Histogram:
                 return math.exp((bucket + 0.5) * self.GROWTH)
         return None
 
+    def distribution(self) -> list[tuple[float, float]]:
+        """Returns (upper edge, share of values below it) of every bucket in use, rising."""
+        below, points = 0, []
+        for bucket in sorted(self._buckets):
+            below += self._buckets[bucket]
+            points.append((math.exp((bucket + 1) * self.GROWTH), below / self.count))
+        return points
+
     def cumulative(self, bounds: Sequence[float]) -> list[int]:
         """Returns how many values lie below each bound, to the resolution of the buckets."""
         return [

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.zoo import NAMES, WEIGHTS, ModelError
+from models.zoo import NAMES, WEIGHTS, ModelError, manifest
 
 BATCH_MAX = 8
 ROUNDS = 512
@@ -33,7 +33,8 @@ class Latency(Struct, frozen=True):
 
 @cache
 def read(name: str) -> Latency:
-    """Reads a network's measurements; ModelError where there are none."""
+    """Reads a network's measurements; ModelError where the name is unknown or there are none."""
+    manifest(name)  # an unknown name is refused here: measuring it would be the wrong remedy
     path = WEIGHTS / name / "latency.json"
     if not path.exists():
         raise ModelError(f"{path} is missing: measure it with `python -m models.latency {name}`")

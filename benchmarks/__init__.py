@@ -1,0 +1,1 @@
+"""Speed comparisons with their commands; see README.md here."""

@@ -1,0 +1,1 @@
+"""Static files of the report page; everything third-party lies in `static/vendor/`."""

@@ -1,0 +1,71 @@
+"""Scenarios as plain dicts, and ways to play them: what most tests begin with."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from emulator.journal import Record
+from emulator.loop import Step, play
+from emulator.metrics import Metrics
+from emulator.run import Recorder
+from emulator.scenario import Scenario
+from emulator.world import plan
+
+Spec = dict[str, Any]
+"""A scenario as YAML would give it."""
+
+
+class Played(NamedTuple):
+    """A finished run in virtual time."""
+
+    records: list[Record]
+    metrics: Metrics
+    digest: str
+
+
+def law(kind: str, mean_s: float, scv: float = 1.0) -> Spec:
+    return {"law": kind, "mean_s": mean_s, "scv": scv}
+
+
+def user_group(**changes: Any) -> Spec:
+    """One user that generates one task per second."""
+    arrival = {"kind": "poisson", "rate_hz": 1.0}
+    return {"name": "user", "arrival": arrival, "input_bits": 1000.0} | changes
+
+
+def server_group(service: Spec, **changes: Any) -> Spec:
+    return {"name": "edge", "accelerator": {"kind": "fitted", "service": service}} | changes
+
+
+def scenario(**changes: Any) -> Spec:
+    """One user, one cell, one exponential server; nothing on the way is lost or takes time."""
+    return {
+        "name": "test",
+        "seed": 1,
+        "duration_s": 10.0,
+        "protocol": {"kind": "nearest"},
+        "users": [user_group()],
+        "base_stations": [{"name": "bs"}],
+        "servers": [server_group(law("exponential", 0.01))],
+        "channel": {"kind": "ideal"},
+        "backhaul": {"delay_s": 0.0},
+    } | changes
+
+
+def unfold(spec: Spec) -> Iterator[tuple[Step, Metrics]]:
+    """Plays a scenario in virtual time; yields every step with the metrics so far."""
+    chosen = plan(Scenario.model_validate(spec), stopwatch=False)
+    recorder = Recorder(chosen, None)
+    for step in play(chosen):
+        recorder.take(step)
+        yield step, recorder.metrics
+
+
+def perform(spec: Spec) -> Played:
+    """Plays a scenario in virtual time to its end."""
+    chosen = plan(Scenario.model_validate(spec), stopwatch=False)
+    recorder = Recorder(chosen, None)
+    records: list[Record] = []
+    for step in play(chosen):
+        recorder.take(step)
+        records += step.records
+    return Played(records, recorder.metrics, recorder.writer.digest)

@@ -1,0 +1,58 @@
+"""The embedded digits against scikit-learn's copy, from which they were written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from models import data
+
+
+def test_the_shipped_arrays_are_those_of_scikit_learn() -> None:
+    theirs = load_digits()
+
+    with np.load(data.FILE, allow_pickle=False) as ours:
+        assert set(ours.files) == {"images", "labels"}
+        np.testing.assert_array_equal(ours["images"], theirs.images)
+        np.testing.assert_array_equal(ours["labels"], theirs.target)
+
+
+def test_writing_again_gives_the_same_arrays(tmp_path: Path) -> None:
+    data.write(tmp_path / "digits.npz")
+
+    # Arrays, not bytes: another zlib may pack them otherwise.
+    with np.load(tmp_path / "digits.npz") as again, np.load(data.FILE) as shipped:
+        np.testing.assert_array_equal(again["images"], shipped["images"])
+        np.testing.assert_array_equal(again["labels"], shipped["labels"])
+
+
+def test_each_image_is_in_exactly_one_split() -> None:
+    theirs = load_digits()
+    splits = data.load("digits")
+    parts = (splits.train, splits.val, splits.test)
+
+    found = [
+        (image.tobytes(), int(label))
+        for part in parts
+        for image, label in zip(part.images, part.labels, strict=True)
+    ]
+    expected = zip(theirs.images.astype(np.uint8), theirs.target, strict=True)
+
+    assert [len(part.labels) for part in parts] == [1000, 297, 500]
+    assert sorted(found) == sorted((image.tobytes(), int(label)) for image, label in expected)
+    assert len({pixels for pixels, _ in found}) == 1797  # no twin crosses a border either
+
+
+def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = tmp_path / "digits.npz"
+    changed.write_bytes(data.FILE.read_bytes() + b"\0")
+    monkeypatch.setattr(data, "FILE", changed)
+
+    with pytest.raises(data.DataError, match=f"{changed} has sha256 .* expected {data.SHA256}"):
+        data.load.__wrapped__("digits")  # past the cache
+
+
+def test_an_unknown_data_set_is_refused() -> None:
+    with pytest.raises(data.DataError, match="unknown data set 'cifar'; known: digits"):
+        data.load("cifar")

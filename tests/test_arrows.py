@@ -1,0 +1,91 @@
+"""What may import what: the arrows between the packages, read from the source."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {
+    "agents": {"agents", "numpy", "scipy", "networkx", "msgspec"},
+    "models": {"models", "numpy", "scipy", "msgspec", "torch", "safetensors", "sklearn"},
+}
+BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
+OWNERS_OF_RAY = {"emulator/cluster.py", "emulator/host.py"}
+LAZY = {"torch", "ray"}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(nodes: Iterator[ast.AST]) -> set[str]:
+    """Names the top packages that some syntax nodes import."""
+    found: set[str] = set()
+    for node in nodes:
+        match node:
+            case ast.Import(names=names):
+                found |= {name.name.partition(".")[0] for name in names}
+            case ast.ImportFrom(module=str(module), level=0):
+                found.add(module.partition(".")[0])
+            case ast.ImportFrom(level=level) if level:
+                found.add("a relative import")
+    return found
+
+
+def at_import_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walks what runs when a module is imported: no function body, nothing for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from at_import_time(node)
+
+
+def everything(path: Path) -> set[str]:
+    return imports(ast.walk(ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    allowed = ALLOWED[package] | set(sys.stdlib_module_names)
+
+    strangers = {
+        str(path.relative_to(ROOT)): everything(path) - allowed for path in sources(package)
+    }
+
+    assert {path: names for path, names in strangers.items() if names} == {}
+
+
+def test_nodes_own_no_clock_thread_file_socket_or_global_random_source() -> None:
+    found = {str(path.relative_to(ROOT)): everything(path) for path in sources("agents")}
+
+    assert {path: names & BANNED_IN_AGENTS for path, names in found.items()} == {
+        path: set() for path in found
+    }
+    assert found
+
+
+def test_torch_and_ray_are_imported_lazily() -> None:
+    for path in sources("emulator"):
+        name = str(path.relative_to(ROOT))
+        eager = imports(at_import_time(ast.parse(path.read_text()))) & LAZY
+        assert eager <= ({"ray"} if name in OWNERS_OF_RAY else set()), name
+
+
+def test_the_virtual_runtime_starts_without_torch_and_ray() -> None:
+    code = (
+        "import sys, emulator.loop, emulator.world, emulator.scenario; "
+        "print([name for name in ('torch', 'ray') if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,303 @@
+"""How faults choose their links, fold into one effect, and leave nothing behind."""
+
+import math
+from collections import Counter
+
+import pytest
+from conftest import Spec, law, perform, scenario, server_group, user_group
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from agents.bodies import TaskEnd
+from emulator.channel import Airtime, Bernoulli
+from emulator.faults import HEALTHY, AnyFault, Fault, fold, selects, slowdown
+from emulator.network import Drop, Link, Resend, Verdict
+from emulator.streams import Streams
+
+SEED = 11
+SIGMAS = 4.0
+ADAPTER: TypeAdapter[AnyFault] = TypeAdapter(Fault)
+
+
+def fault(type_: str, **fields: object) -> AnyFault:
+    by_type = {} if type_ == "partition" else {"target": "*"}
+    return ADAPTER.validate_python({"type": type_, "at_s": 0.0, **by_type, **fields})
+
+
+def uplink(channel_loss: float = 0.0) -> Link:
+    """A link whose attempts take 1 ms per kilobit."""
+    channel = Bernoulli(channel_loss, Airtime(1.0e6))
+    return Link("user-0", "bs-0", "uplink", channel, Resend(), Streams(SEED))
+
+
+def verdicts(link: Link, count: int, begin_s: float = 0.0) -> list[Verdict]:
+    return [link.judge(1000.0, 1, begin_s + 0.01 * k) for k in range(count)]
+
+
+def lost_share(active: list[AnyFault], attempts: int, channel_loss: float = 0.0) -> float:
+    link = uplink(channel_loss)
+    link.feel(active)
+    return sum(isinstance(v, Drop) for v in verdicts(link, attempts)) / attempts
+
+
+FAULTS = st.lists(
+    st.one_of(
+        st.just(fault("blackout")),
+        st.builds(lambda p: fault("loss", p=p), st.floats(0.0, 1.0)),
+        st.builds(lambda n: fault("burst_loss", loss=0.3, burst_length=n), st.floats(1.0, 9.0)),
+        st.builds(lambda d: fault("fading", depth_db=d), st.floats(0.1, 100.0)),
+        st.builds(lambda d: fault("delay", delay_s=d, jitter_s=d / 3.0), st.floats(1e-3, 1.0)),
+        st.builds(lambda r: fault("rate", rate_bps=r), st.floats(1.0, 1e6)),
+        st.just(fault("partition", a=["user-*"], b=["bs-0"])),
+        st.builds(lambda f: fault("server_slowdown", factor=f), st.floats(0.1, 9.0)),
+    ),
+    max_size=6,
+)
+
+
+THREE_DELAYS = [fault("delay", delay_s=delay_s) for delay_s in (0.1, 0.2, 0.3)]
+
+
+# Healing
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(faults=FAULTS, data=st.data())
+def test_healing_all_in_any_order_returns_to_the_baseline(
+    faults: list[AnyFault], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(faults))
+    link, untouched = uplink(0.3), uplink(0.3)
+    active = list(faults)
+    link.feel(active)
+
+    for healed in order:
+        active.remove(healed)
+        link.feel(active)
+
+    assert fold(active, "user-0", "bs-0", "uplink") is HEALTHY
+    assert slowdown(active, "edge-0") == 1.0
+    assert verdicts(link, 50) == verdicts(untouched, 50)
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(pair=FAULTS.flatmap(lambda faults: st.tuples(st.just(faults), st.permutations(faults))))
+@example(pair=(THREE_DELAYS, THREE_DELAYS[::-1]))  # sums of floats depend on the order
+def test_the_order_in_which_faults_began_does_not_matter(
+    pair: tuple[list[AnyFault], list[AnyFault]],
+) -> None:
+    faults, shuffled = pair
+
+    assert fold(shuffled, "user-0", "bs-0", "uplink") == fold(faults, "user-0", "bs-0", "uplink")
+    assert slowdown(shuffled, "edge-0") == slowdown(faults, "edge-0")
+
+
+# Composition
+
+
+@pytest.mark.parametrize("losses", [(0.3,), (0.3, 0.5), (0.2, 0.2, 0.2), (0.4, 1.0)])
+def test_loss_faults_compose_like_independent_losses(losses: tuple[float, ...]) -> None:
+    attempts, channel_loss = 20_000, 0.1
+
+    share = lost_share([fault("loss", p=p) for p in losses], attempts, channel_loss)
+
+    expected = 1.0 - (1.0 - channel_loss) * math.prod(1.0 - p for p in losses)
+    error = math.sqrt(expected * (1.0 - expected) / attempts)
+    assert share == pytest.approx(expected, abs=SIGMAS * error)
+
+
+def test_delays_add_and_the_slowest_rate_counts() -> None:
+    link = uplink()
+    link.feel(
+        [
+            fault("delay", delay_s=0.25),
+            fault("delay", delay_s=0.5),
+            fault("rate", rate_bps=1.0e4),
+            fault("rate", rate_bps=1.0e3),
+        ]
+    )
+
+    # 1000 bits at 1 kb/s, and three quarters of a second on top
+    assert link.judge(1000.0, 1, 0.0).at_s == pytest.approx(1.0 + 0.75)
+
+
+def test_a_rate_above_that_of_the_channel_changes_nothing() -> None:
+    link = uplink()
+    link.feel([fault("rate", rate_bps=1.0e9)])
+
+    assert link.judge(1000.0, 1, 0.0).at_s == pytest.approx(0.001)
+
+
+def test_jitter_is_uniform_around_the_delay() -> None:
+    link = uplink()
+    link.feel([fault("delay", delay_s=0.5, jitter_s=0.1)])
+    count = 10_000
+
+    delays_s = [link.judge(1000.0, 1, 0.0).at_s - 0.001 for _ in range(count)]
+
+    assert min(delays_s) >= 0.4
+    assert max(delays_s) <= 0.6
+    error_s = 0.2 / math.sqrt(12.0 * count)  # of a uniform law 0.2 s wide
+    assert sum(delays_s) / count == pytest.approx(0.5, abs=SIGMAS * error_s)
+
+
+def test_fades_add_in_decibels() -> None:
+    effect = fold(
+        [fault("fading", depth_db=3.0), fault("fading", depth_db=4.0)], "user-0", "bs-0", "uplink"
+    )
+
+    assert effect.fade_db == 7.0
+
+
+@pytest.mark.parametrize(("loss", "length"), [(0.2, 4.0), (0.5, 10.0), (0.3, 1.0), (0.9, 20.0)])
+def test_burst_losses_have_the_share_and_the_length_asked_for(loss: float, length: float) -> None:
+    slots = 100_000
+    link = uplink()
+    link.feel([fault("burst_loss", loss=loss, burst_length=length)])
+
+    lost = [isinstance(link.judge(1000.0, 1, (k + 0.5) * 0.01), Drop) for k in range(slots)]
+
+    # Variances of a two-state chain, as in test_channel.py
+    r = 1.0 / length
+    p = r * loss / (1.0 - loss)
+    error = math.sqrt(loss * (1.0 - loss) / slots * (2.0 - p - r) / (p + r))
+    assert sum(lost) / slots == pytest.approx(loss, abs=SIGMAS * error)
+    runs = sum(now and not before for before, now in zip([False, *lost], lost, strict=False))
+    error = math.sqrt(1.0 - r) * length / math.sqrt(runs)
+    assert sum(lost) / runs == pytest.approx(length, abs=SIGMAS * error + 1.0 / runs)
+
+
+def test_bursts_too_short_for_their_share_are_refused() -> None:
+    # Nine losses in ten need runs of nine on average: a shorter run leaves more gaps than that.
+    with pytest.raises(ValidationError, match="burst_length"):
+        fault("burst_loss", loss=0.9, burst_length=2.0)
+
+
+def test_two_burst_faults_are_independent() -> None:
+    attempts, twice = 100_000, [fault("burst_loss", loss=0.3, burst_length=2.0)] * 2
+
+    share = lost_share(twice, attempts)
+
+    # 0.3 and 0.3 independently; correlation over slots at most triples the variance of the mean.
+    expected = 1.0 - 0.7 * 0.7
+    error = math.sqrt(3.0 * expected * (1.0 - expected) / attempts)
+    assert share == pytest.approx(expected, abs=SIGMAS * error)
+
+
+# Selection
+
+
+@pytest.mark.parametrize(
+    ("selector", "meant", "not_meant"),
+    [
+        ("user-2", ["user-2"], ["user-20", "user-1", "x-user-2"]),
+        ("bs-*", ["bs-0", "bs-17"], ["user-0", "abs-0"]),
+        ("user-1,user-3", ["user-1", "user-3"], ["user-2", "user-1,user-3"]),
+        ("user-*, !user-0", ["user-1", "user-10"], ["user-0", "bs-0"]),
+        ("*,!bs-*,!edge-0", ["user-0", "edge-1"], ["bs-3", "edge-0"]),
+        ("user-?", ["user-1"], ["user-10"]),
+        ("user-[12]", ["user-1", "user-2"], ["user-3"]),
+    ],
+)
+def test_a_selector_means_a_union_of_globs_less_exclusions(
+    selector: str, meant: list[str], not_meant: list[str]
+) -> None:
+    assert all(selects(selector, name) for name in meant)
+    assert not any(selects(selector, name) for name in not_meant)
+
+
+def test_an_exclusion_of_a_shorter_name_does_not_exclude_a_longer_one() -> None:
+    assert selects("user-*,!user-1", "user-10")
+
+
+LINKS = {
+    ("user-0", "bs-0"): "uplink",
+    ("bs-0", "user-0"): "downlink",
+    ("user-1", "bs-0"): "uplink",
+    ("bs-0", "user-1"): "downlink",
+    ("bs-0", "edge-0"): "to-server",
+    ("edge-0", "bs-0"): "from-server",
+}
+UP, DOWN = ("user-0", "bs-0"), ("bs-0", "user-0")
+TO, FROM = ("bs-0", "edge-0"), ("edge-0", "bs-0")
+
+
+@pytest.mark.parametrize(
+    ("target", "hit"),
+    [
+        ("user-0", {UP, DOWN}),
+        ("user-0->bs-0", {UP}),
+        ("bs-0->user-0", {DOWN}),
+        ("user-*,!user-1->*", {UP}),
+        ("bs-0", {UP, DOWN, ("user-1", "bs-0"), ("bs-0", "user-1")}),  # its radio, no backhaul
+        ("edge-0", {TO, FROM}),
+        ("bs-0->edge-*", {TO}),
+        ("nobody", set()),
+    ],
+)
+def test_a_target_hits_just_the_links_it_stands_for(target: str, hit: set[tuple[str, str]]) -> None:
+    blackout = fault("blackout", target=target)
+
+    blocked = {ends for ends, kind in LINKS.items() if fold([blackout], *ends, kind) is not HEALTHY}
+
+    assert blocked == hit
+
+
+def test_a_partition_cuts_both_directions_and_nothing_else() -> None:
+    partition = fault("partition", a=["user-0", "bs-*"], b=["edge-*", "nobody"])
+    mirrored = fault("partition", a=["edge-*", "nobody"], b=["user-0", "bs-*"])
+
+    for ends, kind in LINKS.items():
+        blocked_by = fold([partition], *ends, kind).blocked_by
+        assert blocked_by == ("partition" if set(ends) == {"bs-0", "edge-0"} else "")
+        assert fold([mirrored], *ends, kind).blocked_by == blocked_by
+
+
+# Through a whole run
+
+
+def lone_user(**changes: object) -> Spec:
+    return scenario(
+        users=[user_group(arrival={"kind": "periodic", "period_s": 0.1})],
+        servers=[server_group(law("deterministic", 0.01), name="edge")],
+        channel={"kind": "bernoulli", "rate_bps": 1.0e6},
+        **changes,
+    )
+
+
+def ends(spec: Spec) -> list[TaskEnd]:
+    return [record for record in perform(spec).records if isinstance(record, TaskEnd)]
+
+
+def test_a_server_slowdown_doubles_the_measured_service() -> None:
+    slow = {"type": "server_slowdown", "target": "edge-*", "factor": 2.0, "at_s": 3.0, "for_s": 4.0}
+
+    services_s = {e.born_s: e.finished_s - e.started_s for e in ends(lone_user(faults=[slow]))}
+
+    # A task needs 0.02 s to be served: those born close to a change may fall on either side.
+    for born_s, service_s in services_s.items():
+        if not any(abs(born_s - change_s) < 0.05 for change_s in (3.0, 7.0)):
+            assert service_s == pytest.approx(0.02 if 3.0 < born_s < 7.0 else 0.01)
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"),
+    [
+        ({"type": "blackout", "target": "bs-0"}, "blackout"),
+        ({"type": "blackout", "target": "edge-0"}, "blackout"),
+        ({"type": "partition", "a": ["user-*"], "b": ["bs-0"]}, "partition"),
+    ],
+)
+def test_a_cut_drops_everything_and_says_why(cut: Spec, reason: str) -> None:
+    during = {**cut, "at_s": 3.0, "for_s": 4.0}
+
+    told = ends(lone_user(faults=[during]))
+
+    assert Counter(end.outcome for end in told).keys() == {"completed", "dropped"}
+    for end in told:
+        if end.outcome == "dropped":
+            assert end.reason == reason
+            assert 2.9 < end.born_s < 7.0
+        else:
+            assert not 3.0 < end.born_s < 6.9
