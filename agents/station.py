@@ -45,6 +45,8 @@ class Station:
         return len(self.queue) + len(self.running)
 
     def admit(self, job: Job, now_s: float) -> list[Send]:
+        if job.task.expires and now_s >= job.task.due_s:
+            return [self._expire(job, now_s)]
         if not self.running and not self.queue:  # the common case of an idle server, kept short
             return self._run((job,), now_s)
         refused = self.queue.push(job)
@@ -67,8 +69,7 @@ class Station:
         while self.queue and len(batch) < self._batch_max:
             job = self.queue.pop(self._select(self.queue, now_s))
             if job.task.expires and now_s >= job.task.due_s:
-                end = ended(job.task, now_s, "expired", "deadline", self.name, job.attempts)
-                sends.append(Send(JOURNAL, end))
+                sends.append(self._expire(job, now_s))
             else:
                 batch.append(job)
         if batch:
@@ -79,6 +80,10 @@ class Station:
         """Names the waiting tasks; the running ones are on their way in an Executed."""
         for job in self.queue:
             yield job.task
+
+    def _expire(self, job: Job, now_s: float) -> Send:
+        end = ended(job.task, now_s, "expired", "deadline", self.name, job.attempts)
+        return Send(JOURNAL, end)
 
     def _run(self, batch: tuple[Job, ...], now_s: float) -> list[Send]:
         self.running = batch

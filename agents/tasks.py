@@ -5,7 +5,6 @@ way), and whoever holds it when it ends reports that end. Conservation follows f
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,13 +32,11 @@ class Task(Struct, frozen=True, gc=False):
 
 
 class Arrivals(Protocol):
-    """When a user generates its next task."""
+    """When a user generates its tasks."""
 
-    def first_s(self, uniform: Uniform) -> float:
-        """Returns the instant of the first task; inf: never."""
-
-    def next_s(self, now_s: float, uniform: Uniform) -> float:
-        """Returns the instant of the task after the one generated at `now_s`; inf: never."""
+    def next_s(self, count: int, now_s: float, uniform: Uniform) -> float:
+        """Returns the instant of task number `count` (from 0); `now_s` is that of the one before,
+        0 before the first. inf: never."""
 
 
 class Poisson(Struct, frozen=True):
@@ -47,10 +44,7 @@ class Poisson(Struct, frozen=True):
 
     rate_hz: float
 
-    def first_s(self, uniform: Uniform) -> float:
-        return self.next_s(0.0, uniform)
-
-    def next_s(self, now_s: float, uniform: Uniform) -> float:
+    def next_s(self, count: int, now_s: float, uniform: Uniform) -> float:
         return now_s - math.log(1.0 - uniform()) / self.rate_hz
 
 
@@ -59,11 +53,8 @@ class Periodic(Struct, frozen=True):
 
     period_s: float
 
-    def first_s(self, uniform: Uniform) -> float:
-        return self.period_s * uniform()
-
-    def next_s(self, now_s: float, uniform: Uniform) -> float:
-        return now_s + self.period_s
+    def next_s(self, count: int, now_s: float, uniform: Uniform) -> float:
+        return now_s + (self.period_s if count else self.period_s * uniform())
 
 
 class AtWill(Struct, frozen=True):
@@ -76,21 +67,14 @@ class AtWill(Struct, frozen=True):
     wait_s: float
     timeout_s: float
 
-    def first_s(self, uniform: Uniform) -> float:
-        return 0.0
-
-    def next_s(self, now_s: float, uniform: Uniform) -> float:
-        return now_s + self.timeout_s
+    def next_s(self, count: int, now_s: float, uniform: Uniform) -> float:
+        return now_s + self.timeout_s if count else 0.0
 
 
 class Trace(Struct, frozen=True):
-    """Recorded instants, in rising order, played once."""
+    """Recorded instants, never falling, played once."""
 
     times_s: tuple[float, ...]
 
-    def first_s(self, uniform: Uniform) -> float:
-        return self.times_s[0] if self.times_s else math.inf
-
-    def next_s(self, now_s: float, uniform: Uniform) -> float:
-        following = bisect_right(self.times_s, now_s)
-        return self.times_s[following] if following < len(self.times_s) else math.inf
+    def next_s(self, count: int, now_s: float, uniform: Uniform) -> float:
+        return self.times_s[count] if count < len(self.times_s) else math.inf

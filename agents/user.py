@@ -29,6 +29,7 @@ from agents.station import Station
 from agents.tasks import Arrivals, AtWill, Task, Uniform
 
 ASK_AGAIN_S = 0.1  # a lost request costs at most this; requests are idempotent
+LOSS_WAIT_S = 0.1  # generate-at-will tries again this long after the link layer gave up
 
 
 class Demand(Struct, frozen=True):
@@ -56,6 +57,7 @@ class User:
     ) -> None:
         self.id = name
         self.generated = 0
+        self._asked = 0
         self._demand = demand
         self._policy = policy
         self._uniform = uniform
@@ -66,11 +68,11 @@ class User:
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
 
     def start(self, now_s: float) -> list[Send]:
-        return [self._wake(self._demand.arrivals.first_s(self._uniform))]
+        return [self._wake(self._demand.arrivals.next_s(0, now_s, self._uniform))]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause == "ask":
-            return self._ask(now_s)
+        if wake.cause == "ask":  # one that was followed by another has had its answer
+            return self._ask(now_s) if wake.key == self._asked else []
         if self._at_will and wake.key != self.generated:
             return []  # a time-out, and news came before it
         return self._generate(now_s)
@@ -114,7 +116,7 @@ class User:
         )
         self.generated += 1
         sends = self._place(task, now_s)
-        sends.append(self._wake(demand.arrivals.next_s(now_s, self._uniform)))
+        sends.append(self._wake(demand.arrivals.next_s(self.generated, now_s, self._uniform)))
         return sends
 
     def _place(self, task: Task, now_s: float) -> list[Send]:
@@ -140,7 +142,9 @@ class User:
             return []
         bs, _ = self._placed[head.task.seq]
         request = Request(head.task.priority, head.task.born_s, head.task.size_bits)
-        return [Send(bs, request), Send(CLOCK, Wake(now_s + ASK_AGAIN_S, "ask"))]
+        self._asked += 1
+        again = Wake(now_s + ASK_AGAIN_S, "ask", self._asked)
+        return [Send(bs, request), Send(CLOCK, again)]
 
     def _transmit(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
         """Sends the first waiting task meant for that base station over the granted channel."""
@@ -169,7 +173,8 @@ class User:
             self._queue.push_front(Job(lost.task, undelivered.target, now_s))
             return self._ask(now_s)
         end = ended(lost.task, now_s, "dropped", undelivered.reason, attempts=attempts)
-        return [Send(JOURNAL, end), *self._next_at_will(lost.task.seq, now_s)]
+        # Not at once: where nothing takes time and nothing passes, time would stand still.
+        return [Send(JOURNAL, end), *self._next_at_will(lost.task.seq, now_s, LOSS_WAIT_S)]
 
     def _receive(self, result: Result, now_s: float) -> list[Send]:
         task = result.task
@@ -193,10 +198,10 @@ class User:
             return [Send(JOURNAL, end), *self._next_at_will(task.seq, now_s)]
         return [Send(JOURNAL, end)]
 
-    def _next_at_will(self, ended_seq: int, now_s: float) -> list[Send]:
+    def _next_at_will(self, ended_seq: int, now_s: float, wait_min_s: float = 0.0) -> list[Send]:
         arrivals = self._demand.arrivals
         if isinstance(arrivals, AtWill) and ended_seq == self.generated - 1:
-            return [self._wake(now_s + arrivals.wait_s)]
+            return [self._wake(now_s + max(arrivals.wait_s, wait_min_s))]
         return []
 
     def _finish_local(self, executed: Executed, now_s: float) -> list[Send]:

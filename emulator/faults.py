@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable
 from fnmatch import translate
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.bodies import NodeId
 
@@ -85,6 +85,25 @@ class BurstLoss(_LinkFault):
     burst_length: float = Field(ge=1.0)
     slot_s: float = Field(0.01, gt=0.0)
 
+    @property
+    def r(self) -> float:
+        """The probability per slot that a burst ends."""
+        return 1.0 / self.burst_length
+
+    @property
+    def p(self) -> float:
+        """The probability per slot that one begins."""
+        return self.r * self.loss / (1.0 - self.loss)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        shortest = self.loss / (1.0 - self.loss)
+        if self.burst_length < shortest:
+            raise ValueError(
+                f"a share of {self.loss:g} needs a burst_length of {shortest:.3g} at least"
+            )
+        return self
+
 
 class Fading(_LinkFault):
     """The signal is `depth_db` weaker; for channels that know a signal-to-noise ratio."""
@@ -152,7 +171,11 @@ HEALTHY = Effect()
 
 def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkKind) -> Effect:
     """Folds the active faults onto one link: OR, product, sum or minimum, so order is nothing."""
-    blocked_by, pass_p, fade_db, delay_s, jitter_s, rate_bps = "", 1.0, 0.0, 0.0, 0.0, math.inf
+    blocked_by, rate_bps = "", math.inf
+    passes: list[float] = []
+    fades_db: list[float] = []
+    delays_s: list[float] = []
+    jitters_s: list[float] = []
     bursts: list[tuple[float, float, float]] = []
     for fault in active:
         if isinstance(fault, ServerSlowdown) or not fault.touches(source, target, kind):
@@ -161,17 +184,25 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
             case Blackout() | Partition():
                 blocked_by = max(blocked_by, fault.type)
             case Loss(p=p):
-                pass_p *= 1.0 - p
-            case BurstLoss(loss=loss, burst_length=length, slot_s=slot_s):
-                r = 1.0 / length
-                bursts.append((r * loss / (1.0 - loss), r, slot_s))
+                passes.append(1.0 - p)
+            case BurstLoss():
+                bursts.append((fault.p, fault.r, fault.slot_s))
             case Fading(depth_db=depth_db):
-                fade_db += depth_db
+                fades_db.append(depth_db)
             case Delay(delay_s=more_s, jitter_s=spread_s):
-                delay_s, jitter_s = delay_s + more_s, jitter_s + spread_s
+                delays_s.append(more_s)
+                jitters_s.append(spread_s)
             case Rate(rate_bps=cap_bps):
                 rate_bps = min(rate_bps, cap_bps)
-    effect = Effect(blocked_by, pass_p, tuple(sorted(bursts)), fade_db, delay_s, jitter_s, rate_bps)
+    effect = Effect(
+        blocked_by,
+        math.prod(sorted(passes)),  # sorted: a product of floats depends on the order
+        tuple(sorted(bursts)),
+        math.fsum(fades_db),
+        math.fsum(delays_s),
+        math.fsum(jitters_s),
+        rate_bps,
+    )
     return HEALTHY if effect == HEALTHY else effect
 
 

@@ -171,6 +171,7 @@ class Metrics:
         self.remains: list[Remains] = []
         self.series = Series()
         self._warmup_s = warmup_s
+        self._warm = False
         self._group_of = group_of
         self._stats: dict[NodeId, tuple[AgeTracker, GroupStats]] = {}
         for user, group in group_of.items():
@@ -203,13 +204,21 @@ class Metrics:
                     self.hosts_lost.append(record)
                 case Remains():
                     self.remains.append(record)
-        if self.now_s < self._warmup_s <= now_s:
-            for stats in self.groups.values():
-                stats.area_at_warmup_s2 = stats.age_area_s2(self._warmup_s)
+        if now_s >= self._warmup_s:
+            self._end_warm_up()
         self.now_s = now_s
         self.series.add(self)
 
+    def _end_warm_up(self) -> None:
+        """Takes the areas under the ages when the warm-up ends, before any later receipt."""
+        if not self._warm:
+            self._warm = True
+            for stats in self.groups.values():
+                stats.area_at_warmup_s2 = stats.age_area_s2(self._warmup_s)
+
     def _fold_end(self, end: TaskEnd) -> None:
+        if end.ended_s >= self._warmup_s:
+            self._end_warm_up()
         tracker, stats = self._stats[end.user]
         peak_s = None
         if end.outcome == "completed":

@@ -92,9 +92,13 @@ class Link:
         """Takes on the effect of the active faults, from the next attempt on."""
         self._effect = effect = fold(active, self.source, self.target, self.kind)
         ends = sorted((self.source, self.target))  # both directions see the same bursts
+        bursts = [(*ends, f"{p}/{r}/{slot_s}") for p, r, slot_s in effect.bursts]
         self._bursts = [
-            BurstChain(p, r, slot_s, self._streams.uniform("burst-fault", *ends, f"{p}/{r}"))
-            for p, r, slot_s in effect.bursts
+            # Equal faults are independent: each has a stream of its own.
+            BurstChain(
+                *law, self._streams.uniform("burst-fault", *name, str(bursts[:i].count(name)))
+            )
+            for i, (law, name) in enumerate(zip(effect.bursts, bursts, strict=True))
         ]
         if effect.jitter_s and self._jitter is None:
             self._jitter = self._streams.uniform("jitter", self.source, self.target)
@@ -193,7 +197,9 @@ class Air:
         aloft = self._aloft[flight.channel]
         for other in aloft:
             if other.grant is None or flight.grant is None:
-                other.lost_by = flight.lost_by = "collision"
+                # What the channel lost already is lost once.
+                other.lost_by = other.lost_by or "collision"
+                flight.lost_by = flight.lost_by or "collision"
         aloft.append(flight)
 
     def leave(self, flight: Flight) -> None:

@@ -122,9 +122,9 @@ def test_recorded_instants_are_all_played_even_equal_ones() -> None:
 
 def test_poisson_gaps_are_exponential() -> None:
     uniform, arrivals = Streams(5).uniform("demand"), Poisson(4.0)
-    born_s = [arrivals.first_s(uniform)]
+    born_s = [arrivals.next_s(0, 0.0, uniform)]
     for _ in range(5000):
-        born_s.append(arrivals.next_s(born_s[-1], uniform))
+        born_s.append(arrivals.next_s(len(born_s), born_s[-1], uniform))
 
     gaps_s = [after - before for before, after in pairwise(born_s)]
 
@@ -133,7 +133,7 @@ def test_poisson_gaps_are_exponential() -> None:
 
 
 def test_periodic_users_start_at_a_random_phase() -> None:
-    phases_s = {Periodic(2.0).first_s(Streams(seed).uniform("demand")) for seed in range(20)}
+    phases_s = {Periodic(2.0).next_s(0, 0.0, Streams(seed).uniform("demand")) for seed in range(20)}
 
     assert len(phases_s) == 20
     assert all(0.0 <= phase_s < 2.0 for phase_s in phases_s)

@@ -1,0 +1,22 @@
+"""Every shipped scenario keeps its promises in virtual time: `expect` makes each a test."""
+
+from pathlib import Path
+
+import pytest
+
+from emulator import source
+from emulator.loop import play
+from emulator.run import run
+from emulator.world import plan
+
+SHIPPED = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_scenario_meets_its_expectations(path: Path) -> None:
+    planned = plan(source.load(path, {"runtime.kind": "loop"}), stopwatch=False)
+
+    summary = run(planned, play(planned), None, lambda progress: None)
+
+    assert summary["causes"] == []
+    assert summary["balance"]["lost"] == 0
