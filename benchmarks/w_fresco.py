@@ -45,7 +45,7 @@ def run(users: int, duration_s: float, seed: int) -> Measured:
     recorder = Recorder(chosen, None)
     for step in play(chosen):
         recorder.take(step)
-    stats = recorder.metrics.groups["all"]
+    stats = recorder.metrics.everyone()
     delay_mean_s, peak_mean_s = stats.delay_s.mean, stats.peak_s.mean
     assert delay_mean_s is not None
     assert peak_mean_s is not None

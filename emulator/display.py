@@ -100,7 +100,7 @@ class Display:
         self._live.update(self._page(progress))
 
     def _say(self, progress: Progress) -> None:
-        ended = progress.metrics.groups[ALL].outcomes.total()
+        ended = progress.metrics.series.outcomes.total()
         first = self._first_age and ended > 0
         if not first and time.monotonic() - self._said_s < PLAIN_EVERY_S:
             return

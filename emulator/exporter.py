@@ -17,7 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from emulator.metrics import ALL, Histogram
+from emulator.metrics import Histogram
 from emulator.run import Progress, versions
 from emulator.scenario import Scenario
 
@@ -64,8 +64,6 @@ class Exporter(Collector):
         )
         users = GaugeMetricFamily("fresco_users", "Users", labels=CLASS)
         for name, stats in metrics.groups.items():
-            if name == ALL:
-                continue
             labels = (name, str(stats.priority))
             ages_s = [tracker.age_s(step.now_s) for tracker in stats.users]
             age.add_metric(labels, sum(ages_s) / len(ages_s))

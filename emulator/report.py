@@ -148,7 +148,7 @@ def _account(result: Result) -> str:
     balance = result.summary.get("balance")
     counts = balance or dict(result.metrics.series.outcomes)
     rows += [[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()]
-    drops = result.metrics.groups[ALL].drops
+    drops = result.metrics.everyone().drops
     rows += [[f"given up: {reason}", f"{n:,}"] for reason, n in drops.most_common()]
     return _table(rows)
 
@@ -198,7 +198,7 @@ def _panels(metrics: Metrics) -> Iterator[dict[str, Any]]:
         if any(value is not None for each in series for value in each["values"]):
             data = {"id": f"p{number}", "unit": unit, "x": "time", "at": at_s, "series": series}
             yield {"title": title, "data": data}
-    groups = {n: s.delay_s.distribution() for n, s in metrics.groups.items() if n != ALL}
+    groups = {n: s.delay_s.distribution() for n, s in metrics.groups.items()}
     at = sorted({value for points in groups.values() for value, _ in points})
     if at:
         at.insert(0, at[0] / 1.02)  # the lower edge of the first bucket, where the share is 0
