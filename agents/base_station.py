@@ -90,7 +90,9 @@ class BaseStation:
         if server is None:
             server = self._policy.route(offload.task, now_s)
             view.sent_since[server] += 1
-        sends = [Send(server, Offload(offload.task, server, message.attempts))]
+        if server != offload.server or message.attempts != offload.attempts:
+            offload = Offload(offload.task, server, message.attempts)
+        sends = [Send(server, offload)]
         if self._holders:
             freed = [c for c, (user, _) in self._holders.items() if user == message.source]
             for channel in freed:

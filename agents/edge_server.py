@@ -66,14 +66,11 @@ class EdgeServer:
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
         station = self._station
         started_s = station.started_s
-        correct = executed.correct or (None,) * len(executed.tasks)
-        sends = [
-            Send(
-                job.brought_by,
-                Result(
-                    job.task, self.id, job.arrived_s, started_s, now_s, is_correct, job.attempts
-                ),
-            )
-            for job, is_correct in zip(station.finish(executed, now_s), correct, strict=True)
-        ]
-        return sends + station.next_batch(now_s)
+        done = station.finish(executed, now_s)
+        sends = station.next_batch(now_s)
+        correct = executed.correct or (None,) * len(done)
+        for job, right in zip(done, correct, strict=True):
+            arrived_s, attempts = job.arrived_s, job.attempts
+            result = Result(job.task, self.id, arrived_s, started_s, now_s, right, attempts)
+            sends.append(Send(job.brought_by, result))
+        return sends

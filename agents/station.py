@@ -64,6 +64,8 @@ class Station:
 
     def next_batch(self, now_s: float) -> list[Send]:
         """Starts the next batch if tasks wait, giving up those whose deadline has passed."""
+        if not len(self.queue):
+            return []
         sends: list[Send] = []
         batch: list[Job] = []
         while self.queue and len(batch) < self._batch_max:
@@ -88,4 +90,4 @@ class Station:
     def _run(self, batch: tuple[Job, ...], now_s: float) -> list[Send]:
         self.running = batch
         self.started_s = now_s
-        return [Send(ACCELERATOR, Execute(tuple(job.task for job in batch)))]
+        return [Send(ACCELERATOR, Execute(tuple([job.task for job in batch])))]

@@ -4,10 +4,13 @@ Every check yields (path, message, remedy). A problem stops the scenario before 
 warning is shown by `fresco check` and does not.
 """
 
+import csv
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 
@@ -17,7 +20,7 @@ from emulator.faults import Fading, Partition, ServerSlowdown, selects
 from emulator.inference import nominal_moments
 from emulator.metrics import ALL, METRICS
 from emulator.scenario import Scenario
-from emulator.topology import build, layout, members
+from emulator.topology import Layout, build, layout, members
 from models import latency, zoo
 
 Complaint = tuple[tuple[str | int, ...], str, str]
@@ -38,6 +41,9 @@ def problems(chosen: Scenario) -> list[Complaint]:
     if chosen.warmup_s >= chosen.duration_s:
         remedy = f"make it shorter than duration_s = {chosen.duration_s:g}"
         found.append((("warmup_s",), "the warm-up leaves nothing to measure", remedy))
+    nodes, hosts = len(list(_kinds(chosen))), chosen.runtime.hosts
+    if hosts is not None and hosts > nodes:
+        found.append((("runtime", "hosts"), f"{hosts} hosts for {nodes} nodes", f"at most {nodes}"))
     if not found:
         found += _topology(chosen)
     return found
@@ -45,7 +51,7 @@ def problems(chosen: Scenario) -> list[Complaint]:
 
 def warnings(chosen: Scenario) -> list[Complaint]:
     """Returns what runs, but probably not as meant."""
-    return [*_load(chosen), *_late_faults(chosen)]
+    return [*_load(chosen), *_deadlines(chosen), *_late_faults(chosen), *_idle_faults(chosen)]
 
 
 def _names(chosen: Scenario) -> Iterator[Complaint]:
@@ -54,38 +60,55 @@ def _names(chosen: Scenario) -> Iterator[Complaint]:
         for kind in ("users", "base_stations", "servers")
         for index, group in enumerate(getattr(chosen, kind))
     ]
+    nodes = {name for name, _ in _kinds(chosen)}
     seen = Counter[str]()
     for kind, index, name in groups:
         seen[name] += 1
         if seen[name] > 1 or name == ALL:
             what = "means all users" if name == ALL else "is taken"
             yield (kind, index, "name"), f"the name '{name}' {what}", "choose another"
+        elif name in nodes:  # a selector `x-*` would mean this group as well as the nodes of `x`
+            text = f"the name '{name}' is that of a node of group '{name.rpartition('-')[0]}'"
+            yield (kind, index, "name"), text, "choose another"
 
 
 def _protocol(chosen: Scenario) -> Iterator[Complaint]:
     kind = chosen.protocol.kind
     protocol = PROTOCOLS.get(kind)
     if protocol is None:
-        yield ("protocol", "kind"), f"unknown protocol '{kind}'", _suggest(kind, PROTOCOLS)
+        yield ("protocol", "kind"), f"unknown protocol '{kind}'", suggest(kind, PROTOCOLS)
         return
-    known = msgspec.structs.fields(protocol.options)
-    names = [field.encode_name for field in known]
-    for key in chosen.protocol.options:
-        if key not in names:
-            remedy = _suggest(key, names) if names else f"'{kind}' has no options: leave it out"
-            yield ("protocol", key), f"unknown option '{key}'", remedy
-    try:
-        msgspec.convert(
-            {k: v for k, v in chosen.protocol.options.items() if k in names}, protocol.options
-        )
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$.")
-        yield ("protocol", place.rstrip("`")), text, f"see the options of '{kind}'"
+    yield from _options(chosen.protocol.options, protocol.options, kind)
     if protocol.local:
         for index, group in enumerate(chosen.users):
             if group.cpu is None:
                 text = f"'{kind}' serves tasks on the users' own CPUs; '{group.name}' has none"
                 yield ("users", index), text, "add `cpu: {accelerator: ...}`"
+
+
+def _options(given: dict[str, Any], model: type[msgspec.Struct], kind: str) -> list[Complaint]:
+    """Checks options one by one: `msgspec` stops at the first that is wrong."""
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(model)}
+    found: list[Complaint] = []
+    for key, value in given.items():
+        where = ("protocol", key)
+        if key not in types:
+            remedy = suggest(key, types) if types else f"'{kind}' has no options: leave it out"
+            found.append((where, f"unknown option '{key}'", remedy))
+            continue
+        try:
+            msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            words = [word for word in get_args(types[key]) if isinstance(word, str)]
+            remedy = suggest(str(value), words) if words else f"see the options of '{kind}'"
+            text = f"unknown value {value!r}" if words else str(error)
+            found.append((where, text, remedy))
+    if not found:  # then what is left: options that are missing, or do not fit together
+        try:
+            msgspec.convert(given, model)
+        except msgspec.ValidationError as error:
+            found.append((("protocol",), str(error), f"see the options of '{kind}'"))
+    return found
 
 
 def _access(chosen: Scenario) -> Iterator[Complaint]:
@@ -133,7 +156,7 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
             yield from _law((*where, "accelerator", "service"), accelerator.service)
         elif accelerator.model not in zoo.NAMES:
             text = f"unknown network '{accelerator.model}'"
-            yield (*where, "accelerator", "model"), text, _suggest(accelerator.model, zoo.NAMES)
+            yield (*where, "accelerator", "model"), text, suggest(accelerator.model, zoo.NAMES)
         elif accelerator.batch_max > latency.BATCH_MAX:
             text = f"batches were measured up to {latency.BATCH_MAX}"
             yield (*where, "accelerator", "batch_max"), text, f"at most {latency.BATCH_MAX}"
@@ -150,9 +173,10 @@ def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scen
 def _faults(chosen: Scenario) -> Iterator[Complaint]:
     everyone = [name for name, _ in _kinds(chosen)]
     servers = [name for name, kind in _kinds(chosen) if kind == "server"]
+    fades = "rayleigh" in {chosen.channel.kind, chosen.downlink and chosen.downlink.kind}
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
-        if isinstance(fault, Fading) and chosen.channel.kind != "rayleigh":
+        if isinstance(fault, Fading) and not fades:
             text = f"fading needs a signal-to-noise ratio; a {chosen.channel.kind} channel has none"
             yield (*where, "type"), text, "use loss, or channel kind rayleigh"
         targets: list[tuple[str, str, list[str]]] = []
@@ -166,7 +190,7 @@ def _faults(chosen: Scenario) -> Iterator[Complaint]:
             if not any(selects(selector, name) for name in names):
                 kind = "server" if isinstance(fault, ServerSlowdown) else "node"
                 text = f"'{selector}' selects no {kind}"
-                yield (*where, key), text, _suggest(selector, names)
+                yield (*where, key), text, suggest(selector, names)
 
 
 def _expectations(chosen: Scenario) -> Iterator[Complaint]:
@@ -175,9 +199,9 @@ def _expectations(chosen: Scenario) -> Iterator[Complaint]:
         where = ("expect", index)
         if expect.metric not in METRICS:
             text = f"unknown metric '{expect.metric}'"
-            yield (*where, "metric"), text, _suggest(expect.metric, METRICS)
+            yield (*where, "metric"), text, suggest(expect.metric, METRICS)
         if expect.of not in groups:
-            yield (*where, "of"), f"unknown group '{expect.of}'", _suggest(expect.of, groups)
+            yield (*where, "of"), f"unknown group '{expect.of}'", suggest(expect.of, groups)
         if expect.above is None and expect.below is None:
             yield where, "expects nothing", "give above, below or both"
         elif None not in (expect.above, expect.below) and expect.above >= expect.below:  # type: ignore[operator]
@@ -196,14 +220,17 @@ def _files(chosen: Scenario) -> Iterator[Complaint]:
             yield from _readable((key, "file"), spec.file, traces.read_channel)
 
 
-def _readable(where: tuple[str | int, ...], file: str, read: object) -> Iterator[Complaint]:
-    assert callable(read)
+def _readable(
+    where: tuple[str | int, ...], file: str, read: Callable[[Path], object]
+) -> Iterator[Complaint]:
     try:
         read(Path(file))
     except FileNotFoundError:
         text = f"there is no file {Path(file).name} in {Path(file).parent}"
         yield where, text, "name it relative to the scenario"
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        yield where, f"{Path(file).name} cannot be read: {error.strerror}", "name a text file"
+    except (ValueError, csv.Error) as error:
         yield where, str(error), "see docs/scenarios.md"
 
 
@@ -218,7 +245,7 @@ def _topology(chosen: Scenario) -> Iterator[Complaint]:
         yield where, f"cannot be read: {error}", "see docs/scenarios.md"
         return
     expected = dict(_kinds(chosen))
-    found = {name: attributes.get("kind") for name, attributes in graph.nodes(data=True)}
+    found = {str(name): attributes.get("kind") for name, attributes in graph.nodes(data=True)}
     if found != expected:
         for name in sorted(expected.keys() - found.keys())[:5]:
             yield where, f"lacks the {expected[name]} '{name}'", "add it, or change the counts"
@@ -228,17 +255,28 @@ def _topology(chosen: Scenario) -> Iterator[Complaint]:
             text = f"says '{name}' is a {found[name]}, the scenario says {expected[name]}"
             yield where, text, "set its attribute `kind`"
         return
-    tables = layout(graph, chosen.backhaul.delay_s)
+    try:
+        tables = layout(graph, chosen.backhaul.delay_s)
+    except (TypeError, ValueError) as error:
+        text = f"has a position, distance or delay that is no number: {error}"
+        yield where, text, "write x_m, y_m, distance_m and delay_s as numbers"
+        return
+    yield from ((where, text, "it must be finite, and not negative") for text in _crooked(tables))
     for user, cells in tables.cells.items():
         if not any(tables.servers[bs] for bs, _ in cells):
             yield where, f"no path leads from '{user}' to a server", "join it to a base station"
     for bs, users in tables.users.items():
         if users and not tables.servers[bs]:
             yield where, f"no server stands behind '{bs}'", "join it to one"
-    nodes = len(expected)
-    hosts = chosen.runtime.hosts
-    if hosts is not None and hosts > nodes:
-        yield ("runtime", "hosts"), f"{hosts} hosts for {nodes} nodes", f"at most {nodes}"
+
+
+def _crooked(tables: Layout) -> Iterator[str]:
+    """Yields the edges whose length no link can have."""
+    for edges, unit in ((tables.cells, "m"), (tables.servers, "s")):
+        for name, others in edges.items():
+            for other, length in others:
+                if not 0.0 <= length < math.inf:
+                    yield f"says it is {length:g} {unit} from '{name}' to '{other}'"
 
 
 def _kinds(chosen: Scenario) -> Iterator[tuple[str, str]]:
@@ -275,6 +313,19 @@ def _load(chosen: Scenario) -> Iterator[Complaint]:
         yield ("users",), text, "slower arrivals, or more or faster servers"
 
 
+def _deadlines(chosen: Scenario) -> Iterator[Complaint]:
+    is_local = PROTOCOLS[chosen.protocol.kind].local
+    for index, group in enumerate(chosen.users):
+        devices = [group.cpu] if is_local and group.cpu is not None else chosen.servers
+        fastest_s = min(nominal_moments(each.accelerator, each.speed)[0] for each in devices)
+        if group.deadline_s is not None and group.deadline_s < fastest_s:
+            text = (
+                f"the deadline of '{group.name}', {group.deadline_s:g} s, is shorter than the mean "
+                f"service of the fastest device, {fastest_s:.3g} s"
+            )
+            yield ("users", index, "deadline_s"), text, "a longer deadline, or a faster device"
+
+
 def _late_faults(chosen: Scenario) -> Iterator[Complaint]:
     for index, fault in enumerate(chosen.faults):
         if fault.at_s >= chosen.duration_s:
@@ -285,8 +336,32 @@ def _late_faults(chosen: Scenario) -> Iterator[Complaint]:
             yield ("faults", index, "for_s"), text, "shorten for_s to see the recovery"
 
 
-def _suggest(given: str, known: object) -> str:
-    names = list(known)  # type: ignore[call-overload]
+def _idle_faults(chosen: Scenario) -> Iterator[Complaint]:
+    """Looks for faults between nodes that no link joins: `partition` of users and servers, say.
+
+    A warning only, because a generated topology may join them under another seed.
+    """
+    ends = {
+        index: (",".join(fault.a), ",".join(fault.b))
+        if isinstance(fault, Partition)
+        else tuple(fault.target.split("->", 1))
+        for index, fault in enumerate(chosen.faults)
+        if isinstance(fault, Partition) or "->" in fault.target
+    }
+    links = list(build(chosen).edges) if ends else []
+    for index, (a, b) in ends.items():
+        if not any(
+            (selects(a, left) and selects(b, right)) or (selects(a, right) and selects(b, left))
+            for left, right in links
+        ):
+            text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
+            remedy = "users are linked to base stations, base stations to servers"
+            yield ("faults", index), f"{text}'{a}' and '{b}'", remedy
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """Returns the remedy for an unknown word: the nearest known one, or all of them."""
+    names = list(known)
     close = get_close_matches(given, names, n=1, cutoff=0.5)
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"did you mean '{close[0]}'?" if close else f"known: {shown}"

@@ -37,7 +37,7 @@ def _pattern(selector: str) -> re.Pattern[str]:
 class _Fault(BaseModel):
     """What all faults share: when, and whom. `for_s` None: until the run ends."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     at_s: float = Field(ge=0.0, description="When it begins, in emulated seconds.")
     for_s: float | None = Field(None, gt=0.0, description="How long it lasts; absent: to the end.")

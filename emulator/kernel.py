@@ -26,8 +26,8 @@ from agents.edge_server import EdgeServer
 from agents.tasks import Task
 from emulator.faults import AnyFault, slowdown
 from emulator.inference import Accelerator
-from emulator.journal import LinkCount, Record
-from emulator.network import Again, Deliver, Drop, Flight, Link, Network
+from emulator.journal import Record
+from emulator.network import Again, Deliver, Flight, Link, Network
 from emulator.pace import Pace
 
 Handler = Callable[[Any, float], None]
@@ -48,7 +48,7 @@ class Kernel:
     ) -> None:
         self.nodes = dict(nodes)
         self.records: list[Record] = []
-        self.events = 0
+        self._servers = [node for node in nodes.values() if isinstance(node, EdgeServer)]
         self._network = network
         self._accelerators = accelerators
         self._slowdowns: dict[NodeId, float] = {}
@@ -59,7 +59,10 @@ class Kernel:
         self._heap: list[tuple[float, int, Handler, Any]] = []
         self._seq = 0
         self._arrived: deque[Message] = deque()  # what takes no time on its way skips the heap
-        self._deliver_later: Handler = self._deliver  # bound once: made 5 times a task otherwise
+        # Bound once: a method is bound anew each time it is named, five times a task otherwise.
+        self._deliver_later: Handler = self._deliver
+        self._try_later: Handler = self._try
+        self._tick_later: Handler = self._tick
         self._local: dict[str, Callable[[NodeId, Any, float], None]] = {
             CLOCK: self._wake_later,
             JOURNAL: self._record,
@@ -92,14 +95,14 @@ class Kernel:
     def run_until(self, end_s: float) -> None:
         """Performs every event due at or before `end_s`."""
         heap, arrived, pace, deliver = self._heap, self._arrived, self._pace, self._deliver
+        pop, next_arrived = heappop, arrived.popleft
         while heap and heap[0][0] <= end_s:
-            now_s, _, handler, payload = heappop(heap)
+            now_s, _, handler, payload = pop(heap)
             if pace is not None:
                 now_s = pace.stamp(now_s)
-            self.events += 1
             handler(payload, now_s)
             while arrived:
-                deliver(arrived.popleft(), now_s)
+                deliver(next_arrived(), now_s)
 
     def accept(self, arrival: Message | Flight, at_s: float) -> None:
         """Takes in what another host's kernel handed to `remote`."""
@@ -112,18 +115,8 @@ class Kernel:
 
     def take_records(self, now_s: float) -> list[Record]:
         """Hands over what was recorded since the last call, with counts and server states."""
-        counts: dict[tuple[NodeId, str], LinkCount] = {}
-        for link in self._network:
-            if link.attempts:
-                key = (link.bs, link.kind)
-                count = counts.get(key)
-                if count is None:
-                    counts[key] = count = LinkCount(now_s, *key)
-                link.count_into(count)
-        self.records += counts.values()
-        for node in self.nodes.values():
-            if isinstance(node, EdgeServer):
-                self.records.append(node.report(now_s))
+        self.records += self._network.take_counts(now_s)
+        self.records += (server.report(now_s) for server in self._servers)
         records, self.records = self.records, []
         return records
 
@@ -139,25 +132,39 @@ class Kernel:
                     yield from tasks_in(body)
 
     def _perform(self, source: NodeId, sends: list[Send], now_s: float) -> None:
-        local, network = self._local, self._network
+        local, nodes, network = self._local, self.nodes, self._network
         for send in sends:
             target, body = send.target, send.body
             if target[0] == "@":
                 local[target](source, body, now_s)
                 continue
-            link = network.link(source, target)
-            if link.shared_channels and type(body) is Offload:
-                flight = Flight(source, target, now_s, body, send.grant)
-                self._fly(flight, now_s)
+            link = network.links.get((source, target)) or network.link(source, target)
+            # A check that the body is airborne would cost as much as what follows.
+            if link.sure_s is not None:
+                tally = link.tally
+                tally.attempts += 1
+                tally.bits += body.size_bits  # type: ignore[union-attr]
+                message = Message(source, target, now_s, body)
+                if target not in nodes:
+                    self._mail(message, now_s + link.sure_s)
+                elif link.sure_s:
+                    self.at(now_s + link.sure_s, self._deliver_later, message)
+                else:
+                    self._arrived.append(message)
+            elif link.shared_channels and type(body) is Offload:
+                self._fly(Flight(source, target, now_s, body, send.grant), now_s)
             else:
-                # A check that the body is airborne would cost as much as the rest of this line.
                 self._try((link, now_s, body, 1), now_s)  # type: ignore[arg-type]
+
+    def _mail(self, parcel: Message | Flight, at_s: float) -> None:
+        assert self._remote is not None, f"{parcel.target} or {parcel.source} is on no host"
+        self._remote(parcel, at_s)
 
     # Local addresses
 
     def _wake_later(self, source: NodeId, wake: Wake, now_s: float) -> None:
         self._seq += 1
-        heappush(self._heap, (wake.at_s, self._seq, self._tick, (source, wake)))
+        heappush(self._heap, (wake.at_s, self._seq, self._tick_later, (source, wake)))
 
     def _tick(self, timer: tuple[NodeId, Wake], now_s: float) -> None:
         name, wake = timer
@@ -184,20 +191,16 @@ class Kernel:
         """Makes one attempt on a link that nobody else uses."""
         link, sent_s, body, attempt = trial
         verdict = link.judge(body.size_bits, attempt, now_s)
-        match verdict:
-            case Deliver(at_s):
-                message = Message(link.source, link.target, sent_s, body, attempt)
-                if link.target not in self.nodes:
-                    assert self._remote is not None, f"{link.target} is on no host"
-                    self._remote(message, at_s)
-                elif at_s > now_s:
-                    self.at(at_s, self._deliver_later, message)
-                else:
-                    self._arrived.append(message)
-            case Again(at_s):
-                self.at(at_s, self._try, (link, sent_s, body, attempt + 1))
-            case Drop(at_s, reason):
-                self._give_back(link, body, reason, attempt, at_s)
+        if isinstance(verdict, Deliver):
+            message = Message(link.source, link.target, sent_s, body, attempt)
+            if link.target in self.nodes:
+                self.at(verdict.at_s, self._deliver_later, message)
+            else:
+                self._mail(message, verdict.at_s)
+        elif isinstance(verdict, Again):
+            self.at(verdict.at_s, self._try_later, (link, sent_s, body, attempt + 1))
+        else:
+            self._give_back(link, body, verdict.reason, attempt, verdict.at_s)
 
     def _deliver(self, message: Message, now_s: float) -> None:
         target = message.target
@@ -219,8 +222,7 @@ class Kernel:
         if flight.target in self.nodes:
             self._enter(flight)
         else:
-            assert self._remote is not None, f"{flight.target} is on no host"
-            self._remote(flight, now_s)
+            self._mail(flight, now_s)
 
     def _enter(self, flight: Flight) -> None:
         self._network.airs[flight.target].enter(flight)
@@ -235,8 +237,7 @@ class Kernel:
         elif flight.source in self.nodes:
             self._missed(flight, now_s)
         else:
-            assert self._remote is not None, f"{flight.source} is on no host"
-            self._remote(flight, now_s)
+            self._mail(flight, now_s)
 
     def _missed(self, flight: Flight, now_s: float) -> None:
         """Tells the sender's link layer, which tries again or gives up."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from agents.bodies import NodeId, ServerReport, TaskEnd
-from agents.freshness import AgeTracker
+from agents.freshness import AgeIntegral, AgeTracker
 from emulator.journal import FaultChange, HostLost, LinkCount, Record, Remains
 
 ALL = "all"
@@ -119,6 +119,7 @@ class GroupStats:
     def __init__(self, priority: int | None) -> None:
         self.priority = priority  # None: several groups together
         self.users: list[AgeTracker] = []
+        self.ages = AgeIntegral(0)
         self.peak_s = Histogram()
         self.delay_s = Histogram()
         self.stage_s = [0.0] * len(STAGES)
@@ -137,6 +138,7 @@ class GroupStats:
         everyone = cls(None)
         for group in groups:
             everyone.users += group.users
+            everyone.ages.add(group.ages)
             everyone.peak_s.merge(group.peak_s)
             everyone.delay_s.merge(group.delay_s)
             everyone.stage_s = [a + b for a, b in zip(everyone.stage_s, group.stage_s, strict=True)]
@@ -149,9 +151,6 @@ class GroupStats:
             everyone.fresh_correct += group.fresh_correct
             everyone.area_at_warmup_s2 += group.area_at_warmup_s2
         return everyone
-
-    def age_area_s2(self, now_s: float) -> float:
-        return sum(tracker.area_until_s2(now_s) for tracker in self.users)
 
     def count(self, end: TaskEnd, peak_s: float | None) -> None:
         outcome, ended_s, due_s = end.outcome, end.ended_s, end.due_s
@@ -180,7 +179,7 @@ class GroupStats:
     def summary(self, now_s: float, span_s: float) -> dict[str, float | int | None]:
         """Returns every metric by name; None where nothing was seen to measure."""
         completed, ended = self.outcomes["completed"], self.outcomes.total()
-        users, area_s2 = len(self.users), self.age_area_s2(now_s) - self.area_at_warmup_s2
+        users, area_s2 = len(self.users), self.ages.until_s2(now_s) - self.area_at_warmup_s2
         stages = {
             f"{stage}_mean_s": _ratio(total_s, completed)
             for stage, total_s in zip(STAGES, self.stage_s, strict=True)
@@ -232,6 +231,7 @@ class Metrics:
             self.ages[user] = tracker
             self._stats[user] = (tracker, self.groups[group])
             self.groups[group].users.append(tracker)
+            self.groups[group].ages.users += 1
 
     def fold(self, records: Sequence[Record], now_s: float) -> None:
         """Takes in what happened up to `now_s` and adds one point to the time series."""
@@ -267,7 +267,7 @@ class Metrics:
         if not self._warm:
             self._warm = True
             for stats in self.groups.values():
-                stats.area_at_warmup_s2 = stats.age_area_s2(self._warmup_s)
+                stats.area_at_warmup_s2 = stats.ages.until_s2(self._warmup_s)
 
     def _fold_end(self, end: TaskEnd) -> None:
         if end.ended_s >= self._warmup_s:
@@ -276,6 +276,8 @@ class Metrics:
         peak_s = None
         if end.outcome == "completed":
             peak_s = tracker.receive(end.born_s, end.ended_s)
+            if peak_s is not None:
+                stats.ages.fall(peak_s - (end.ended_s - end.born_s), end.ended_s)
         if end.ended_s >= self._warmup_s:
             stats.count(end, peak_s)
         self.series.count(end, peak_s)
@@ -345,7 +347,7 @@ class Series:
             return
         self.at_s.append(now_s)
         for name, stats in metrics.groups.items():
-            area_s2 = stats.age_area_s2(now_s)
+            area_s2 = stats.ages.until_s2(now_s)
             gained_s2 = area_s2 - self._area_s2.get(name, 0.0)
             self._put(f"aoi_s/{name}", gained_s2 / (len(stats.users) * step_s))
             self._area_s2[name] = area_s2

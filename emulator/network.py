@@ -60,7 +60,8 @@ class Link:
     """One directed link.
 
     Every attempt draws two uniforms whatever comes of it; a shared channel draws a third for the
-    channel and a fourth for the back-off.
+    channel and a fourth for the back-off. While `sure_s` is given there is nothing to decide, and
+    whoever carries the message counts it in `tally` without asking `judge`.
     """
 
     def __init__(
@@ -77,13 +78,12 @@ class Link:
         self.target = target
         self.kind = kind
         self.shared_channels = shared_channels
-        self.attempts = 0
-        self.losses: dict[str, int] = {}
-        self.bits = 0.0
+        self.tally = LinkCount(0.0, self.bs, kind)  # one for all links of a cell and kind
+        self.sure_s: float | None = None  # the delay, while nothing can go wrong
         self._channel = channel
         self._resend = resend
         self._streams = streams
-        self._uniform = streams.uniform("attempt", source, target)
+        self._uniform: Uniform | None = None  # made when first drawn from
         self._jitter: Uniform | None = None
         self._effect = HEALTHY
         self._bursts: list[BurstChain] = []
@@ -91,6 +91,9 @@ class Link:
     def feel(self, active: Iterable[AnyFault]) -> None:
         """Takes on the effect of the active faults, from the next attempt on."""
         self._effect = effect = fold(active, self.source, self.target, self.kind)
+        self.sure_s = None
+        if effect is HEALTHY and isinstance(self._channel, Ideal) and not self.shared_channels:
+            self.sure_s = self._channel.delay_s
         ends = sorted((self.source, self.target))  # both directions see the same bursts
         bursts = [(*ends, f"{p}/{r}/{slot_s}") for p, r, slot_s in effect.bursts]
         self._bursts = [
@@ -105,12 +108,12 @@ class Link:
 
     def judge(self, size_bits: float, attempt: int, now_s: float) -> Verdict:
         """Decides attempt number `attempt` (from 1), which begins at `now_s`."""
-        self.attempts += 1
-        self.bits += size_bits
+        tally = self.tally
+        tally.attempts += 1
+        tally.bits += size_bits
         effect, channel = self._effect, self._channel
-        if effect is HEALTHY and type(channel) is Ideal:
-            return Deliver(now_s + channel.delay_s)  # draws nothing: there is nothing to decide
-        lucky, u = self._uniform(), self._uniform()
+        uniform = self._uniform or self._draws()
+        lucky, u = uniform(), uniform()
         at_s = now_s + channel.airtime_s(size_bits, now_s, u)
         if effect is HEALTHY:
             if lucky < channel.success(now_s, 0.0):
@@ -136,31 +139,31 @@ class Link:
         None: it gives up. A collision backs off at random, doubling with every attempt.
         """
         if reason == "collision":
-            self.losses[reason] = self.losses.get(reason, 0) + 1
+            self._lose(reason)
         if attempt >= self._resend.attempts_max:
             return None
         doubled = 2.0 ** min(attempt - 1, BACKOFF_DOUBLINGS)
-        return now_s + self._resend.ack_s + self._resend.backoff_s * doubled * self._uniform()
+        return now_s + self._resend.ack_s + self._resend.backoff_s * doubled * self._draws()()
 
     def pick(self) -> int:
         """Draws one of the shared channels, for a sender to whom none was granted."""
-        return int(self._uniform() * self.shared_channels)
+        return int(self._draws()() * self.shared_channels)
 
     @property
     def bs(self) -> NodeId:
         """The base station at one end."""
         return self.target if self.kind in ("uplink", "from-server") else self.source
 
-    def count_into(self, count: LinkCount) -> None:
-        """Moves this link's counts since the last call into `count`."""
-        count.attempts += self.attempts
-        count.bits += self.bits
-        for reason, losses in self.losses.items():
-            count.losses[reason] = count.losses.get(reason, 0) + losses
-        self.attempts, self.bits, self.losses = 0, 0.0, {}
+    def _draws(self) -> Uniform:
+        if self._uniform is None:
+            self._uniform = self._streams.uniform("attempt", self.source, self.target)
+        return self._uniform
+
+    def _lose(self, reason: str) -> None:
+        self.tally.losses[reason] = self.tally.losses.get(reason, 0) + 1
 
     def _failed(self, reason: str, attempt: int, at_s: float) -> Again | Drop:
-        self.losses[reason] = self.losses.get(reason, 0) + 1
+        self._lose(reason)
         if attempt >= self._resend.attempts_max:
             return Drop(at_s, reason)
         return Again(at_s + self._resend.ack_s, reason)
@@ -211,23 +214,29 @@ class Network:
 
     def __init__(self, make: Callable[[NodeId, NodeId], Link], airs: dict[NodeId, Air]) -> None:
         self._make = make
-        self._links: dict[tuple[NodeId, NodeId], Link] = {}
+        self.links: dict[tuple[NodeId, NodeId], Link] = {}
+        self._tallies: dict[tuple[NodeId, LinkKind], LinkCount] = {}
         self._active: tuple[AnyFault, ...] = ()
         self.airs = airs
 
     def link(self, source: NodeId, target: NodeId) -> Link:
-        link = self._links.get((source, target))
+        link = self.links.get((source, target))
         if link is None:
             link = self._make(source, target)
             link.feel(self._active)
-            self._links[source, target] = link
+            link.tally = self._tallies.setdefault((link.bs, link.kind), link.tally)
+            self.links[source, target] = link
         return link
 
     def feel(self, active: Iterable[AnyFault]) -> None:
         """Puts the active faults into effect on every link."""
         self._active = tuple(active)
-        for link in self._links.values():
+        for link in self.links.values():
             link.feel(self._active)
 
-    def __iter__(self) -> Iterator[Link]:
-        return iter(self._links.values())
+    def take_counts(self, now_s: float) -> Iterator[LinkCount]:
+        """Yields the attempts and losses of every cell since the last call."""
+        for (bs, kind), tally in self._tallies.items():
+            if tally.attempts:
+                yield LinkCount(now_s, bs, kind, tally.attempts, tally.bits, tally.losses)
+                tally.attempts, tally.bits, tally.losses = 0, 0.0, {}

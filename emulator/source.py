@@ -5,7 +5,6 @@ concerns several fields in `check.py`; here their complaints get a place and a r
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -14,13 +13,16 @@ from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from emulator import check
+from emulator.check import suggest
 from emulator.scenario import Scenario
 
 SIZE_MAX_BYTES = 1_000_000
 VALUES_MAX = 200_000  # aliases can make a small file huge
+SHOWN_MAX = 50  # problems printed; one mistake in a generated file is made thousands of times
+EXCERPT_MAX = 100  # characters of the source line around the place
 
 Path_ = tuple[str | int, ...]
 """Where in a scenario: ("users", 0, "arrival", "rate_hz")."""
@@ -43,7 +45,10 @@ class Problem(Struct, frozen=True):
         text = f"{place}:{field} {self.message}" + (f"; {self.remedy}" if self.remedy else "")
         if not self.excerpt:
             return text
-        return f"{text}\n    {self.excerpt}\n    {' ' * (self.column - 1)}^"
+        # A tab would push the line away from its caret, and JSON may be a single long line.
+        first = max(0, min(self.column - EXCERPT_MAX // 2, len(self.excerpt) - EXCERPT_MAX))
+        shown = self.excerpt.replace("\t", " ")[first : first + EXCERPT_MAX]
+        return f"{text}\n    {shown}\n    {' ' * (self.column - 1 - first)}^"
 
 
 class ScenarioError(ValueError):
@@ -52,20 +57,25 @@ class ScenarioError(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column)))
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        lines = [str(problem) for problem in self.problems]
+        lines = [str(problem) for problem in self.problems[:SHOWN_MAX]]
+        if len(problems) > SHOWN_MAX:
+            lines.append(f"and {len(problems) - SHOWN_MAX} more")
         super().__init__("\n".join([*lines, f"{count}; nothing was started"]))
 
 
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
     """Reads, changes and checks a scenario; raises ScenarioError with all problems.
 
-    `overrides` maps dotted paths ("users.0.count") to values. Files that the scenario names are
-    made absolute, relative to its own folder.
+    What concerns several fields can be asked only once every type is right, so a file may fail
+    twice: first for all its types, then for all that does not fit together. `overrides` maps
+    dotted paths ("users.0.count") to values. Files that the scenario or an override names are made
+    absolute, relative to the scenario's folder.
     """
     document = _Document(path)
     for dotted, given in (overrides or {}).items():
         document.override(dotted, given)
     document.stop_if_bad()
+    document.anchor(document.data)
     try:
         scenario = Scenario.model_validate(document.data)
     except ValidationError as error:
@@ -91,7 +101,7 @@ def value(text: str) -> Any:
     """Reads one value as YAML would: `1e-3` is a number, `[1, 2]` a list."""
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+    except Exception:  # ruamel's own, and whatever a tag's constructor raises: then it is text
         return text
 
 
@@ -104,7 +114,7 @@ class _Document:
         self._lines: list[str] = []
         self._places: dict[Path_, tuple[int, int]] = {}
         self._overridden: dict[Path_, str] = {}
-        self._problems: list[Problem] = []
+        self._problems: dict[Problem, None] = {}  # a set that keeps the order
         self._values = 0
         self.data: Any = self._plain(self._parse(path), ())
         if not isinstance(self.data, dict):
@@ -118,38 +128,51 @@ class _Document:
         while known and known not in self._places and known not in self._overridden:
             known = known[:-1]
         if known in self._overridden:
-            place = f"--set {self._overridden[known]}"
-            self._problems.append(Problem(place, 0, 0, field, message, remedy))
+            self._blame_override(self._overridden[known], field, message, remedy)
             return
         self._blame_at(*self._places.get(known, (0, 0)), field, message, remedy)
 
     def stop_if_bad(self) -> None:
         if self._problems:
-            raise ScenarioError(self._problems)
+            raise ScenarioError(tuple(self._problems))
 
     def override(self, dotted: str, given: Any) -> None:
-        """Sets the value at a dotted path, which must exist but for its last key."""
-        where = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+        """Sets the value at a dotted path; mappings that are not there are made."""
+        where = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
         shown = f"{dotted}={given}"
         target = self.data
         for depth, part in enumerate(where[:-1]):
             if isinstance(target, dict) and part not in target:
                 target[part] = {}
+                self._overridden[where[: depth + 1]] = shown
             try:
                 target = target[part]
             except (KeyError, IndexError, TypeError):
                 target = None
             if not isinstance(target, dict | list):
                 text = f"there is nothing to set in {_dotted(where[: depth + 1])}"
-                self._problems.append(Problem(f"--set {shown}", 0, 0, _dotted(where), text, ""))
+                self._blame_override(shown, _dotted(where), text, "")
                 return
         last = where[-1]
         if isinstance(target, list) and not (isinstance(last, int) and last < len(target)):
             text = f"there is no {_dotted(where)}; the list has {len(target)} entries"
-            self._problems.append(Problem(f"--set {shown}", 0, 0, _dotted(where), text, ""))
+            self._blame_override(shown, _dotted(where), text, "")
             return
         target[last] = given
+        for gone in (self._places, self._overridden):  # what stood here, stands nowhere now
+            for place in [place for place in gone if place[: len(where)] == where]:
+                del gone[place]
         self._overridden[where] = shown
+
+    def anchor(self, node: Any) -> None:
+        """Makes every `file` in a node absolute, relative to the scenario's folder."""
+        if isinstance(node, dict):
+            if isinstance(node.get("file"), str):
+                node["file"] = str(self._folder / node["file"])
+            node = list(node.values())
+        if isinstance(node, list):
+            for inner in node:
+                self.anchor(inner)
 
     def _parse(self, path: Path) -> Any:
         if not path.is_file():
@@ -174,7 +197,7 @@ class _Document:
             line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
             what = str(error.problem or error.context or "cannot be read").split(" with value")[0]
             self._blame_at(line, column, "", f"not YAML: {what}", "check indentation and colons")
-        except (YAMLError, ValueError, RecursionError, AttributeError, TypeError) as error:
+        except Exception as error:  # a tag's constructor may raise, or assert, anything
             first = (str(error).splitlines() or [type(error).__name__])[0]
             self._blame_at(0, 0, "", f"not YAML: {first}", "check the syntax")
         self.stop_if_bad()
@@ -189,12 +212,9 @@ class _Document:
         if isinstance(node, Mapping):
             plain: dict[Any, Any] = {}
             for key, inner in node.items():
-                here = (*where, key if isinstance(key, str | int) else str(key))
+                here = (*where, str(key))
                 self._note(here, node, key)
-                plain[here[-1]] = self._plain(inner, here)
-            file = plain.get("file")
-            if isinstance(file, str):
-                plain["file"] = str(self._folder / file)
+                plain[str(key)] = self._plain(inner, here)
             return plain
         if isinstance(node, list):
             for index in range(len(node)):
@@ -215,8 +235,10 @@ class _Document:
     def _blame_at(self, line: int, column: int, field: str, message: str, remedy: str) -> None:
         excerpt = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
         problem = Problem(self._file, line, column, field, message, remedy, excerpt)
-        if problem not in self._problems:
-            self._problems.append(problem)
+        self._problems[problem] = None
+
+    def _blame_override(self, shown: str, field: str, message: str, remedy: str) -> None:
+        self._problems[Problem(f"--set {shown}", 0, 0, field, message, remedy)] = None
 
 
 def _explain(error: ErrorDetails, data: Any) -> tuple[Path_, str, str]:
@@ -228,7 +250,7 @@ def _explain(error: ErrorDetails, data: Any) -> tuple[Path_, str, str]:
         case "extra_forbidden":
             known = [] if model is None else list(model.model_fields)
             key = str(where[-1])
-            return where, f"unknown key '{key}'", _suggest(key, known)
+            return where, f"unknown key '{key}'", suggest(key, known)
         case "missing":
             key = str(where[-1])
             return where, f"'{key}' is missing", f"add `{key}: ...`" + _meaning(model, key)
@@ -239,12 +261,12 @@ def _explain(error: ErrorDetails, data: Any) -> tuple[Path_, str, str]:
             key = context["discriminator"].strip("'")
             known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
             tag = str(context["tag"])
-            return (*where, key), f"unknown {key} '{tag}'", _suggest(tag, known)
+            return (*where, key), f"unknown {key} '{tag}'", suggest(tag, known)
         case "literal_error":
             known = [
                 word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")
             ]
-            return where, f"unknown value {shown}", _suggest(str(given), known)
+            return where, f"unknown value {shown}", suggest(str(given), known)
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" as kind:
             bound = next(iter(context.values()))
             words = kind.replace("_", " ").replace("than equal", "than or equal to")
@@ -261,6 +283,10 @@ def _explain(error: ErrorDetails, data: Any) -> tuple[Path_, str, str]:
         case "string_pattern_mismatch":
             example = "start with a letter; then small letters, digits, single hyphens"
             return where, f"{shown} is no name", example
+        case "finite_number":
+            return where, f"{shown} is not finite", "write a finite number"
+        case "value_error":  # one of our own validators: it says it all
+            return where, str(context["error"]), ""
         case "too_short":
             return where, "the list is empty", "it needs one entry at least"
         case _:
@@ -333,13 +359,10 @@ def _meaning(model: type[BaseModel] | None, key: str) -> str:
     return f" ({field.description})" if field is not None and field.description else ""
 
 
-def _suggest(given: str, known: Sequence[str]) -> str:
-    close = get_close_matches(given, known, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-
-
 def _shown(given: Any) -> str:
-    text = repr(given)
+    """Returns a value as its author knows it: `true`, not `True`."""
+    text = str(given).lower() if isinstance(given, bool) else repr(given)
+    text = "nothing" if given is None else text
     return text if len(text) <= 60 else text[:57] + "..."
 
 

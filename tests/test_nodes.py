@@ -32,7 +32,7 @@ from agents.bodies import (
     Wake,
 )
 from agents.edge_server import EdgeServer
-from agents.freshness import AgeTracker
+from agents.freshness import AgeIntegral, AgeTracker
 from agents.moments import Moments
 from agents.policy import (
     Access,
@@ -481,13 +481,17 @@ def test_the_area_under_the_age_is_that_of_a_numeric_integration(
     received = sorted((born + delay, born) for born, delay in samples)
     tracker = AgeTracker()
     peaks_s = [tracker.receive(born / 100.0, at / 100.0) for at, born in received]
+    integral = AgeIntegral(users=1)
+    for (at, born), peak_s in zip(received, peaks_s, strict=True):
+        if peak_s is not None:
+            integral.fall(peak_s - (at - born) / 100.0, at / 100.0)
 
     area_s2, end = 0.0, 700
     for tick in range(end):  # the age at the middle of a tick, exact for a line
         freshest = max((born for at, born in received if at <= tick), default=0)
         area_s2 += (tick + 0.5 - freshest) / 100.0 * 0.01
 
-    assert tracker.area_until_s2(end / 100.0) == pytest.approx(area_s2)
+    assert integral.until_s2(end / 100.0) == pytest.approx(area_s2)
     freshest = 0
     for (at, born), peak_s in zip(received, peaks_s, strict=True):
         if born > freshest:
