@@ -8,6 +8,8 @@ import csv
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from html import escape
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,13 @@ import msgspec
 from msgspec import Struct
 from rich.table import Table
 
+from emulator.dashboard.drawing import Mean, intervals
+from emulator.dashboard.page import page
+from emulator.dashboard.page import table as html_table
 from emulator.display import readable
 from emulator.loop import play
 from emulator.metrics import ALL
+from emulator.metrics import METRICS as MEANINGS
 from emulator.run import Recorder
 from emulator.scenario import ProtocolChoice, Scenario
 from emulator.world import plan
@@ -35,6 +41,10 @@ METRICS = (
 )
 WORKERS = 2  # each run is one core's work
 CONFIDENCE = 0.95
+Progress = Callable[[int, int], None]
+"""Is told how many runs of how many are done."""
+Job = tuple[str, int]  # protocol, seed
+Summary = dict[str, float | int | None]
 
 
 class Estimate(Struct, frozen=True):
@@ -55,34 +65,37 @@ class Row(Struct, frozen=True):
     difference: Estimate | None
     wins: int | None
 
+    @property
+    def differs(self) -> bool:
+        """Says whether the interval of the difference leaves out zero."""
+        gap = self.difference
+        return gap is not None and abs(gap.mean) > gap.half_width
+
 
 class Comparison(Struct, frozen=True):
-    """What `fresco compare` found."""
+    """What `fresco compare` found. `left_out`: metrics that only some of the runs have a value of,
+    such as the age where no result ever came."""
 
     scenario: str
     seeds: list[int]
     protocols: list[str]
     rows: list[Row]
+    left_out: list[str]
 
     def table(self) -> Table:
         title = f"{self.scenario}: {len(self.seeds)} seeds, mean ± half of the 95 % interval"
-        table = Table(title=title, title_justify="left", title_style="bold")
+        caption = f"not in every run: {', '.join(self.left_out)}" if self.left_out else None
+        table = Table(title=title, title_justify="left", title_style="bold", caption=caption)
         for head in ("metric", "protocol", "mean", f"minus {self.protocols[0]}, paired", "lower"):
             table.add_column(head, justify="left" if head in ("metric", "protocol") else "right")
         before = ""
         for row in self.rows:
             if row.metric != before and before:
                 table.add_section()
-            significant = row.difference is not None and (
-                abs(row.difference.mean) > row.difference.half_width
-            )
             table.add_row(
                 row.metric if row.metric != before else "",
-                row.protocol,
-                _readable(row.metric, row.estimate),
-                "" if row.difference is None else _readable(row.metric, row.difference),
-                "" if row.wins is None else f"{row.wins}/{len(self.seeds)}",
-                style="" if significant or row.difference is None else "dim",
+                *self._cells(row),
+                style="dim" if row.difference is not None and not row.differs else "",
             )
             before = row.metric
         return table
@@ -92,8 +105,9 @@ class Comparison(Struct, frozen=True):
         return plain
 
     def write(self, folder: Path) -> None:
-        """Writes compare.json and compare.csv (one line per metric, protocol and seed)."""
+        """Writes compare.json, compare.csv (a line per metric, protocol and seed), compare.html."""
         (folder / "compare.json").write_bytes(msgspec.json.format(msgspec.json.encode(self)))
+        (folder / "compare.html").write_text(self._page(), encoding="utf-8")
         with (folder / "compare.csv").open("w", newline="") as file:
             lines = csv.writer(file)
             lines.writerow(("metric", "protocol", "seed", "value"))
@@ -101,33 +115,73 @@ class Comparison(Struct, frozen=True):
                 for seed, value in zip(self.seeds, row.values, strict=True):
                     lines.writerow((row.metric, row.protocol, seed, value))
 
+    def _page(self) -> str:
+        """Returns a card per metric: bars with intervals, and the paired differences below."""
+        cards = ""
+        for metric in dict.fromkeys(row.metric for row in self.rows):
+            rows = [row for row in self.rows if row.metric == metric]
+            bars = [
+                Mean(row.protocol, row.estimate.mean, row.estimate.half_width, self._cells(row)[1])
+                for row in rows
+            ]
+            gaps = [
+                [f"minus {self.protocols[0]}, paired", "", "lower", ""],
+                *(
+                    [row.protocol, *self._cells(row)[2:], "" if row.differs else "may be chance"]
+                    for row in rows
+                    if row.difference is not None
+                ),
+            ]
+            cards += (
+                f'<section class="card"><h2>{escape(metric)}</h2>'
+                f'<p class="soft">{escape(_meaning(metric))}</p>'
+                f"{intervals(bars)}{html_table(gaps) if len(gaps) > 1 else ''}</section>"
+            )
+        seeds = ", ".join(map(str, self.seeds))
+        left = f"; not in every run: {', '.join(self.left_out)}" if self.left_out else ""
+        body = (
+            f"<h1>{escape(self.scenario)}: {escape(' or '.join(self.protocols))}</h1>"
+            f'<p class="soft">Means with their 95 % confidence intervals (Student t) over the '
+            f"seeds {seeds}; at each seed all protocols meet the same arrivals, weather and "
+            f'faults{escape(left)}.</p><div class="cards">{cards}</div>'
+        )
+        return page(f"{self.scenario}, compared", body, styles=("report.css",))
+
+    def _cells(self, row: Row) -> tuple[str, str, str, str]:
+        """Words a row: protocol, mean, difference, at how many seeds it is lower."""
+        return (
+            row.protocol,
+            _readable(row.metric, row.estimate),
+            "" if row.difference is None else _readable(row.metric, row.difference),
+            "" if row.wins is None else f"{row.wins}/{len(self.seeds)}",
+        )
+
 
 def run(
     scenario: Scenario,
     protocols: Sequence[str],
     seeds: Sequence[int],
-    on_progress: Callable[[int, int], None],
-    workers: int = WORKERS,
+    on_progress: Progress,
 ) -> Comparison:
-    """Runs every protocol at every seed; the first protocol is what others are compared with."""
-    jobs = [(protocol, seed) for protocol in protocols for seed in seeds]
-    found: dict[tuple[str, int], dict[str, float | int | None]] = {}
-    with ProcessPoolExecutor(workers) as pool:
-        futures = {
-            pool.submit(_measure, _variant(scenario, protocol, seed)): (protocol, seed)
-            for protocol, seed in jobs
-        }
-        for future in as_completed(futures):
-            found[futures[future]] = future.result()
-            on_progress(len(found), len(jobs))
+    """Runs every protocol at every seed; the first protocol is what others are compared with.
+
+    Raises ValueError for fewer than two seeds: one value has no interval.
+    """
+    if len(seeds) < 2:
+        raise ValueError(f"{len(seeds)} seed(s) give no confidence interval; name two at least")
+    found = _measure_all(scenario, [(p, seed) for p in protocols for seed in seeds], on_progress)
     rows: list[Row] = []
+    left_out: list[str] = []
     for metric in METRICS:
         columns = {p: [found[p, seed][metric] for seed in seeds] for p in protocols}
-        if any(value is None for values in columns.values() for value in values):
+        complete = {p: [v for v in values if v is not None] for p, values in columns.items()}
+        if not any(complete.values()):
             continue  # nobody has a deadline, or nobody looks at the images
-        first = [float(value or 0.0) for value in columns[protocols[0]]]
-        for protocol in protocols:
-            values = [float(value or 0.0) for value in columns[protocol]]
+        if any(len(values) < len(seeds) for values in complete.values()):
+            left_out.append(metric)
+            continue
+        first = complete[protocols[0]]
+        for protocol, values in complete.items():
             gaps = [a - b for a, b in zip(values, first, strict=True)]
             other = protocol != protocols[0]
             rows.append(
@@ -140,7 +194,7 @@ def run(
                     sum(gap < 0.0 for gap in gaps) if other else None,
                 )
             )
-    return Comparison(scenario.name, list(seeds), list(protocols), rows)
+    return Comparison(scenario.name, list(seeds), list(protocols), rows, left_out)
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -161,7 +215,25 @@ def _variant(scenario: Scenario, protocol: str, seed: int) -> Scenario:
     return scenario.model_copy(update={"protocol": choice, "seed": seed})
 
 
-def _measure(scenario: Scenario) -> dict[str, float | int | None]:
+def _measure_all(
+    scenario: Scenario, jobs: Sequence[Job], on_progress: Progress
+) -> dict[Job, Summary]:
+    """Shares the runs out to processes; the first failure ends all that have not begun."""
+    found: dict[Job, Summary] = {}
+    # Not forked: a child of a process that has run torch with several threads hangs in torch.
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_measure, _variant(scenario, *job)): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                on_progress(len(found), len(jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+def _measure(scenario: Scenario) -> Summary:
     planned = plan(scenario, stopwatch=False)
     recorder = Recorder(planned, None)
     for step in play(planned):
@@ -172,3 +244,8 @@ def _measure(scenario: Scenario) -> dict[str, float | int | None]:
 def _readable(metric: str, estimate: Estimate) -> str:
     sign = "-" if estimate.mean < 0.0 else ""
     return f"{sign}{readable(metric, abs(estimate.mean))} ± {readable(metric, estimate.half_width)}"
+
+
+def _meaning(metric: str) -> str:
+    """Says what a metric is; a percentile's own text refers to the line above it."""
+    return MEANINGS[metric].replace("the same", "birth of a task to receipt of its result")

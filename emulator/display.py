@@ -147,9 +147,12 @@ class Display:
 def describe(fault: dict[str, Any]) -> str:
     """Says a fault in a line: its type, whom, and its parameters."""
     rest = {k: v for k, v in fault.items() if k not in ("type", "target", "at_s", "for_s")}
-    parts = " ".join(f"{key}={value}" for key, value in rest.items())
-    until = f" until {fault['at_s'] + fault['for_s']:g} s" if "for_s" in fault else ""
-    return f"{fault['type']} {fault.get('target', '')} {parts}".rstrip() + until
+    if fault["type"] == "partition":
+        words = [",".join(rest["a"]), "|", ",".join(rest["b"])]
+    else:
+        words = [fault["target"], *(f"{key}={value}" for key, value in rest.items())]
+    until = [f"until {fault['at_s'] + fault['for_s']:g} s"] if "for_s" in fault else []
+    return " ".join([fault["type"], *words, *until])
 
 
 def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> None:

@@ -300,7 +300,7 @@ class Metrics:
 
     def summary(self) -> dict[str, dict[str, float | int | None]]:
         """Returns every metric of every group, and of `all`."""
-        span_s = self.now_s - self._warmup_s
+        span_s = max(0.0, self.now_s - self._warmup_s)  # 0: nothing counts yet
         groups = {**self.groups, ALL: self.everyone()}
         return {name: stats.summary(self.now_s, span_s) for name, stats in groups.items()}
 
@@ -346,14 +346,15 @@ class Series:
         if step_s <= 0.0:
             return
         self.at_s.append(now_s)
+        gained_all_s2 = 0.0
         for name, stats in metrics.groups.items():
             area_s2 = stats.ages.until_s2(now_s)
             gained_s2 = area_s2 - self._area_s2.get(name, 0.0)
+            gained_all_s2 += gained_s2
             self._put(f"aoi_s/{name}", gained_s2 / (len(stats.users) * step_s))
             self._area_s2[name] = area_s2
-        for priority in sorted(
-            {s.priority for s in metrics.groups.values() if s.priority is not None}
-        ):
+        self._put(f"aoi_s/{ALL}", gained_all_s2 / (len(metrics.ages) * step_s))
+        for priority in sorted({stats.priority or 0 for stats in metrics.groups.values()}):
             peaks = self._peaks.pop(priority, [])
             self._put(f"paoi_s/{priority}", _ratio(sum(peaks), len(peaks)))
         delays, self._delays = sorted(self._delays), []

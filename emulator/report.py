@@ -10,25 +10,37 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from emulator import journal, source
+from emulator.dashboard import drawing
+from emulator.dashboard.page import page, table
 from emulator.display import ROWS, describe, readable
 from emulator.metrics import ALL, Metrics
 from emulator.run import fresh_metrics
 from emulator.scenario import Scenario
 from emulator.tables import thin
-from emulator.topology import Layout, build, layout
 
-STATIC = Path(__file__).parent / "dashboard" / "static"
+STYLES = ("vendor/uPlot.min.css", "report.css")
+SCRIPTS = ("vendor/uPlot.iife.min.js", "report.js")
 POINTS_MAX = 120  # a curve; more than this and single tasks drown what the curve is about
-USERS_DRAWN_MAX = 400
+CURVES_MAX = 6  # a plot; as many as there are colours that everybody can tell apart
+LOSS_ROWS_MAX = 40
 STAGES = (
     ("generation to server", "uplink_mean_s"),
     ("waiting", "queue_mean_s"),
     ("service", "compute_mean_s"),
     ("way back", "downlink_mean_s"),
 )
+
+
+class Band(Struct, frozen=True):
+    """The span of a fault, shaded in every plot over time."""
+
+    from_s: float
+    to_s: float
+    label: str
 
 
 class Result(Struct, frozen=True):
@@ -52,40 +64,30 @@ def read(folder: Path) -> Result:
 
 def write(folder: Path, result: Result) -> Path:
     """Writes report.html into the run folder and returns its path."""
-    panels = list(_panels(result.metrics))
-    bands, legend = _bands(result)
-    # "<" cannot end the script element early when it is written as an escape.
-    data = json.dumps({"panels": [p["data"] for p in panels], "bands": bands})
-    data = data.replace("<", "\\u003c")
-    vendor = STATIC / "vendor"
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(result.scenario.name)} - Fresco</title>
-<link rel="icon" href="data:,">
-<style>{(vendor / "uPlot.min.css").read_text()}{(STATIC / "report.css").read_text()}</style>
-</head><body><main>
-{_head(result)}
+    panels = list(_panels(result))
+    bands = _bands(result.metrics)
+    versions = json.dumps(result.summary.get("versions", {}), indent=1)
+    text = (folder / "scenario.yaml").read_text(encoding="utf-8")
+    body = f"""{_head(result)}
 {_tiles(result)}
 <div class="cards">
 <section class="card wide"><h2>Results</h2>{_results(result)}</section>
+<section class="card wide"><h2>Faults</h2>{_faults(bands)}</section>
 {"".join(_card(panel) for panel in panels)}
-<section class="card"><h2>Topology</h2>{_map(result)}</section>
-<section class="card"><h2>Faults</h2>{legend}</section>
+<section class="card"><h2>Topology</h2>{drawing.network_map(result.scenario)}</section>
 <section class="card"><h2>Tasks</h2>{_account(result)}</section>
-<section class="card"><h2>Attempts lost</h2>{_losses(result.metrics)}</section>
+<section class="card wide"><h2>Attempts lost</h2>{_losses(result.metrics)}</section>
 </div>
 <section class="card"><details><summary>Scenario and versions</summary>
-<pre>{escape((folder / "scenario.yaml").read_text())}</pre>
-<pre>{escape(json.dumps(result.summary.get("versions", {}), indent=1))}</pre></details></section>
-</main>
-<script type="application/json" id="data">{data}</script>
-<script>{(vendor / "uPlot.iife.min.js").read_text()}</script>
-<script>{(STATIC / "report.js").read_text()}</script>
-</body></html>
-"""
+<pre>{escape(text)}</pre>
+<pre>{escape(versions)}</pre></details></section>"""
+    embedded = {
+        "panels": [panel["data"] for panel in panels],
+        "until_s": result.metrics.now_s,
+        "bands": [msgspec.to_builtins(band) for band in bands],
+    }
     path = folder / "report.html"
-    path.write_text(page)
+    path.write_text(page(result.scenario.name, body, STYLES, SCRIPTS, embedded), encoding="utf-8")
     return path
 
 
@@ -96,7 +98,7 @@ def _head(result: Result) -> str:
         "causes", ["the driver ended before the run did; this is what it recorded"]
     )
     expectations = "".join(
-        f"<li>{'holds' if each['holds'] else 'fails'}: {escape(each['says'])}</li>"
+        f'<li class="{"holds" if each["holds"] else "fails"}">{escape(each["says"])}</li>'
         for each in summary.get("expect", [])
     )
     lines = [
@@ -110,10 +112,10 @@ def _head(result: Result) -> str:
     mark = "good" if verdict == "good" else "bad"
     return (
         f'<h1>{escape(scenario.name)} <span class="verdict {mark}">{escape(verdict)}</span></h1>'
-        f"<p>{escape(scenario.about)}</p>"
+        + "".join(f'<p class="alert" role="alert">{escape(cause)}</p>' for cause in causes)
+        + f"<p>{escape(scenario.about)}</p>"
         f'<p class="soft">{escape("; ".join(lines))}</p>'
-        + "".join(f"<p><b>{escape(cause)}</b></p>" for cause in causes)
-        + (f"<ul>{expectations}</ul>" if expectations else "")
+        + (f'<ul class="expect">{expectations}</ul>' if expectations else "")
     )
 
 
@@ -140,7 +142,7 @@ def _results(result: Result) -> str:
     for label, key in keys:
         if any(metrics[name][key] is not None for name in names):
             rows.append([label, *(readable(key, metrics[name][key]) for name in names)])
-    return _table(rows)
+    return table(rows)
 
 
 def _account(result: Result) -> str:
@@ -148,9 +150,11 @@ def _account(result: Result) -> str:
     balance = result.summary.get("balance")
     counts = balance or dict(result.metrics.series.outcomes)
     rows += [[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()]
+    # The account covers the whole run, the reasons what the metrics cover.
+    given_up = "given up after the warm-up" if result.scenario.warmup_s else "given up"
     drops = result.metrics.everyone().drops
-    rows += [[f"given up: {reason}", f"{n:,}"] for reason, n in drops.most_common()]
-    return _table(rows)
+    rows += [[f"{given_up}: {reason}", f"{n:,}"] for reason, n in drops.most_common()]
+    return table(rows)
 
 
 def _losses(metrics: Metrics) -> str:
@@ -160,51 +164,46 @@ def _losses(metrics: Metrics) -> str:
         lost = sum(reasons.values())
         why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
         rows.append([f"{bs}, {kind}", f"{attempts:,}", readable("_ratio", lost / attempts), why])
-    return _table(rows[:40])
+    more = len(rows) - 1 - LOSS_ROWS_MAX
+    note = f'<p class="soft">{more:,} further links are not shown.</p>' if more > 0 else ""
+    return table(rows[: LOSS_ROWS_MAX + 1]) + note
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body
-    )
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
-
-
-def _panels(metrics: Metrics) -> Iterator[dict[str, Any]]:
-    """Yields what is drawn: title, and the data that report.js draws it from."""
-    columns = metrics.series.columns
+def _panels(result: Result) -> Iterator[dict[str, Any]]:
+    """Yields what is drawn: title, how many curves are left out, and the data for report.js."""
+    metrics, groups = result.metrics, [group.name for group in result.scenario.users]
+    columns, count = metrics.series.columns, len(metrics.series.at_s)
     at_s = thin(metrics.series.at_s, POINTS_MAX)
-    for number, (title, prefix, unit, said) in enumerate(
-        (
-            ("Age of information", "aoi_s/", "s", ""),
-            ("Peak age by class", "paoi_s/", "s", "class "),
-            ("Delay", "delay_s/", "s", ""),
-            ("Uplink attempts lost", "uplink_loss_ratio", "ratio", ""),
-            ("Backlog", "backlog/", "tasks", ""),
-        )
+    backlogs = [name for name in columns if name.startswith("backlog/")]
+    classes = sorted({group.priority for group in result.scenario.users})
+    for title, unit, said, names in (
+        ("Age of information", "s", "", [f"aoi_s/{group}" for group in groups]),
+        ("Peak age by class", "s", "class ", [f"paoi_s/{priority}" for priority in classes]),
+        ("Delay", "s", "", ["delay_s/mean", "delay_s/p95"]),
+        ("Uplink attempts lost", "ratio", "", ["uplink_loss_ratio"]),
+        ("Backlog", "tasks", "", backlogs),
     ):
-        chosen = [name for name in columns if name.startswith(prefix)][:6]
-        if len(chosen) == 2 and prefix == "aoi_s/":
-            chosen = chosen[:1]  # one group: `all` is the same curve
         series: list[dict[str, Any]] = [
             {
-                "label": said + (name.removeprefix(prefix) or title.lower()),
-                "values": thin(_padded(columns[name], len(metrics.series.at_s)), POINTS_MAX),
+                "label": said + (name.partition("/")[2] or "all cells"),
+                "values": thin(_padded(columns.get(name, []), count), POINTS_MAX),
             }
-            for name in chosen
+            for name in names[:CURVES_MAX]
         ]
         if any(value is not None for each in series for value in each["values"]):
-            data = {"id": f"p{number}", "unit": unit, "x": "time", "at": at_s, "series": series}
-            yield {"title": title, "data": data}
-    groups = {n: s.delay_s.distribution() for n, s in metrics.groups.items()}
-    at = sorted({value for points in groups.values() for value, _ in points})
+            data = {"unit": unit, "x": "time", "at": at_s, "series": series}
+            yield {"title": title, "more": len(names) - len(series), "data": data}
+    delays = {name: metrics.groups[name].delay_s.distribution() for name in groups}
+    at = sorted({value for points in delays.values() for value, _ in points})
     if at:
         at.insert(0, at[0] / 1.02)  # the lower edge of the first bucket, where the share is 0
-        shares = [{"label": n, "values": _steps(points, at)} for n, points in groups.items()][:6]
-        data = {"id": "cdf", "unit": "ratio", "x": "value", "at": at, "series": shares}
-        yield {"title": "Share of results within a delay", "data": data}
+        shares = [
+            {"label": name, "values": _steps(points, at)}
+            for name, points in list(delays.items())[:CURVES_MAX]
+        ]
+        data = {"unit": "ratio", "x": "value", "at": at, "series": shares}
+        title = "Share of results within a delay"
+        yield {"title": title, "more": len(delays) - len(shares), "data": data}
 
 
 def _padded(values: list[float | None], length: int) -> list[float | None]:
@@ -222,92 +221,47 @@ def _steps(points: Sequence[tuple[float, float]], at: Sequence[float]) -> list[f
 
 
 def _card(panel: dict[str, Any]) -> str:
+    """Titles a plot with its curves and their last values; report.js shows others on hover."""
     data = panel["data"]
+    metric = {"s": "_s", "ratio": "_ratio", "tasks": "completed"}[data["unit"]]
     keys = ""
-    for each in data["series"]:
+    for number, each in enumerate(data["series"]):
         last = next((v for v in reversed(each["values"]) if v is not None), None)
-        metric = {"s": "_s", "ratio": "_ratio", "tasks": "completed"}[data["unit"]]
-        shown = f" {readable(metric, last)}" if data["x"] == "time" else ""
-        keys += f'<span class="key"></span>{escape(each["label"])}{shown}'
+        shown = readable(metric, last) if data["x"] == "time" else ""
+        keys += (
+            f'<span class="curve"><span class="key k{number}"></span>{escape(each["label"])} '
+            f"<output>{shown}</output></span>"
+        )
+    if panel["more"]:
+        keys += f"and {panel['more']:,} more, not drawn"
+    title = escape(panel["title"])
     return (
-        f'<section class="card" data-panel="{data["id"]}"><h2>{escape(panel["title"])}'
-        f'<span class="last">{keys}</span></h2><div class="plot" id="{data["id"]}"></div></section>'
+        f'<section class="card"><h2>{title} <span class="where"></span></h2>'
+        f'<p class="last">{keys}</p>'
+        f'<div class="plot" role="img" aria-label="{title}"></div></section>'
     )
 
 
-def _bands(result: Result) -> tuple[list[tuple[float, float]], str]:
-    """Returns the spans of all faults that began, and a table that names them."""
-    healed = {c.number: c.at_s for c in result.metrics.fault_log if c.op == "heal"}
-    rows: list[Sequence[str]] = [["fault", "from", "to"]]
-    spans: list[tuple[float, float]] = []
-    for change in result.metrics.fault_log:
-        if change.op == "begin":
-            to_s = healed.get(change.number, result.metrics.now_s)
-            spans.append((change.at_s, to_s))
-            named = describe({k: v for k, v in change.fault.items() if k != "for_s"})
-            rows.append([named, f"{change.at_s:g} s", f"{to_s:g} s"])
-    if not spans:
-        return spans, '<p class="soft">none</p>'
-    return spans, _table(rows) + '<p class="soft">Shaded in every plot over time.</p>'
-
-
-def _map(result: Result) -> str:
-    """Draws the topology: users by class, base stations, servers, and who hears whom."""
-    scenario = result.scenario
-    tables = layout(build(scenario), scenario.backhaul.delay_s)
-    classes = {
-        f"{group.name}-{n}": group.priority for group in scenario.users for n in range(group.count)
-    }
-    place = _placed(tables)
-    shapes: list[str] = []
-
-    def line(a: str, b: str, colour: str) -> None:
-        (x1, y1), (x2, y2) = place[a], place[b]
-        ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-        shapes.append(f'<line {ends} stroke="var({colour})" stroke-opacity="0.45"/>')
-
-    users = list(tables.cells)[:USERS_DRAWN_MAX]
-    for bs, servers in tables.servers.items():
-        for server, _ in servers:
-            line(bs, server, "--soft")
-    for user in users:
-        for number, (bs, _) in enumerate(tables.cells[user]):
-            line(user, bs, "--c5" if number == 0 else "--grid")
-    many = len(users) > 40
-    for user in users:
-        x, y = place[user]
-        title = f"<title>{escape(user)}, class {classes[user]}</title>"
-        fill = f"var(--c{(classes[user] + 1) % 6})"
-        size = 2.5 if many else 5
-        shapes.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" fill="{fill}">{title}</circle>'
+def _bands(metrics: Metrics) -> list[Band]:
+    """Returns the spans of all faults that began."""
+    healed = {change.number: change.at_s for change in metrics.fault_log if change.op == "heal"}
+    return [
+        Band(
+            change.at_s,
+            healed.get(change.number, metrics.now_s),
+            describe({key: value for key, value in change.fault.items() if key != "for_s"}),
         )
-        if not many:
-            shapes.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{escape(user)}</text>')
-    for bs in tables.servers:
-        x, y = place[bs]
-        points = f"{x:.1f},{y - 10:.1f} {x - 9:.1f},{y + 7:.1f} {x + 9:.1f},{y + 7:.1f}"
-        shapes.append(f'<polygon points="{points}" fill="var(--c0)"/>')
-        shapes.append(f'<text x="{x + 12:.1f}" y="{y + 4:.1f}">{escape(bs)}</text>')
-    for server in tables.base_stations:
-        x, y = place[server]
-        box = f'x="{x - 8:.1f}" y="{y - 8:.1f}" width="16" height="16" rx="2"'
-        shapes.append(f'<rect {box} fill="var(--c2)"/>')
-        shapes.append(f'<text x="{x + 12:.1f}" y="{y + 4:.1f}">{escape(server)}</text>')
-    more = len(tables.cells) - len(users)
-    note = f'<p class="soft">{more:,} further users are not drawn.</p>' if more else ""
-    legend = "triangles: base stations; squares: servers; circles: users, coloured by class"
-    head = '<svg viewBox="0 0 560 400" role="img" aria-label="Map of the network">'
-    return f'{head}{"".join(shapes)}</svg><p class="soft">{legend}</p>{note}'
+        for change in metrics.fault_log
+        if change.op == "begin"
+    ]
 
 
-def _placed(tables: Layout) -> dict[str, tuple[float, float]]:
-    """Scales positions to the picture."""
-    xs = [x for x, _ in tables.position_m.values()]
-    ys = [y for _, y in tables.position_m.values()]
-    x0, y0 = min(xs), min(ys)
-    width, height = max(max(xs) - x0, 1e-9), max(max(ys) - y0, 1e-9)
-    return {
-        name: (30 + 440 * (x - x0) / width, 25 + 350 * (y - y0) / height)
-        for name, (x, y) in tables.position_m.items()
-    }
+def _faults(bands: Sequence[Band]) -> str:
+    if not bands:
+        return '<p class="soft">none</p>'
+    rows: list[Sequence[str]] = [["shaded in every plot over time", "from", "to"]]
+    rows += [
+        [f"{number}  {band.label}", f"{band.from_s:g} s", f"{band.to_s:g} s"]
+        for number, band in enumerate(bands, start=1)
+    ]
+    return table(rows)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import Spec, law, scenario, server_group, user_group
 
 from agents.bodies import TaskEnd
 from emulator import journal, report, source, tables
+from emulator.display import ROWS, readable
 from emulator.loop import play
 from emulator.run import run
 from emulator.scenario import Scenario
@@ -31,15 +33,18 @@ SPEC: Spec = scenario(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder as `fresco run` leaves it."""
-    folder = tmp_path_factory.mktemp("run")
-    chosen = Scenario.model_validate(SPEC)
+def play_into(folder: Path, spec: Spec) -> Path:
+    """Leaves in the folder what `fresco run` does."""
+    chosen = Scenario.model_validate(spec)
     (folder / "scenario.yaml").write_text(source.dump(chosen))
     planned = plan(chosen, stopwatch=False)
     run(planned, play(planned), folder, lambda progress: None)
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return play_into(tmp_path_factory.mktemp("run"), SPEC)
 
 
 def ends(folder: Path) -> list[TaskEnd]:
@@ -62,7 +67,7 @@ def test_the_page_is_one_file_that_asks_nobody(folder: Path) -> None:
     assert "@import" not in page
     # uPlot's licence comment names its home; nothing else names a place on the network.
     assert set(re.findall(r"https?://[^\s\"'<)]+", page)) <= {"https://github.com/leeoniya/uPlot"}
-    assert "<script>alert" not in page
+    assert page.count("<script") == 3  # the data, uPlot, report.js
     assert "&lt;script&gt;alert" in page
 
 
@@ -74,10 +79,44 @@ def test_the_page_shows_the_numbers_and_the_fault(folder: Path) -> None:
     completed = [end for end in found if end.outcome == "completed"]
     assert f"<td>{len(completed)}</td>" in page
     assert f"<td>given up: blackout</td><td>{sum(e.reason == 'blackout' for e in found)}" in page
-    assert data["bands"] == [[5.0, 10.0]]
-    (ages,) = [panel for panel in data["panels"] if panel["series"][0]["label"] == "urgent"][:1]
+    assert data["bands"] == [{"from_s": 5.0, "to_s": 10.0, "label": "blackout bs-0"}]
+    ages = data["panels"][0]
+    assert [curve["label"] for curve in ages["series"]] == ["urgent", "calm"]
     at_worst = max(range(len(ages["at"])), key=lambda i: ages["series"][0]["values"][i])
     assert 9.0 < ages["at"][at_worst] < 11.0  # the age is highest when the blackout ends
+
+
+def test_the_policy_of_the_page_lets_its_own_scripts_run_and_no_other(folder: Path) -> None:
+    page = report.write(folder, report.read(folder)).read_text()
+
+    policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0]
+    inside = re.findall(r"<(?:script|style)>(.*?)</(?:script|style)>", page, re.DOTALL)
+    digests = [b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inside]
+    assert sorted(re.findall(r"'sha256-([^']*)'", policy)) == sorted(digests)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_page_shows_every_number_of_the_summary(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+
+    page = report.write(folder, report.read(folder)).read_text()
+
+    shown = {key for _, key, _ in ROWS} | {key for _, key in report.STAGES}
+    for group in ("urgent", "calm", "all"):
+        for key in shown:
+            value = summary["metrics"][group][key]
+            assert value is None or f"<td>{readable(key, value)}</td>" in page
+    for count in summary["balance"].values():
+        assert f"<td>{count:,}</td>" in page
+
+
+def test_no_curve_is_left_out_unsaid(tmp_path: Path) -> None:
+    spec = SPEC | {"servers": [server_group(law("exponential", 0.03), count=9)], "duration_s": 2.0}
+
+    page = report.write(tmp_path, report.read(play_into(tmp_path, spec))).read_text()
+
+    assert "and 3 more, not drawn" in page
 
 
 def test_a_run_without_an_end_is_reported_as_broken(folder: Path, tmp_path: Path) -> None:

@@ -1,1 +1,4 @@
-"""Static files of the report page; everything third-party lies in `static/vendor/`."""
+"""The pages: their shell, their drawings, and the static files inside them.
+
+Everything third-party lies in `static/vendor/`.
+"""

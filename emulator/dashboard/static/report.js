@@ -1,61 +1,112 @@
 "use strict";
-// Draws every panel of the report with uPlot: fault bands behind the curves, one cursor for all.
+// Draws every plot of the report with uPlot: fault bands behind the curves, one cursor for all.
 const report = JSON.parse(document.getElementById("data").textContent);
+const places = [...document.querySelectorAll(".plot")]; // one per panel, in the same order
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const colour = (i) => style("--c" + (i % 6));
-const cursor = { sync: { key: "time" }, drag: { x: true, y: false } };
+const BAND_LINE = 14; // CSS pixels between the names of faults that overlap
 
 function seconds(v) {
   const a = Math.abs(v);
-  return a === 0 ? "0" : a < 1 ? +(1e3 * v).toPrecision(3) + " ms" : +v.toPrecision(3) + " s";
+  return a === 0 ? "0" : a < 0.9995 ? +(1e3 * v).toPrecision(3) + " ms" : +v.toPrecision(3) + " s";
 }
 const formats = {
   s: seconds,
   ratio: (v) => +(100 * v).toPrecision(3) + " %",
   tasks: (v) => String(+v.toPrecision(3)),
 };
+const instant = (v) => +v.toFixed(2) + " s";
 
-function bands(u) {
+function eachBand(u, draw) {
+  u.ctx.save();
+  report.bands.forEach((band, i) => {
+    const x0 = u.valToPos(Math.max(band.from_s, u.scales.x.min), "x", true);
+    const x1 = u.valToPos(Math.min(band.to_s, u.scales.x.max), "x", true);
+    if (x1 > x0) draw(band, i, x0, x1);
+  });
+  u.ctx.restore();
+}
+
+function shade(u) {
+  u.ctx.fillStyle = style("--band");
+  eachBand(u, (band, i, x0, x1) => u.ctx.fillRect(x0, u.bbox.top, x1 - x0, u.bbox.height));
+}
+
+// As much of the name as fits, and the number that the table of faults gives it.
+function nameBands(u) {
   const { ctx } = u;
-  ctx.save();
-  ctx.fillStyle = style("--band");
-  for (const [from, to] of report.bands) {
-    const x0 = u.valToPos(Math.max(from, u.scales.x.min), "x", true);
-    const x1 = u.valToPos(Math.min(to, u.scales.x.max), "x", true);
-    if (x1 > x0) ctx.fillRect(x0, u.bbox.top, x1 - x0, u.bbox.height);
-  }
-  ctx.restore();
+  ctx.fillStyle = style("--bad");
+  ctx.font = 11 * devicePixelRatio + "px system-ui, sans-serif";
+  ctx.textAlign = "left";
+  ctx.textBaseline = "top";
+  eachBand(u, (band, i, x0, x1) => {
+    const lane = report.bands.slice(0, i).filter((other) => other.to_s > band.from_s).length;
+    const room = x1 - x0 - 6 * devicePixelRatio;
+    const names = [band.label, band.label.split(" ")[0], ""].map((name) => `${i + 1} ${name}`);
+    const y = u.bbox.top + (3 + lane * BAND_LINE) * devicePixelRatio;
+    ctx.fillText(names.find((name) => ctx.measureText(name).width < room) ?? names[2], x0 + 3 * devicePixelRatio, y);
+  });
 }
 
-function draw(panel, place) {
-  const format = formats[panel.unit];
-  const axis = { stroke: style("--soft"), grid: { stroke: style("--grid"), width: 1 }, ticks: { show: false } };
-  const values = (u, ticks) => ticks.map((v) => (v === null ? "" : format(v)));
-  const overTime = panel.x === "time";
-  const options = {
-    width: place.clientWidth, height: 230, legend: { show: false },
-    cursor: overTime ? cursor : {},
-    scales: { x: { time: false, distr: overTime ? 1 : 3 }, y: { range: (u, lo, hi) => [0, hi > 0 ? 1.08 * hi : 1] } },
-    axes: [
-      { ...axis, values: (u, ticks) => ticks.map((v) => (v === null ? "" : overTime ? v + " s" : seconds(v))) },
-      { ...axis, values, size: 66 },
-    ],
-    series: [{}, ...panel.series.map((s, i) => ({ label: s.label, stroke: colour(i), width: 1.8, points: { show: false } }))],
-    hooks: overTime ? { drawClear: [bands] } : {},
+// A value between two gaps has no line; it gets a point.
+function alone(u, s) {
+  const values = u.data[s];
+  return values.flatMap((v, i) => (v !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null ? [i] : []));
+}
+
+// Shows the values under the cursor in place of the last ones.
+function follow(card, panel, format) {
+  const outputs = [...card.querySelectorAll("output")];
+  const where = card.querySelector(".where");
+  const last = outputs.map((output) => output.textContent);
+  return (u) => {
+    const at = u.cursor.idx ?? null;
+    where.textContent = at === null ? "" : "at " + (panel.x === "time" ? instant : seconds)(panel.at[at]);
+    outputs.forEach((output, i) => {
+      const value = at === null ? null : panel.series[i].values[at];
+      output.textContent = at === null ? last[i] : value === null ? "-" : format(value);
+    });
   };
-  const data = [panel.at, ...panel.series.map((s) => s.values)];
-  return new uPlot(options, data, place);
 }
 
-function drawAll() {
-  for (const panel of report.panels) {
-    const place = document.getElementById(panel.id);
-    place.replaceChildren();
-    draw(panel, place);
-    document.querySelectorAll(`[data-panel="${panel.id}"] .key`).forEach((key, i) => { key.style.background = colour(i); });
+// Round values on a logarithmic axis: as many per decade as there is room for.
+function roundValues(from, to) {
+  const decades = Math.log10(to / from);
+  const rounds = decades < 1.5 ? [1, 1.5, 2, 3, 5, 7] : decades < 3 ? [1, 2, 5] : [1];
+  const values = [];
+  for (let power = Math.floor(Math.log10(from)); 10 ** power <= to; power += 1) {
+    values.push(...rounds.map((r) => r * 10 ** power).filter((v) => v >= from && v <= to));
   }
+  return values;
 }
-drawAll();
-let pending = 0;
-addEventListener("resize", () => { clearTimeout(pending); pending = setTimeout(drawAll, 150); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+
+function make(panel, place) {
+  const format = formats[panel.unit];
+  const overTime = panel.x === "time";
+  const axis = { stroke: () => style("--soft"), grid: { stroke: () => style("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+  const label = (one) => (u, ticks) => ticks.map((v) => (v === null ? "" : one(v)));
+  const first = panel.at[0], end = panel.at[panel.at.length - 1];
+  const x = overTime
+    ? { time: false, range: (u, lo, hi) => (lo === first && hi === end ? [0, report.until_s] : [lo, hi]) }
+    : { time: false, distr: 3, range: (u, lo, hi) => [Math.max(lo ?? first, first), Math.min(hi ?? end, end)] };
+  const options = {
+    width: place.clientWidth, height: 220, legend: { show: false },
+    padding: [8, 14, 0, 0],
+    cursor: { drag: { x: true, y: false }, ...(overTime ? { sync: { key: "time" } } : {}) },
+    scales: { x, y: { range: (u, lo, hi) => [0, hi > 0 ? 1.08 * hi : 1] } },
+    axes: [
+      { ...axis, size: 30, values: label(overTime ? instant : seconds), ...(overTime ? {} : { splits: (u) => roundValues(u.scales.x.min, u.scales.x.max), filter: (u, splits) => splits }) },
+      { ...axis, size: 62, values: label(format) },
+    ],
+    series: [{}, ...panel.series.map((s, i) => ({
+      label: s.label, stroke: () => style("--c" + i), width: 1.8,
+      points: { show: false, size: 5, filter: alone, fill: () => style("--c" + i) },
+    }))],
+    hooks: { setCursor: [follow(place.parentElement, panel, format)], ...(overTime ? { drawClear: [shade], draw: [nameBands] } : {}) },
+  };
+  return new uPlot(options, [panel.at, ...panel.series.map((s) => s.values)], place);
+}
+
+const plots = report.panels.map((panel, i) => make(panel, places[i]));
+const resized = new ResizeObserver(() => plots.forEach((plot, i) => plot.setSize({ width: places[i].clientWidth, height: 220 })));
+resized.observe(document.querySelector("main"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plots.forEach((plot) => plot.redraw()));
