@@ -44,7 +44,7 @@ def fresco() -> None:
     \b
     fresco run quickstart                       watch a small network live, on Ray
     fresco run scenarios/w100.yaml --seed 7     another scenario, another seed
-    fresco compare quickstart -p random,shortest-wait --seeds 5
+    fresco compare quickstart -P random,shortest-wait   paired, with intervals
     """
 
 
@@ -360,10 +360,16 @@ def _find(name: str) -> Path:
     path = Path(name)
     if path.exists() or path.suffix:
         return path
-    for shelf in (ROOT / "scenarios", ROOT.parent / "scenarios"):
-        if (shelf / f"{name}.yaml").exists():
-            return shelf / f"{name}.yaml"
-    return path
+    shelf = next(
+        place for place in (ROOT / "scenarios", ROOT.parent / "scenarios") if place.exists()
+    )
+    shipped = sorted(file.stem for file in shelf.glob("*.yaml"))
+    if name not in shipped:
+        close = get_close_matches(name, shipped, n=1)
+        known = f"Fresco comes with {', '.join(shipped)}"
+        hint = f"did you mean '{close[0]}'?" if close else known
+        _fail(f"there is no file '{name}' and no scenario of that name; {hint}")
+    return shelf / f"{name}.yaml"
 
 
 def _results(folder: Path, csv: bool) -> Path:

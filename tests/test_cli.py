@@ -1,0 +1,114 @@
+"""What a user types and reads: exit statuses, hints, the run folder, the Prometheus page."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parent.parent
+FRESCO = [sys.executable, "-m", "emulator"]
+QUICK = ["run", "quickstart", "--runtime", "loop"]
+
+
+def fresco(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*FRESCO, *words], capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_the_same_seed_gives_the_same_digest_and_a_whole_folder(tmp_path: Path) -> None:
+    words = [*QUICK, "--duration", "5", "--json", "--csv", "--out", str(tmp_path)]
+    first, second = (fresco(*words, "--seed", "1") for _ in range(2))
+    other = fresco(*words, "--seed", "2")
+
+    summaries = [json.loads(done.stdout) for done in (first, second, other)]
+    digests = [summary["digest"] for summary in summaries]
+    assert digests[0] == digests[1] != digests[2]
+    folder = Path(summaries[2]["folder"])
+    assert (tmp_path / "latest").resolve() == folder.resolve()
+    assert {file.name for file in folder.iterdir()} == {
+        "events.jsonl", "journal.msgpack", "report.html", "scenario.yaml", "series.csv",
+        "series.parquet", "summary.json", "tasks.csv", "tasks.parquet",
+    }  # fmt: skip
+
+
+def test_a_failed_expectation_exits_1(tmp_path: Path) -> None:
+    expect = 'expect=[{"metric": "aoi_mean_s", "below": 0.001}]'
+
+    done = fresco(*QUICK, "--duration", "2", "-s", expect, "--out", str(tmp_path))
+
+    assert done.returncode == 1
+    assert "aoi_mean_s of all is" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["rnu"], "Did you mean 'run'?"),
+        (["run", "quickstrat"], "did you mean 'quickstart'?"),
+        (["run", "quickstart", "-s", "seed"], "expected PATH=VALUE"),
+        (["run", "quickstart", "--paced"], "--paced is for the loop"),
+        ([*QUICK, "--address", "auto"], "--address needs the Ray runtime"),
+        (["compare", "quickstart", "-P", "random,shortst-wait"], "did you mean 'shortest-wait'?"),
+        (["report", "docs"], "is no run folder"),
+    ],
+)
+def test_a_slip_is_answered_with_a_hint_and_exit_2(words: list[str], text: str) -> None:
+    done = fresco(*words)
+
+    assert done.returncode == 2
+    assert text in done.stderr
+
+
+def test_prometheus_reads_the_page_while_the_run_goes_on(tmp_path: Path) -> None:
+    words = [*QUICK, "--paced", "--duration", "20", "--metrics-port", "0", "--out", str(tmp_path)]
+    running = subprocess.Popen(
+        [*FRESCO, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert running.stdout is not None
+        lines = iter(running.stdout.readline, "")
+        url = next(line for line in lines if line.startswith("metrics:")).split()[1]
+        next(line for line in lines if "PAoI" in line)  # a result is there
+
+        with urllib.request.urlopen(url, timeout=10) as page:
+            text = page.read().decode()
+    finally:
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=60)
+
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    ended = sum(
+        sample.value for sample in families["fresco_tasks"].samples if "total" in sample.name
+    )
+    assert ended > 0
+    labels = {sample.labels["group"] for sample in families["fresco_peak_aoi_seconds"].samples}
+    assert labels == {"medic", "camera"}
+    # And an interrupt ends the run with what it has.
+    assert running.returncode == 130
+    assert "interrupted by the user" in out
+    assert "report:" in out
+
+
+def test_check_and_help_start_without_torch_and_ray() -> None:
+    code = (
+        "import sys\n"
+        "from emulator.cli import fresco\n"
+        "fresco(['check', 'quickstart'], standalone_mode=False)\n"
+    )
+    watch = f"import sys\ntry:\n exec({code!r})\nexcept SystemExit: pass\n"
+    seen = "print([m for m in ('torch', 'ray') if m in sys.modules])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", watch + seen], capture_output=True, text=True, cwd=ROOT
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_doctor_and_schema_answer() -> None:
+    assert fresco("doctor").returncode == 0
+    assert "duration_s" in json.loads(fresco("schema").stdout)["properties"]
