@@ -23,18 +23,23 @@ RADIO = "@radio"  # never a target: the source of Undelivered
 
 
 class Send(Struct, frozen=True, gc=False):
-    """What a node returns. It cannot forge source or time: the runtime stamps both."""
+    """What a node returns. It cannot forge source or time: the runtime stamps both.
+
+    `grant` is the radio resource this transmission uses, where a base station gave one. `via` is
+    the base station whose radio and backhaul carry it to a node that has no link of its own to
+    this one: what needs no decision there passes without waking it.
+    """
 
     target: NodeId
     body: Body
     grant: Grant | None = None
-    """The radio resource this transmission uses, where a base station gave one."""
+    via: NodeId = ""
 
 
 class Message(Struct, frozen=True, gc=False, array_like=True):
     """What a node receives, stamped by the runtime.
 
-    `attempts` counts the radio attempts of the hop just crossed (1 = no resend).
+    `attempts` counts the attempts of the first hop (1 = no resend); `via` is as in `Send`.
     """
 
     source: NodeId
@@ -42,6 +47,7 @@ class Message(Struct, frozen=True, gc=False, array_like=True):
     sent_s: float
     body: Body
     attempts: int = 1
+    via: NodeId = ""
 
 
 class Node(Protocol):

@@ -1,6 +1,7 @@
-"""A base station: relays between its users and the servers, and shares out its channels.
+"""A base station: chooses servers for the tasks that name none, and shares out its channels.
 
-Mechanics only: which server and which user's channel is its policy's choice.
+Mechanics only: which server and which user's channel is its policy's choice. What is sent `via` it
+passes without waking it; it hears of that only when the far side of it loses a task.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,6 @@ from agents.bodies import (
     NodeId,
     Offload,
     Request,
-    Result,
     ServerReport,
     Undelivered,
     Wake,
@@ -67,8 +67,6 @@ class BaseStation:
         match message.body:
             case Offload() as offload:
                 return self._relay(offload, message, now_s)
-            case Result() as result:
-                return [Send(result.task.user, result)]
             case Request() as request:
                 self._requests[message.source] = request
                 return self._share_out(now_s)
@@ -90,9 +88,7 @@ class BaseStation:
         if server is None:
             server = self._policy.route(offload.task, now_s)
             view.sent_since[server] += 1
-        if server != offload.server or message.attempts != offload.attempts:
-            offload = Offload(offload.task, server, message.attempts)
-        sends = [Send(server, offload)]
+        sends = [Send(server, Offload(offload.task, server, message.attempts))]
         if self._holders:
             freed = [c for c, (user, _) in self._holders.items() if user == message.source]
             for channel in freed:

@@ -25,11 +25,14 @@ class Wake(Struct, frozen=True, gc=False, tag="wake", array_like=True):
 
 
 class Offload(Struct, frozen=True, gc=False, tag="offload", array_like=True):
-    """A task on its way to a server. `server` None: the base station is to choose."""
+    """A task on its way to a server. `server` None: the base station is to choose.
+
+    `attempts` counts the radio attempts of the hops before a base station passed it on.
+    """
 
     task: Task
     server: NodeId | None
-    attempts: int = 1
+    attempts: int = 0
 
     @property
     def size_bits(self) -> float:

@@ -44,7 +44,9 @@ class EdgeServer:
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
             case Offload(task=task, attempts=attempts):
-                return self._station.admit(Job(task, message.source, now_s, attempts), now_s)
+                bs = message.via or message.source
+                job = Job(task, bs, now_s, attempts or message.attempts)
+                return self._station.admit(job, now_s)
             case Executed() as executed:
                 return self._finish(executed, now_s)
             case Undelivered(lost=lost, reason=reason):
@@ -68,9 +70,10 @@ class EdgeServer:
         started_s = station.started_s
         done = station.finish(executed, now_s)
         sends = station.next_batch(now_s)
-        correct = executed.correct or (None,) * len(done)
-        for job, right in zip(done, correct, strict=True):
-            arrived_s, attempts = job.arrived_s, job.attempts
-            result = Result(job.task, self.id, arrived_s, started_s, now_s, right, attempts)
-            sends.append(Send(job.brought_by, result))
+        correct = executed.correct
+        for number, job in enumerate(done):
+            task, arrived_s, attempts = job.task, job.arrived_s, job.attempts
+            right = correct[number] if correct else None
+            result = Result(task, self.id, arrived_s, started_s, now_s, right, attempts)
+            sends.append(Send(task.user, result, None, job.brought_by))
         return sends

@@ -48,7 +48,7 @@ class Station:
         if job.task.expires and now_s >= job.task.due_s:
             return [self._expire(job, now_s)]
         if not self.running and not self.queue:  # the common case of an idle server, kept short
-            return self._run((job,), now_s)
+            return [self._run((job,), now_s)]
         refused = self.queue.push(job)
         if refused is None:
             return []
@@ -64,18 +64,19 @@ class Station:
 
     def next_batch(self, now_s: float) -> list[Send]:
         """Starts the next batch if tasks wait, giving up those whose deadline has passed."""
-        if not len(self.queue):
-            return []
+        queue = self.queue
+        waiting = len(queue)
         sends: list[Send] = []
         batch: list[Job] = []
-        while self.queue and len(batch) < self._batch_max:
-            job = self.queue.pop(self._select(self.queue, now_s))
+        while waiting and len(batch) < self._batch_max:
+            waiting -= 1
+            job = queue.pop(self._select(queue, now_s))
             if job.task.expires and now_s >= job.task.due_s:
                 sends.append(self._expire(job, now_s))
             else:
                 batch.append(job)
         if batch:
-            sends += self._run(tuple(batch), now_s)
+            sends.append(self._run(tuple(batch), now_s))
         return sends
 
     def tasks(self) -> Iterator[Task]:
@@ -87,7 +88,7 @@ class Station:
         end = ended(job.task, now_s, "expired", "deadline", self.name, job.attempts)
         return Send(JOURNAL, end)
 
-    def _run(self, batch: tuple[Job, ...], now_s: float) -> list[Send]:
+    def _run(self, batch: tuple[Job, ...], now_s: float) -> Send:
         self.running = batch
         self.started_s = now_s
-        return [Send(ACCELERATOR, Execute(tuple([job.task for job in batch])))]
+        return Send(ACCELERATOR, Execute(tuple([job.task for job in batch])))

@@ -46,6 +46,20 @@ class Demand(Struct, frozen=True):
 class User:
     """One device with a radio and, where the scenario gives it one, a CPU (`cpu`)."""
 
+    __slots__ = (
+        "_access",
+        "_asked",
+        "_at_will",
+        "_cpu",
+        "_demand",
+        "_placed",
+        "_policy",
+        "_queue",
+        "_uniform",
+        "generated",
+        "id",
+    )
+
     def __init__(
         self,
         name: NodeId,
@@ -63,7 +77,7 @@ class User:
         self._uniform = uniform
         self._queue = queue  # tasks waiting for a granted channel
         self._cpu = cpu
-        self._granted_cells = {c.bs for c in policy.view.cells if c.access == "granted"}
+        self._access = {cell.bs: cell.access for cell in policy.view.cells}
         self._at_will = isinstance(demand.arrivals, AtWill)
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
 
@@ -116,7 +130,8 @@ class User:
         )
         self.generated += 1
         sends = self._place(task, now_s)
-        sends.append(self._wake(demand.arrivals.next_s(self.generated, now_s, self._uniform)))
+        at_s = demand.arrivals.next_s(self.generated, now_s, self._uniform)
+        sends.append(Send(CLOCK, Wake(at_s, "generate", self.generated)))
         return sends
 
     def _place(self, task: Task, now_s: float) -> list[Send]:
@@ -124,11 +139,15 @@ class User:
         if placement is None:
             assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
             return self._cpu.admit(Job(task, self.id, now_s), now_s)
-        if placement.bs not in self._granted_cells:
-            return [Send(placement.bs, Offload(task, placement.server))]
+        bs, server = placement.bs, placement.server
+        access = self._access[bs]
+        if access == "dedicated" and server is not None:
+            return [Send(server, Offload(task, server), None, bs)]
+        if access != "granted":
+            return [Send(bs, Offload(task, server))]
         was_empty = not self._queue
-        refused = self._queue.push(Job(task, placement.bs, now_s))
-        self._placed[task.seq] = (placement.bs, placement.server)
+        refused = self._queue.push(Job(task, bs, now_s))
+        self._placed[task.seq] = (bs, server)
         sends = self._ask(now_s) if was_empty else []
         if refused is not None:
             del self._placed[refused.task.seq]

@@ -6,13 +6,16 @@ on who watches (law 5). What faults add to it is folded in `network.py`.
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agents import radio
 from agents.tasks import Uniform
 from emulator.laws import Draw
 from emulator.streams import Field
+
+Airtime = Callable[[float, float, float], float]
+"""Maps (size_bits, now_s, a uniform) to how long an attempt takes."""
 
 
 class Channel(Protocol):
@@ -23,19 +26,16 @@ class Channel(Protocol):
     def success(self, now_s: float, fade_db: float) -> float:
         """Returns the probability that an attempt begun at `now_s` succeeds."""
 
-    def airtime_s(self, size_bits: float, now_s: float, u: float) -> float:
-        """Returns how long one attempt takes; `u` is a uniform for channels that draw it."""
+    @property
+    def airtime_s(self) -> Airtime:
+        """Says how long one attempt takes."""
 
 
-class Airtime:
-    """The duration of an attempt: drawn from a law, or size over rate."""
-
-    def __init__(self, rate_bps: float, draw: Draw | None = None) -> None:
-        self._rate_bps = rate_bps
-        self._draw = draw
-
-    def __call__(self, size_bits: float, u: float) -> float:
-        return size_bits / self._rate_bps if self._draw is None else self._draw(u)
+def airtime(rate_bps: float, draw: Draw | None = None) -> Airtime:
+    """Returns the duration of an attempt: drawn from a law, or else size over rate."""
+    if draw is None:
+        return lambda size_bits, now_s, u: size_bits / rate_bps
+    return lambda size_bits, now_s, u: draw(u)
 
 
 class Ideal:
@@ -60,13 +60,10 @@ class Bernoulli:
 
     def __init__(self, loss: float, airtime: Airtime) -> None:
         self._success = 1.0 - loss
-        self._airtime = airtime
+        self.airtime_s = airtime
 
     def success(self, now_s: float, fade_db: float) -> float:
         return self._success
-
-    def airtime_s(self, size_bits: float, now_s: float, u: float) -> float:
-        return self._airtime(size_bits, u)
 
 
 class BurstChain:
@@ -113,13 +110,10 @@ class GilbertElliott:
     ) -> None:
         self._chain = chain
         self._success = (1.0 - loss_good, 1.0 - loss_bad)
-        self._airtime = airtime
+        self.airtime_s = airtime
 
     def success(self, now_s: float, fade_db: float) -> float:
         return self._success[self._chain.bad(now_s)]
-
-    def airtime_s(self, size_bits: float, now_s: float, u: float) -> float:
-        return self._airtime(size_bits, u)
 
 
 class Rayleigh:

@@ -18,8 +18,8 @@ from agents.protocols import PROTOCOLS
 from emulator import scenario, traces
 from emulator.faults import Fading, Partition, ServerSlowdown, selects
 from emulator.inference import nominal_moments
-from emulator.metrics import ALL, METRICS
 from emulator.scenario import Scenario
+from emulator.stats import ALL, METRICS
 from emulator.topology import Layout, build, layout, members
 from models import latency, zoo
 

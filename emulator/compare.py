@@ -22,10 +22,10 @@ from emulator.dashboard.page import page
 from emulator.dashboard.page import table as html_table
 from emulator.display import readable
 from emulator.loop import play
-from emulator.metrics import ALL
-from emulator.metrics import METRICS as MEANINGS
 from emulator.run import Recorder
 from emulator.scenario import ProtocolChoice, Scenario
+from emulator.stats import ALL
+from emulator.stats import METRICS as MEANINGS
 from emulator.world import plan
 
 METRICS = (

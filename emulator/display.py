@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from emulator.metrics import ALL
 from emulator.run import Progress, Show
 from emulator.scenario import Scenario
+from emulator.stats import ALL
 
 PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
 

@@ -198,14 +198,13 @@ class Host:
                 kernel.accept(flight, at_s)
         kernel.run_until(self._pace.now_s())
 
-    def _post(self, parcel: Message | Flight, at_s: float) -> None:
-        """Puts what is for another host into its outbox; a lost flight goes back to its sender."""
+    def _post(self, parcel: Message | Flight, at_s: float, to: NodeId) -> None:
+        """Puts what is for the host of the node `to` into its outbox."""
+        outbox = self._outboxes[self._host_of[to]]
         if isinstance(parcel, Message):
-            self._outboxes[self._host_of[parcel.target]].messages.append((at_s, parcel))
+            outbox.messages.append((at_s, parcel))
         else:
-            home = self._host_of[parcel.source]
-            to = self._host_of[parcel.target] if home == self._name else home
-            self._outboxes[to].flights.append((at_s, parcel))
+            outbox.flights.append((at_s, parcel))
 
     def _flush(self) -> None:
         for outbox in self._outboxes.values():

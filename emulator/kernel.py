@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+import msgspec
+
 from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, Send
 from agents.bodies import (
-    Airborne,
+    Body,
     Execute,
     NodeId,
     Offload,
     Result,
-    TaskEnd,
     Undelivered,
     Wake,
     tasks_in,
@@ -31,7 +32,8 @@ from emulator.network import Again, Deliver, Flight, Link, Network
 from emulator.pace import Pace
 
 Handler = Callable[[Any, float], None]
-Remote = Callable[[Message | Flight, float], None]
+Remote = Callable[[Message | Flight, float, NodeId], None]
+"""Takes what is due at an instant on the host that carries a node."""
 
 
 class Kernel:
@@ -50,6 +52,7 @@ class Kernel:
         self.records: list[Record] = []
         self._servers = [node for node in nodes.values() if isinstance(node, EdgeServer)]
         self._network = network
+        self._links = network.links
         self._accelerators = accelerators
         self._slowdowns: dict[NodeId, float] = {}
         self._active: list[AnyFault] = []
@@ -61,13 +64,9 @@ class Kernel:
         self._arrived: deque[Message] = deque()  # what takes no time on its way skips the heap
         # Bound once: a method is bound anew each time it is named, five times a task otherwise.
         self._deliver_later: Handler = self._deliver
+        self._pass_later: Handler = self._pass
         self._try_later: Handler = self._try
         self._tick_later: Handler = self._tick
-        self._local: dict[str, Callable[[NodeId, Any, float], None]] = {
-            CLOCK: self._wake_later,
-            JOURNAL: self._record,
-            ACCELERATOR: self._execute,
-        }
         for fault in faults:
             self.at(fault.at_s, self._begin, fault)
             if fault.for_s is not None:
@@ -107,7 +106,9 @@ class Kernel:
     def accept(self, arrival: Message | Flight, at_s: float) -> None:
         """Takes in what another host's kernel handed to `remote`."""
         if isinstance(arrival, Message):
-            self.at(at_s, self._deliver_later, arrival)
+            # What passes a base station of this host and ends on it never left it.
+            passes = arrival.via in self.nodes
+            self.at(at_s, self._pass_later if passes else self._deliver_later, arrival)
         elif arrival.target in self.nodes:
             self._enter(arrival)
         else:
@@ -128,52 +129,66 @@ class Kernel:
             match payload:
                 case Message(body=body) | Flight(body=body):
                     yield from tasks_in(body)
-                case (Link(), float(), body, int()):
+                case (Link(), Message(body=body), int()):
                     yield from tasks_in(body)
 
     def _perform(self, source: NodeId, sends: list[Send], now_s: float) -> None:
-        local, nodes, network = self._local, self.nodes, self._network
+        links = self._links[source]
         for send in sends:
             target, body = send.target, send.body
             if target[0] == "@":
-                local[target](source, body, now_s)
-                continue
-            link = network.links.get((source, target)) or network.link(source, target)
-            # A check that the body is airborne would cost as much as what follows.
-            if link.sure_s is not None:
-                tally = link.tally
-                tally.attempts += 1
-                tally.bits += body.size_bits  # type: ignore[union-attr]
-                message = Message(source, target, now_s, body)
-                if target not in nodes:
-                    self._mail(message, now_s + link.sure_s)
-                elif link.sure_s:
-                    self.at(now_s + link.sure_s, self._deliver_later, message)
+                if target == CLOCK:
+                    self._seq += 1
+                    heappush(self._heap, (body.at_s, self._seq, self._tick_later, (source, body)))  # type: ignore[union-attr]
+                elif target == JOURNAL:
+                    self.records.append(body)  # type: ignore[arg-type]
                 else:
-                    self._arrived.append(message)
-            elif link.shared_channels and type(body) is Offload:
+                    self._execute(source, body, now_s)  # type: ignore[arg-type]
+                continue
+            via = send.via
+            link = links.get(via or target) or self._network.link(source, via or target)
+            if link.shared_channels and type(body) is Offload:
                 self._fly(Flight(source, target, now_s, body, send.grant), now_s)
             else:
-                self._try((link, now_s, body, 1), now_s)  # type: ignore[arg-type]
+                self._cross(link, Message(source, target, now_s, body, 1, via), now_s)
 
-    def _mail(self, parcel: Message | Flight, at_s: float) -> None:
-        assert self._remote is not None, f"{parcel.target} or {parcel.source} is on no host"
-        self._remote(parcel, at_s)
+    def _cross(self, link: Link, message: Message, now_s: float) -> None:
+        """Sends a message over a link that nobody else uses: its only one, or one of two."""
+        if link.sure_s is None:
+            self._try((link, message, 1), now_s)
+            return
+        tally = link.tally
+        tally.attempts += 1
+        # A check that the body is airborne would cost as much as all else here.
+        tally.bits += message.body.size_bits  # type: ignore[union-attr]
+        passes = link.target == message.via
+        if link.target not in self.nodes:
+            self._mail(message, now_s + link.sure_s, link.target)
+        elif link.sure_s:
+            handler = self._pass_later if passes else self._deliver_later
+            self.at(now_s + link.sure_s, handler, message)
+        elif passes:
+            self._pass(message, now_s)
+        else:
+            self._arrived.append(message)
+
+    def _pass(self, message: Message, now_s: float) -> None:
+        """Takes a message over its second link, past the base station between."""
+        via, target = message.via, message.target
+        link = self._links[via].get(target) or self._network.link(via, target)
+        self._cross(link, message, now_s)
+
+    def _mail(self, parcel: Message | Flight, at_s: float, to: NodeId) -> None:
+        assert self._remote is not None, f"{to} is on no host"
+        self._remote(parcel, at_s, to)
 
     # Local addresses
-
-    def _wake_later(self, source: NodeId, wake: Wake, now_s: float) -> None:
-        self._seq += 1
-        heappush(self._heap, (wake.at_s, self._seq, self._tick_later, (source, wake)))
 
     def _tick(self, timer: tuple[NodeId, Wake], now_s: float) -> None:
         name, wake = timer
         if self._pace is not None:
             now_s = self._forward(name, now_s)
         self._perform(name, self.nodes[name].on_tick(wake, now_s), now_s)
-
-    def _record(self, source: NodeId, end: TaskEnd, now_s: float) -> None:
-        self.records.append(end)
 
     def _execute(self, source: NodeId, batch: Execute, now_s: float) -> None:
         executed = self._accelerators[source].execute(batch)
@@ -183,24 +198,30 @@ class Kernel:
                 executed.tasks, executed.service_s * slower, executed.correct
             )
         done = Message(ACCELERATOR, source, now_s, executed)
-        self.at(now_s + executed.service_s, self._deliver_later, done)
+        self._seq += 1
+        heappush(self._heap, (now_s + executed.service_s, self._seq, self._deliver_later, done))
 
     # The network
 
-    def _try(self, trial: tuple[Link, float, Airborne, int], now_s: float) -> None:
+    def _try(self, trial: tuple[Link, Message, int], now_s: float) -> None:
         """Makes one attempt on a link that nobody else uses."""
-        link, sent_s, body, attempt = trial
-        verdict = link.judge(body.size_bits, attempt, now_s)
-        if isinstance(verdict, Deliver):
-            message = Message(link.source, link.target, sent_s, body, attempt)
-            if link.target in self.nodes:
-                self.at(verdict.at_s, self._deliver_later, message)
+        link, message, attempt = trial
+        verdict = link.judge(message.body.size_bits, attempt, now_s)  # type: ignore[union-attr]
+        if type(verdict) is Deliver:
+            if attempt > 1 and link.source == message.source:
+                message = msgspec.structs.replace(message, attempts=attempt)
+            if link.target not in self.nodes:
+                self._mail(message, verdict.at_s, link.target)
             else:
-                self._mail(message, verdict.at_s)
-        elif isinstance(verdict, Again):
-            self.at(verdict.at_s, self._try_later, (link, sent_s, body, attempt + 1))
+                passes = link.target == message.via
+                handler = self._pass_later if passes else self._deliver_later
+                self._seq += 1
+                heappush(self._heap, (verdict.at_s, self._seq, handler, message))
+        elif type(verdict) is Again:
+            self.at(verdict.at_s, self._try_later, (link, message, attempt + 1))
         else:
-            self._give_back(link, body, verdict.reason, attempt, verdict.at_s)
+            reason, at_s = verdict.reason, verdict.at_s  # type: ignore[union-attr]
+            self._give_back(link, message.body, reason, attempt, at_s)
 
     def _deliver(self, message: Message, now_s: float) -> None:
         target = message.target
@@ -222,7 +243,7 @@ class Kernel:
         if flight.target in self.nodes:
             self._enter(flight)
         else:
-            self._mail(flight, now_s)
+            self._mail(flight, now_s, flight.target)
 
     def _enter(self, flight: Flight) -> None:
         self._network.airs[flight.target].enter(flight)
@@ -237,7 +258,7 @@ class Kernel:
         elif flight.source in self.nodes:
             self._missed(flight, now_s)
         else:
-            self._mail(flight, now_s)
+            self._mail(flight, now_s, flight.source)
 
     def _missed(self, flight: Flight, now_s: float) -> None:
         """Tells the sender's link layer, which tries again or gives up."""
@@ -249,9 +270,7 @@ class Kernel:
             flight.attempt += 1
             self.at(retry_s, self._fly, flight)
 
-    def _give_back(
-        self, link: Link, body: Airborne, reason: str, attempt: int, at_s: float
-    ) -> None:
+    def _give_back(self, link: Link, body: Body, reason: str, attempt: int, at_s: float) -> None:
         """Returns a lost task to its sender; other messages are simply gone."""
         if isinstance(body, Offload | Result):
             lost = Undelivered(body, link.target, reason, attempt)

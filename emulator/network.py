@@ -5,6 +5,7 @@ sender's side; `Air.collided` adds what only the receiving base station can know
 on that channel.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
@@ -64,6 +65,22 @@ class Link:
     whoever carries the message counts it in `tally` without asking `judge`.
     """
 
+    __slots__ = (
+        "_bursts",
+        "_channel",
+        "_effect",
+        "_jitter",
+        "_resend",
+        "_streams",
+        "_uniform",
+        "kind",
+        "shared_channels",
+        "source",
+        "sure_s",
+        "tally",
+        "target",
+    )
+
     def __init__(
         self,
         source: NodeId,
@@ -113,8 +130,8 @@ class Link:
         tally.bits += size_bits
         effect, channel = self._effect, self._channel
         uniform = self._uniform or self._draws()
-        lucky, u = uniform(), uniform()
-        at_s = now_s + channel.airtime_s(size_bits, now_s, u)
+        lucky = uniform()
+        at_s = now_s + channel.airtime_s(size_bits, now_s, uniform())
         if effect is HEALTHY:
             if lucky < channel.success(now_s, 0.0):
                 return Deliver(at_s)
@@ -214,25 +231,28 @@ class Network:
 
     def __init__(self, make: Callable[[NodeId, NodeId], Link], airs: dict[NodeId, Air]) -> None:
         self._make = make
-        self.links: dict[tuple[NodeId, NodeId], Link] = {}
+        # By source, then target.
+        self.links: defaultdict[NodeId, dict[NodeId, Link]] = defaultdict(dict)
         self._tallies: dict[tuple[NodeId, LinkKind], LinkCount] = {}
         self._active: tuple[AnyFault, ...] = ()
         self.airs = airs
 
     def link(self, source: NodeId, target: NodeId) -> Link:
-        link = self.links.get((source, target))
+        targets = self.links[source]
+        link = targets.get(target)
         if link is None:
             link = self._make(source, target)
             link.feel(self._active)
             link.tally = self._tallies.setdefault((link.bs, link.kind), link.tally)
-            self.links[source, target] = link
+            targets[target] = link
         return link
 
     def feel(self, active: Iterable[AnyFault]) -> None:
         """Puts the active faults into effect on every link."""
         self._active = tuple(active)
-        for link in self.links.values():
-            link.feel(self._active)
+        for targets in self.links.values():
+            for link in targets.values():
+                link.feel(self._active)
 
     def take_counts(self, now_s: float) -> Iterator[LinkCount]:
         """Yields the attempts and losses of every cell since the last call."""

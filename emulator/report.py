@@ -17,9 +17,10 @@ from emulator import journal, source
 from emulator.dashboard import drawing
 from emulator.dashboard.page import page, table
 from emulator.display import ROWS, describe, readable
-from emulator.metrics import ALL, Metrics
+from emulator.metrics import Metrics
 from emulator.run import fresh_metrics
 from emulator.scenario import Scenario
+from emulator.stats import ALL
 from emulator.tables import thin
 
 STYLES = ("vendor/uPlot.min.css", "report.css")

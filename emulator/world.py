@@ -33,6 +33,7 @@ from emulator.channel import (
     Ideal,
     Rayleigh,
     TraceChannel,
+    airtime,
 )
 from emulator.faults import LinkKind
 from emulator.inference import Accelerator, Fitted, Live, Replay, nominal_moments
@@ -102,6 +103,7 @@ class _Assembly:
             group.name: nominal_moments(group.accelerator, group.speed)
             for group in self.scenario.servers
         }
+        self.demands = {group.name: self._demand(group) for group in self.scenario.users}
         self.reach = {bs: self._reach(bs) for bs in self.base_stations}
         self.channels: dict[tuple[str, str, str], Channel] = {}
         resend = self.scenario.resend
@@ -140,18 +142,21 @@ class _Assembly:
         view = UserView(cells, has_cpu=group.cpu is not None)
         return User(
             name,
-            Demand(
-                arrivals=self._arrivals(group.arrival),
-                priority=group.priority,
-                size_bits=group.input_bits,
-                images=IMAGES,
-                deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
-                expires=group.drop_late,
-            ),
+            self.demands[group.name],
             policy=self.protocol.user(view, self.streams.uniform("policy", name), self.options),
             uniform=self.streams.uniform("demand", name),
             queue=PriorityQueue(group.queue_len_max),
             cpu=None if group.cpu is None else self._station(name, group.cpu),
+        )
+
+    def _demand(self, group: scenario.UserGroup) -> Demand:
+        return Demand(
+            arrivals=self._arrivals(group.arrival),
+            priority=group.priority,
+            size_bits=group.input_bits,
+            images=IMAGES,
+            deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
+            expires=group.drop_late,
         )
 
     def _base_station(self, name: NodeId, group: scenario.BaseStationGroup) -> BaseStation:
@@ -238,12 +243,16 @@ class _Assembly:
         bs, server = (source, target) if kind == "to-server" else (target, source)
         delay_s = dict(self.layout.servers[bs])[server]
         loss = self.scenario.backhaul.loss
-        wire = Bernoulli(loss, Airtime(math.inf, lambda u: delay_s)) if loss else Ideal(delay_s)
+        wire = Bernoulli(loss, airtime(math.inf, lambda u: delay_s)) if loss else Ideal(delay_s)
         return make(kind, wire, Resend())
 
     def _channel(self, user: NodeId, bs: NodeId, spec: scenario.Channel) -> Channel:
-        """One channel per pair and model: both directions live in the same weather."""
-        key = (user, bs, "down" if spec is self.scenario.downlink else "")
+        """One channel per pair and model: both directions live in the same weather.
+
+        A model without weather needs but one for all, which stays in the processor's cache.
+        """
+        pair = ("", "") if spec.kind in ("ideal", "bernoulli") else (user, bs)
+        key = (*pair, "down" if spec is self.scenario.downlink else "")
         if key not in self.channels:
             self.channels[key] = self._make_channel(key, spec)
         return self.channels[key]
@@ -278,4 +287,4 @@ def _draw(law: scenario.Law) -> laws.Draw:
 
 
 def _airtime(spec: scenario.BernoulliChannel | scenario.GilbertElliottChannel) -> Airtime:
-    return Airtime(spec.rate_bps or math.inf, None if spec.airtime is None else _draw(spec.airtime))
+    return airtime(spec.rate_bps or math.inf, None if spec.airtime is None else _draw(spec.airtime))

@@ -17,12 +17,12 @@ from scipy import stats
 from agents import radio
 from agents.bodies import TaskEnd
 from emulator.channel import (
-    Airtime,
     BurstChain,
     Channel,
     GilbertElliott,
     Rayleigh,
     TraceChannel,
+    airtime,
 )
 from emulator.streams import Streams
 
@@ -113,7 +113,7 @@ def test_a_burst_chain_is_stationary_from_its_first_slot() -> None:
 
 def test_gilbert_elliott_loses_the_mixture_of_its_two_states() -> None:
     p, r, loss_good, loss_bad = 0.05, 0.2, 0.1, 0.8
-    channel = GilbertElliott(chain(p, r), loss_good, loss_bad, Airtime(1.0e6))
+    channel = GilbertElliott(chain(p, r), loss_good, loss_bad, airtime(1.0e6))
     slots = 200_000
 
     loss = sum(1.0 - channel.success(at_s, 0.0) for at_s in middles(slots)) / slots
@@ -212,7 +212,7 @@ def test_the_weather_does_not_depend_on_who_asks_or_in_which_order(
         if is_fading:
             return Rayleigh(10.0, 8.0, SLOT_S, 1.0e6, streams.field("fading"))
         burst = BurstChain(0.1, 0.2, SLOT_S, streams.uniform("burst"))
-        return GilbertElliott(burst, 0.0, 1.0, Airtime(1.0e6))
+        return GilbertElliott(burst, 0.0, 1.0, airtime(1.0e6))
 
     asked, watched = channel(), channel()
 

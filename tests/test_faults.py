@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from agents.bodies import TaskEnd
-from emulator.channel import Airtime, Bernoulli
+from emulator.channel import Bernoulli, airtime
 from emulator.faults import HEALTHY, AnyFault, Fault, fold, selects, slowdown
 from emulator.network import Drop, Link, Resend, Verdict
 from emulator.streams import Streams
@@ -27,7 +27,7 @@ def fault(type_: str, **fields: object) -> AnyFault:
 
 def uplink(channel_loss: float = 0.0) -> Link:
     """A link whose attempts take 1 ms per kilobit."""
-    channel = Bernoulli(channel_loss, Airtime(1.0e6))
+    channel = Bernoulli(channel_loss, airtime(1.0e6))
     return Link("user-0", "bs-0", "uplink", channel, Resend(), Streams(SEED))
 
 

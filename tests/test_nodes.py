@@ -297,15 +297,29 @@ def new_cell(policy: type[CellPolicy] = CellPolicy, channels: int = 0) -> BaseSt
     return BaseStation("bs-0", users, chosen, Channels(channels, grant_s=0.1), beacon_s=0.5)
 
 
-def test_a_base_station_relays_both_ways() -> None:
-    cell = new_cell()
-    result = Result(TASK, "edge-0", 1.1, 1.2, 1.3, None, 1)
+def test_a_base_station_relays_a_task_with_the_attempts_of_its_uplink() -> None:
+    sends = new_cell().on_message(Message("user-0", "bs-0", 0.0, Offload(TASK, "edge-0"), 3), 1.0)
 
-    up = cell.on_message(Message("user-0", "bs-0", 0.0, Offload(TASK, "edge-0"), 3), 1.0)
-    down = cell.on_message(message("edge-0", result, "bs-0"), 1.5)
+    assert sends == [Send("edge-0", Offload(TASK, "edge-0", 3))]
 
-    assert up == [Send("edge-0", Offload(TASK, "edge-0", 3))]  # with the uplink's attempts
-    assert down == [Send("user-0", result)]
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        Message("bs-0", "edge-0", 0.0, Offload(TASK, "edge-0", 3)),
+        Message("user-0", "edge-0", 0.0, Offload(TASK, "edge-0"), 3, via="bs-0"),
+    ],
+)
+def test_a_server_answers_the_user_through_the_base_station_that_brought_the_task(
+    arrival: Message,
+) -> None:
+    server = new_server()
+
+    (send,) = finish(server, server.on_message(arrival, 1.0), 1.5)
+
+    assert (send.target, send.via) == ("user-0", "bs-0")
+    assert isinstance(send.body, Result)
+    assert send.body.attempts == 3
 
 
 def test_a_base_station_grants_no_channel_twice_and_no_user_two() -> None:
@@ -371,7 +385,7 @@ def test_a_server_serves_urgent_tasks_first_and_interrupts_none() -> None:
     order: list[int] = []
     for k in range(5):
         sends = finish(server, sends, 0.1 * (k + 1))
-        order += [result.task.seq for result in bodies(sends, Result, "bs-0")]
+        order += [result.task.seq for result in bodies(sends, Result, "user-0")]
 
     assert order == [0, 2, 4, 3, 1]
 

@@ -1,6 +1,7 @@
 """Six rules that a new protocol must beat. Each is one method; read one before you write yours."""
 
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import accumulate
 from typing import Literal
 
@@ -12,6 +13,7 @@ from agents.policy import (
     CellView,
     Placement,
     Protocol,
+    Reach,
     UserPolicy,
     UserView,
 )
@@ -31,6 +33,15 @@ class RandomOptions(Struct, frozen=True, forbid_unknown_fields=True):
     weights: Literal["speed", "equal"] = "speed"
 
 
+@lru_cache(maxsize=1024)
+def _lottery(
+    bs: NodeId, servers: tuple[Reach, ...], weights: str
+) -> tuple[tuple[float, ...], tuple[Placement, ...]]:
+    """Returns cumulative weights and placements, once for all users of a cell."""
+    speeds = (reach.speed if weights == "speed" else 1.0 for reach in servers)
+    return tuple(accumulate(speeds)), tuple(Placement(bs, reach.server) for reach in servers)
+
+
 class Random(UserPolicy):
     """Draws a server of the nearest base station."""
 
@@ -39,10 +50,7 @@ class Random(UserPolicy):
     def __init__(self, view: UserView, uniform: Uniform, options: RandomOptions) -> None:
         super().__init__(view, uniform, options)
         cell = view.cells[0]
-        speeds = (reach.speed if options.weights == "speed" else 1.0 for reach in cell.servers)
-        self._cumulative = list(accumulate(speeds))
-        # Placements are few and frozen: made once, handed out for every task.
-        self._placements = [Placement(cell.bs, reach.server) for reach in cell.servers]
+        self._cumulative, self._placements = _lottery(cell.bs, cell.servers, options.weights)
 
     def place(self, task: Task, now_s: float) -> Placement | None:
         drawn = self.uniform() * self._cumulative[-1]

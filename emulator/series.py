@@ -1,0 +1,60 @@
+"""How things went over time: the curves of a run."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from agents.bodies import NodeId, ServerReport
+from emulator.stats import ALL, GroupStats, ratio
+
+
+class Series:
+    """One row a step of the run. Window values cover the step just ended."""
+
+    def __init__(self) -> None:
+        self.at_s: list[float] = []
+        self.columns: dict[str, list[float | None]] = {}
+        self.outcomes: Counter[str] = Counter()
+        self.delays_s: list[float] = []  # of the results since the last row
+        self.peaks_s: defaultdict[int, list[float]] = defaultdict(list)  # by priority, the same
+        self._area_s2: dict[str, float] = {}
+        self._attempts = 0
+        self._losses = 0
+
+    def add(
+        self,
+        now_s: float,
+        groups: Mapping[str, GroupStats],
+        uplink_counts: tuple[int, int],
+        servers: Mapping[NodeId, ServerReport],
+    ) -> None:
+        """Adds the row of the step that ends at `now_s`; `uplink_counts` are attempts, losses."""
+        step_s = now_s - (self.at_s[-1] if self.at_s else 0.0)
+        if step_s <= 0.0:
+            return
+        self.at_s.append(now_s)
+        gained_all_s2, users = 0.0, 0
+        for name, stats in groups.items():
+            area_s2 = stats.ages.until_s2(now_s)
+            gained_s2 = area_s2 - self._area_s2.get(name, 0.0)
+            gained_all_s2 += gained_s2
+            users += len(stats.users)
+            self._put(f"aoi_s/{name}", gained_s2 / (len(stats.users) * step_s))
+            self._area_s2[name] = area_s2
+        self._put(f"aoi_s/{ALL}", gained_all_s2 / (users * step_s))
+        for priority in sorted({stats.priority or 0 for stats in groups.values()}):
+            peaks = self.peaks_s.pop(priority, [])
+            self._put(f"paoi_s/{priority}", ratio(sum(peaks), len(peaks)))
+        delays = sorted(self.delays_s)
+        self.delays_s.clear()
+        self._put("delay_s/mean", ratio(sum(delays), len(delays)))
+        self._put("delay_s/p95", delays[int(0.95 * len(delays))] if delays else None)
+        attempts, losses = uplink_counts
+        self._put("uplink_loss_ratio", ratio(losses - self._losses, attempts - self._attempts))
+        self._attempts, self._losses = attempts, losses
+        for server, report in servers.items():
+            self._put(f"backlog/{server}", float(report.backlog))
+
+    def _put(self, column: str, value: float | None) -> None:
+        values = self.columns.setdefault(column, [])
+        values.extend([None] * (len(self.at_s) - 1 - len(values)))
+        values.append(value)
