@@ -25,10 +25,14 @@ from agents.tasks import Task
 
 
 class Channels(Struct, frozen=True):
-    """The channels a base station grants, each for at most `grant_s`; 0: it grants none."""
+    """The channels a base station grants, each for at most `grant_s`; 0: it grants none.
+
+    `slotted`: every `grant_s` each is granted anew, and nobody asks.
+    """
 
     count: int = 0
     grant_s: float = 0.1
+    slotted: bool = False
 
 
 class BaseStation:
@@ -52,11 +56,33 @@ class BaseStation:
         self._holders: dict[int, tuple[NodeId, float]] = {}  # channel -> (user, until_s)
 
     def start(self, now_s: float) -> list[Send]:
-        return [Send(CLOCK, Wake(now_s, "beacon"))] if self._beacon_s > 0.0 else []
+        sends = [Send(CLOCK, Wake(now_s, "beacon"))] if self._beacon_s > 0.0 else []
+        if self._channels.slotted:
+            sends.append(Send(CLOCK, Wake(now_s, "slot")))
+        return sends + self._policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause == "grant-over":
-            return self._share_out(now_s)
+        match wake.cause:
+            case "slot":
+                return self._begin_slot(wake.key, now_s)
+            case "grant-over":
+                return self._share_out(now_s)
+            case "beacon":
+                return self._broadcast(now_s)
+            case _:
+                return self._policy.on_tick(wake, now_s)
+
+    def _begin_slot(self, number: int, now_s: float) -> list[Send]:
+        until_s = (number + 1) * self._channels.grant_s  # a product: sums of slots would drift
+        sends = [
+            Send(user, Grant(channel, until_s))
+            for channel, user in enumerate(self._policy.draw(now_s))
+            if user is not None
+        ]
+        sends.append(Send(CLOCK, Wake(until_s, "slot", number + 1)))
+        return sends
+
+    def _broadcast(self, now_s: float) -> list[Send]:
         beacon = Beacon(self._beacon_seq, self._beacon_s)
         self._beacon_seq += 1
         sends = [Send(user, beacon) for user in self._users]
@@ -67,7 +93,7 @@ class BaseStation:
         match message.body:
             case Offload() as offload:
                 return self._relay(offload, message, now_s)
-            case Request() as request:
+            case Request() as request if not self._channels.slotted:
                 self._requests[message.source] = request
                 return self._share_out(now_s)
             case ServerReport() as report:
@@ -77,7 +103,7 @@ class BaseStation:
                 end = ended(lost.task, now_s, "dropped", reason, lost.server or "", attempts)
                 return [Send(JOURNAL, end)]
             case _:
-                return []
+                return self._policy.on_message(message, now_s)
 
     def tasks(self) -> Iterable[Task]:
         return ()  # relays at once, keeps nothing

@@ -80,6 +80,53 @@ class Beacon(Struct, frozen=True, gc=False, tag="beacon", array_like=True):
     size_bits: float = HEADER_BITS + 96.0
 
 
+class Join(Struct, frozen=True, gc=False, tag="join", array_like=True):
+    """A user tells a base station or server that it wants a share, and what that is worth.
+
+    `success` is that of its radio link to the base station; a server does not ask for it.
+    """
+
+    priority: int
+    weight: float
+    success: float = 1.0
+    size_bits: float = HEADER_BITS + 128.0
+
+
+class Hint(Struct, frozen=True, gc=False, tag="hint", array_like=True):
+    """Answers a `Join` with a first guess of the share; `mean_s` is E[S] at a server, else 0."""
+
+    rate_hz: float
+    mean_s: float = 0.0
+    size_bits: float = HEADER_BITS + 128.0
+
+
+class Ask(Struct, frozen=True, gc=False, tag="ask", array_like=True):
+    """A user asks for a rate: transmissions per second of a base station, tasks of a server.
+
+    `penalty` is what missing it by 1/s squared costs twice, `urgency` what one task per second
+    waiting for one second costs. Later `seq` supersedes.
+    """
+
+    seq: int
+    rate_hz: float
+    penalty: float
+    urgency: float
+    size_bits: float = HEADER_BITS + 256.0
+
+
+class Share(Struct, frozen=True, gc=False, tag="share", array_like=True):
+    """A base station or server gives a user a rate; `seq` is that of the newest `Ask` it knows.
+
+    From a server also the expected wait of the user's class, and E[S].
+    """
+
+    seq: int
+    rate_hz: float
+    wait_s: float = 0.0
+    mean_s: float = 0.0
+    size_bits: float = HEADER_BITS + 256.0
+
+
 class Result(Struct, frozen=True, gc=False, tag="result", array_like=True):
     """A finished task on its way home. `correct` None: nobody looked at the image."""
 
@@ -146,13 +193,20 @@ Body = (
     | Grant
     | ServerReport
     | Beacon
+    | Join
+    | Hint
+    | Ask
+    | Share
     | Result
     | Execute
     | Executed
     | Undelivered
     | TaskEnd
 )
-Airborne = Offload | Request | Grant | ServerReport | Beacon | Result
+Control = Join | Hint | Ask | Share
+"""What protocols negotiate with; it crosses the control channel where the scenario has one."""
+
+Airborne = Offload | Request | Grant | ServerReport | Beacon | Result | Control
 """The bodies that cross the network; each has `size_bits`."""
 
 

@@ -16,6 +16,7 @@ from agents.bodies import (
     Wake,
     ended,
 )
+from agents.policy import ServerPolicy
 from agents.queues import Job
 from agents.station import Station
 from agents.tasks import Task
@@ -25,17 +26,26 @@ class EdgeServer:
     """One server. It reports to `base_stations` every `report_s` seconds; 0: never."""
 
     def __init__(
-        self, name: NodeId, station: Station, base_stations: Sequence[NodeId], report_s: float = 0.0
+        self,
+        name: NodeId,
+        station: Station,
+        policy: ServerPolicy,
+        base_stations: Sequence[NodeId],
+        report_s: float = 0.0,
     ) -> None:
         self.id = name
         self._station = station
+        self._policy = policy
         self._base_stations = tuple(base_stations)
         self._report_s = report_s
 
     def start(self, now_s: float) -> list[Send]:
-        return [Send(CLOCK, Wake(now_s, "report"))] if self._report_s > 0.0 else []
+        sends = [Send(CLOCK, Wake(now_s, "report"))] if self._report_s > 0.0 else []
+        return sends + self._policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        if wake.cause != "report":
+            return self._policy.on_tick(wake, now_s)
         report = self.report(now_s)
         sends = [Send(bs, report) for bs in self._base_stations]
         sends.append(Send(CLOCK, Wake(now_s + self._report_s, "report")))
@@ -52,7 +62,7 @@ class EdgeServer:
             case Undelivered(lost=lost, reason=reason):
                 return [Send(JOURNAL, ended(lost.task, now_s, "dropped", reason, self.id))]
             case _:
-                return []
+                return self._policy.on_message(message, now_s)
 
     def tasks(self) -> Iterable[Task]:
         return self._station.tasks()

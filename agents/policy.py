@@ -6,16 +6,24 @@ overrides only what it is about.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
-from agents.bodies import NodeId, Request, ServerReport
+from agents.api import Message, Send
+from agents.bodies import NodeId, Request, ServerReport, Wake
+from agents.moments import Moments
 from agents.queues import PriorityQueue
 from agents.tasks import Task, Uniform
 
-Access = Literal["dedicated", "contention", "granted"]
+if TYPE_CHECKING:
+    from agents.protocols.problem import Allocation, Problem
+
+Allotment = dict[NodeId, float]
+"""A share in 1/s of, or for, each peer: of a user also of itself to each."""
+
+Access = Literal["dedicated", "contention", "granted", "slotted"]
 
 
 class Reach(Struct, frozen=True):
@@ -35,6 +43,8 @@ class Cell(Struct, frozen=True):
     distance_m: float
     access: Access
     servers: tuple[Reach, ...]  # in the scenario's order; never empty
+    success: float = 1.0  # nominal probability that an attempt gets through
+    airtime_s: float = 0.0  # nominal, of one task
 
 
 class BeaconQuality:
@@ -65,19 +75,50 @@ class BeaconQuality:
 
 
 class UserView:
-    """What a user knows: its cells, nearest first, and how well it hears each."""
+    """What a user knows: its cells, nearest first, and how well it hears each.
 
-    def __init__(self, cells: Sequence[Cell], has_cpu: bool) -> None:
+    `allotment`, here and below: what the protocol planned for this node, if it plans.
+    """
+
+    def __init__(
+        self,
+        name: NodeId,
+        cells: Sequence[Cell],
+        priority: int = 0,
+        weight: float = 1.0,
+        has_cpu: bool = False,
+        allotment: Allotment | None = None,
+    ) -> None:
+        self.name = name
+        self.allotment = allotment or {}
+        self.priority = priority
+        self.weight = weight
         self.cells = tuple(cells)
         self.has_cpu = has_cpu
         self.quality = {cell.bs: BeaconQuality() for cell in self.cells}
 
 
 class CellView:
-    """What a base station knows of its servers: their last report, and what it sent since."""
+    """What a base station knows: its users and channels, its servers' last reports.
 
-    def __init__(self, servers: Sequence[Reach]) -> None:
+    `slot_s` is the length of a slot where access is slotted, else 0.
+    """
+
+    def __init__(
+        self,
+        name: NodeId,
+        servers: Sequence[Reach],
+        users: Sequence[NodeId] = (),
+        channels: int = 0,
+        slot_s: float = 0.0,
+        allotment: Allotment | None = None,
+    ) -> None:
+        self.name = name
+        self.allotment = allotment or {}
         self.servers = tuple(servers)
+        self.users = tuple(users)
+        self.channels = channels
+        self.slot_s = slot_s
         self.reports: dict[NodeId, ServerReport] = {}
         self.sent_since: dict[NodeId, int] = {reach.server: 0 for reach in self.servers}
 
@@ -104,6 +145,15 @@ class CellView:
         return reach.delay_s + wait_s + mean_s
 
 
+class ServerView:
+    """What a server knows: the running estimates of its own service time."""
+
+    def __init__(self, name: NodeId, moments: Moments, allotment: Allotment | None = None) -> None:
+        self.name = name
+        self.allotment = allotment or {}
+        self.moments = moments
+
+
 class Placement(Struct, frozen=True, gc=False):
     """Where a task goes: through `bs` to `server` (None: the base station chooses)."""
 
@@ -111,26 +161,63 @@ class Placement(Struct, frozen=True, gc=False):
     server: NodeId | None
 
 
-class UserPolicy:
+class Policy:
+    """What the three have in common: a policy that negotiates is a state machine of its own.
+
+    Its wake-ups and the messages that its role does not know come to it.
+    """
+
+    def __init__(self, uniform: Uniform, options: Struct) -> None:
+        self.uniform = uniform
+        self.options = options
+
+    def start(self, now_s: float) -> list[Send]:
+        return []
+
+    def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        return []
+
+    def on_message(self, message: Message, now_s: float) -> list[Send]:
+        return []
+
+    def readings(self, now_s: float) -> dict[str, float]:
+        """Returns numbers to be added up over all nodes and drawn over time."""
+        return {}
+
+
+class UserPolicy(Policy):
     """Places tasks. Default: the nearest base station, which is to choose the server."""
 
     def __init__(self, view: UserView, uniform: Uniform, options: Struct) -> None:
+        super().__init__(uniform, options)
         self.view = view
-        self.uniform = uniform
-        self.options = options
+
+    def wants(self, bs: NodeId, now_s: float) -> bool:
+        """Says whether to use a slot that a base station granted for a fresh task."""
+        return True
+
+    def sent(self, bs: NodeId, until_s: float) -> None:
+        """Is told of a transmission in a slot; unless `lost` follows by then, it got through."""
+
+    def lost(self, bs: NodeId) -> None:
+        """Is told that the last transmission to that base station was lost."""
 
     def place(self, task: Task, now_s: float) -> Placement | None:
         """Returns where the task goes; None: to the user's own CPU."""
         return Placement(self.view.cells[0].bs, None)
 
 
-class CellPolicy:
+class CellPolicy(Policy):
     """Routes tasks that name no server, and hands out channels."""
 
     def __init__(self, view: CellView, uniform: Uniform, options: Struct) -> None:
+        super().__init__(uniform, options)
         self.view = view
-        self.uniform = uniform
-        self.options = options
+
+    def draw(self, now_s: float) -> list[NodeId | None]:
+        """Returns for every channel who may use the slot that begins now. Default: by lot."""
+        users = self.view.users
+        return [users[int(self.uniform() * len(users))] for _ in range(self.view.channels)]
 
     def route(self, task: Task, now_s: float) -> NodeId:
         """Returns the server for a task. Default: the one with the shortest backhaul."""
@@ -146,16 +233,31 @@ class CellPolicy:
         return dict(zip(by_urgency, free, strict=False))
 
 
-class ServerPolicy:
+class ServerPolicy(Policy):
     """Orders service."""
 
-    def __init__(self, uniform: Uniform, options: Struct) -> None:
-        self.uniform = uniform
-        self.options = options
+    def __init__(self, view: ServerView, uniform: Uniform, options: Struct) -> None:
+        super().__init__(uniform, options)
+        self.view = view
 
     def select(self, queue: PriorityQueue, now_s: float) -> int:
         """Returns the index, in order of service, of the next job. Default: the first."""
         return 0
+
+
+class Reading(Struct, frozen=True):
+    """A number that policies report over time, for the report and for Prometheus.
+
+    Shown is the sum over all nodes, divided by the sum of `per` where that is given, and then its
+    square root where `root`.
+    """
+
+    name: str
+    about: str
+    unit: str = ""
+    per: str = ""
+    root: bool = False
+    counts: bool = False  # only rises: shown as a rate
 
 
 class NoOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,3 +275,6 @@ class Protocol(Struct, frozen=True):
     beacons: bool = False  # users judge base stations by their beacons
     reports: bool = False  # base stations hear from servers
     local: bool = False  # users need a CPU of their own
+    slotted: bool = False  # base stations need slotted access
+    plan: "Callable[[Problem, Any], Allocation] | None" = None  # decides before the run
+    readings: Sequence[Reading] = ()  # what its policies' `readings` tell

@@ -71,6 +71,13 @@ class AtWill(Struct, frozen=True):
         return now_s + self.timeout_s if count else 0.0
 
 
+class OnGrant(Struct, frozen=True):
+    """A fresh task for every granted slot that the user's policy wants to use."""
+
+    def next_s(self, count: int, now_s: float, uniform: Uniform) -> float:
+        return math.inf
+
+
 class Trace(Struct, frozen=True):
     """Recorded instants, never falling, played once."""
 

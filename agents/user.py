@@ -26,7 +26,7 @@ from agents.bodies import (
 from agents.policy import UserPolicy
 from agents.queues import Job, PriorityQueue
 from agents.station import Station
-from agents.tasks import Arrivals, AtWill, Task, Uniform
+from agents.tasks import Arrivals, AtWill, OnGrant, Task, Uniform
 
 ASK_AGAIN_S = 0.1  # a lost request costs at most this; requests are idempotent
 LOSS_WAIT_S = 0.1  # generate-at-will tries again this long after the link layer gave up
@@ -50,8 +50,10 @@ class User:
         "_access",
         "_asked",
         "_at_will",
+        "_behind",
         "_cpu",
         "_demand",
+        "_on_grant",
         "_placed",
         "_policy",
         "_queue",
@@ -78,15 +80,22 @@ class User:
         self._queue = queue  # tasks waiting for a granted channel
         self._cpu = cpu
         self._access = {cell.bs: cell.access for cell in policy.view.cells}
+        self._behind = {
+            cell.bs: {reach.server for reach in cell.servers} for cell in policy.view.cells
+        }
         self._at_will = isinstance(demand.arrivals, AtWill)
+        self._on_grant = isinstance(demand.arrivals, OnGrant)
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
 
     def start(self, now_s: float) -> list[Send]:
-        return [self._wake(self._demand.arrivals.next_s(0, now_s, self._uniform))]
+        first = self._wake(self._demand.arrivals.next_s(0, now_s, self._uniform))
+        return [first, *self._policy.start(now_s)]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause == "ask":  # one that was followed by another has had its answer
             return self._ask(now_s) if wake.key == self._asked else []
+        if wake.cause != "generate":
+            return self._policy.on_tick(wake, now_s)
         if self._at_will and wake.key != self.generated:
             return []  # a time-out, and news came before it
         return self._generate(now_s)
@@ -96,7 +105,7 @@ class User:
             case Result() as result:
                 return self._receive(result, now_s)
             case Grant() as grant:
-                return self._transmit(message.source, grant, now_s)
+                return self._use(message.source, grant, now_s)
             case Beacon(seq=seq, every_s=every_s):
                 self._policy.view.quality[message.source].hear(seq, every_s, now_s)
                 return []
@@ -105,7 +114,7 @@ class User:
             case Executed() as executed:
                 return self._finish_local(executed, now_s)
             case _:
-                return []  # a peer's nonsense; the runtime counts what nobody understands
+                return self._policy.on_message(message, now_s)
 
     def tasks(self) -> Iterator[Task]:
         for job in self._queue:
@@ -117,6 +126,12 @@ class User:
         return Send(CLOCK, Wake(at_s, "generate", self.generated))
 
     def _generate(self, now_s: float) -> list[Send]:
+        sends = self._place(self._new_task(now_s), now_s)
+        at_s = self._demand.arrivals.next_s(self.generated, now_s, self._uniform)
+        sends.append(Send(CLOCK, Wake(at_s, "generate", self.generated)))
+        return sends
+
+    def _new_task(self, now_s: float) -> Task:
         demand = self._demand
         task = Task(
             self.id,
@@ -129,10 +144,7 @@ class User:
             demand.expires,
         )
         self.generated += 1
-        sends = self._place(task, now_s)
-        at_s = demand.arrivals.next_s(self.generated, now_s, self._uniform)
-        sends.append(Send(CLOCK, Wake(at_s, "generate", self.generated)))
-        return sends
+        return task
 
     def _place(self, task: Task, now_s: float) -> list[Send]:
         placement = self._policy.place(task, now_s)
@@ -143,7 +155,7 @@ class User:
         access = self._access[bs]
         if access == "dedicated" and server is not None:
             return [Send(server, Offload(task, server), None, bs)]
-        if access != "granted":
+        if access in ("dedicated", "contention"):
             return [Send(bs, Offload(task, server))]
         was_empty = not self._queue
         refused = self._queue.push(Job(task, bs, now_s))
@@ -160,15 +172,32 @@ class User:
         if head is None:
             return []
         bs, _ = self._placed[head.task.seq]
+        if self._access[bs] == "slotted":
+            return []  # slots come unasked
         request = Request(head.task.priority, head.task.born_s, head.task.size_bits)
         self._asked += 1
         again = Wake(now_s + ASK_AGAIN_S, "ask", self._asked)
         return [Send(bs, request), Send(CLOCK, again)]
 
-    def _transmit(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
-        """Sends the first waiting task meant for that base station over the granted channel."""
+    def _use(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
+        """Uses a granted channel for a waiting task, or for one made for it."""
         if now_s >= grant.until_s:
             return []
+        if not self._on_grant:
+            return self._transmit(bs, grant, now_s)
+        if not self._policy.wants(bs, now_s):
+            return []
+        task = self._new_task(now_s)
+        placement = self._policy.place(task, now_s)
+        if placement is None:
+            assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
+            return self._cpu.admit(Job(task, self.id, now_s), now_s)
+        self._policy.sent(bs, grant.until_s)
+        server = placement.server if placement.server in self._behind[bs] else None
+        return [Send(bs, Offload(task, server), grant)]
+
+    def _transmit(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
+        """Sends the first waiting task meant for that base station over the granted channel."""
         sends: list[Send] = []
         index = 0
         for job in tuple(self._queue):
@@ -187,7 +216,9 @@ class User:
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results"
-        if undelivered.reason == "grant-over":  # it was not the channel's fault: ask again
+        self._policy.lost(undelivered.target)
+        if undelivered.reason == "grant-over" and not self._on_grant:
+            # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)
             self._queue.push_front(Job(lost.task, undelivered.target, now_s))
             return self._ask(now_s)

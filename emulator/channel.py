@@ -7,6 +7,7 @@ on who watches (law 5). What faults add to it is folded in `network.py`.
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from agents import radio
@@ -22,6 +23,10 @@ class Channel(Protocol):
     """One radio link's channel, the same in both directions."""
 
     reason: str  # what a loss by this channel is called in the journal
+
+    @property
+    def nominal_success(self) -> float:
+        """The share of attempts that succeed in the long run, without faults."""
 
     def success(self, now_s: float, fade_db: float) -> float:
         """Returns the probability that an attempt begun at `now_s` succeeds."""
@@ -42,6 +47,7 @@ class Ideal:
     """Delivers everything after `delay_s`."""
 
     reason = "none"
+    nominal_success = 1.0
 
     def __init__(self, delay_s: float) -> None:
         self.delay_s = delay_s
@@ -59,7 +65,7 @@ class Bernoulli:
     reason = "loss"
 
     def __init__(self, loss: float, airtime: Airtime) -> None:
-        self._success = 1.0 - loss
+        self._success = self.nominal_success = 1.0 - loss
         self.airtime_s = airtime
 
     def success(self, now_s: float, fade_db: float) -> float:
@@ -75,6 +81,7 @@ class BurstChain:
     """
 
     def __init__(self, p: float, r: float, slot_s: float, uniform: Uniform) -> None:
+        self.bad_share = p / (p + r) if p else 0.0
         self._leave = (
             math.log1p(-p) if p < 1.0 else -math.inf,
             math.log1p(-r) if r < 1.0 else -math.inf,
@@ -110,6 +117,8 @@ class GilbertElliott:
     ) -> None:
         self._chain = chain
         self._success = (1.0 - loss_good, 1.0 - loss_bad)
+        good = 1.0 - chain.bad_share
+        self.nominal_success = 1.0 - good * loss_good - chain.bad_share * loss_bad
         self.airtime_s = airtime
 
     def success(self, now_s: float, fade_db: float) -> float:
@@ -135,6 +144,7 @@ class Rayleigh:
     ) -> None:
         self._mean = radio.linear(mean_snr_db)
         self._threshold = radio.linear(threshold_db)
+        self.nominal_success = 1.0 - radio.rayleigh_outage(mean_snr_db, threshold_db)
         self._coherence_s = coherence_s
         self._rate_bps = radio.rate_bps(bandwidth_hz, threshold_db)
         self._gain = gain
@@ -160,6 +170,9 @@ class TraceChannel:
         self._times_s = list(times_s)
         self._success = list(success)
         self._rates_bps = list(rates_bps)
+        held_s = [after - before for before, after in pairwise(self._times_s)]
+        by_row = zip(self._success, held_s, strict=False)  # the last row only ends the loop
+        self.nominal_success = math.fsum(p * s for p, s in by_row) / math.fsum(held_s)
 
     def success(self, now_s: float, fade_db: float) -> float:
         return self._success[self._row(now_s)]

@@ -112,31 +112,55 @@ def _options(given: dict[str, Any], model: type[msgspec.Struct], kind: str) -> l
 
 
 def _access(chosen: Scenario) -> Iterator[Complaint]:
+    protocol = PROTOCOLS.get(chosen.protocol.kind)
+    for index, user in enumerate(chosen.users):
+        if user.arrival.kind != "on-grant":
+            continue
+        where = ("users", index, "arrival", "kind")
+        for group in chosen.base_stations:
+            if group.access != "slotted":
+                text = f"on-grant users need slots; '{group.name}' grants none"
+                yield where, text, "set access: slotted, or choose another arrival"
+        if chosen.resend.attempts_max > 1:
+            text = f"a fresh task is made for every slot, yet {chosen.resend.attempts_max} attempts"
+            yield where, f"{text} are allowed", "set `resend: {attempts_max: 1}`"
     for index, group in enumerate(chosen.base_stations):
         if group.access == "dedicated" and group.channels is not None:
             text = "with dedicated access every user has a channel of its own"
             remedy = "leave channels out, or set access: contention or granted"
             yield ("base_stations", index, "channels"), text, remedy
+        if protocol is not None and protocol.slotted and group.access != "slotted":
+            text = f"'{chosen.protocol.kind}' shares out slots; '{group.name}' has none"
+            yield ("base_stations", index, "access"), text, "set access: slotted, and channels"
         if group.access != "dedicated" and group.channels is None:
             text = f"'channels' is missing: how many does {group.access} access share?"
             yield ("base_stations", index, "access"), text, "add `channels: 8`"
 
 
 def _channels(chosen: Scenario) -> Iterator[Complaint]:
-    for key in ("channel", "downlink"):
-        spec = getattr(chosen, key)
+    for where, spec in _all_channels(chosen):
         if isinstance(spec, scenario.BernoulliChannel | scenario.GilbertElliottChannel):
             if (spec.rate_bps is None) == (spec.airtime is None):
                 text = "an attempt takes size / rate_bps, or a random airtime"
-                yield (key,), text, "give exactly one of rate_bps and airtime"
+                yield where, text, "give exactly one of rate_bps and airtime"
             if spec.airtime is not None:
-                yield from _law((key, "airtime"), spec.airtime)
+                yield from _law((*where, "airtime"), spec.airtime)
         if isinstance(spec, scenario.GilbertElliottChannel):
             if spec.p + spec.r == 0.0:
-                yield (key, "p"), "p and r are both 0: the state never changes", "give p or r"
+                yield (*where, "p"), "p and r are both 0: the state never changes", "give p or r"
             if spec.loss_good > spec.loss_bad:
                 text = "the good state loses more than the bad one"
-                yield (key, "loss_good"), text, "swap loss_good and loss_bad, and p and r"
+                yield (*where, "loss_good"), text, "swap loss_good and loss_bad, and p and r"
+
+
+def _all_channels(
+    chosen: Scenario,
+) -> Iterator[tuple[tuple[str | int, ...], scenario.Channel]]:
+    yield ("channel",), chosen.channel
+    if chosen.downlink is not None:
+        yield ("downlink",), chosen.downlink
+    if chosen.control is not None:
+        yield ("control", "channel"), chosen.control.channel
 
 
 def _law(where: tuple[str | int, ...], law: scenario.Law) -> Iterator[Complaint]:
@@ -173,7 +197,7 @@ def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scen
 def _faults(chosen: Scenario) -> Iterator[Complaint]:
     everyone = [name for name, _ in _kinds(chosen)]
     servers = [name for name, kind in _kinds(chosen) if kind == "server"]
-    fades = "rayleigh" in {chosen.channel.kind, chosen.downlink and chosen.downlink.kind}
+    fades = any(spec.kind == "rayleigh" for spec in chosen.channels)
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
         if isinstance(fault, Fading) and not fades:
@@ -214,10 +238,9 @@ def _files(chosen: Scenario) -> Iterator[Complaint]:
         if isinstance(group.arrival, scenario.TraceArrivals):
             where = ("users", index, "arrival", "file")
             yield from _readable(where, group.arrival.file, traces.read_times)
-    for key in ("channel", "downlink"):
-        spec = getattr(chosen, key)
+    for place, spec in _all_channels(chosen):
         if isinstance(spec, scenario.TraceChannel):
-            yield from _readable((key, "file"), spec.file, traces.read_channel)
+            yield from _readable((*place, "file"), spec.file, traces.read_channel)
 
 
 def _readable(

@@ -130,9 +130,9 @@ def run(
     from emulator import check, source
     from emulator.display import Display, closing
     from emulator.exporter import Exporter
+    from emulator.plan import plan
     from emulator.run import EXIT_STATUS, Progress, RunError, new_folder
     from emulator.run import run as drive
-    from emulator.world import plan
 
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")

@@ -20,8 +20,8 @@ from emulator import journal
 from emulator.journal import HostLost, Record
 from emulator.loop import Step
 from emulator.pace import Lateness
+from emulator.plan import Plan
 from emulator.run import RunError
-from emulator.world import Plan
 
 ONE_EACH_MAX = 16  # nodes; up to here every node is an actor of its own, above they are packed
 FETCH_S = 0.25  # wall; between two fetches of the reports

@@ -22,11 +22,11 @@ from emulator.dashboard.page import page
 from emulator.dashboard.page import table as html_table
 from emulator.display import readable
 from emulator.loop import play
+from emulator.plan import plan
 from emulator.run import Recorder
 from emulator.scenario import ProtocolChoice, Scenario
 from emulator.stats import ALL
 from emulator.stats import METRICS as MEANINGS
-from emulator.world import plan
 
 METRICS = (
     "aoi_mean_s",

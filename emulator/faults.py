@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.bodies import NodeId
 
-LinkKind = Literal["uplink", "downlink", "to-server", "from-server"]
-RADIO_KINDS = frozenset({"uplink", "downlink"})
+LinkKind = Literal["uplink", "downlink", "control-up", "control-down", "to-server", "from-server"]
+RADIO_KINDS = frozenset({"uplink", "downlink", "control-up", "control-down"})
 
 
 def selects(selector: str, name: str) -> bool:

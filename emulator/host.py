@@ -24,7 +24,8 @@ from emulator.journal import Frame
 from emulator.loop import remains
 from emulator.network import Flight
 from emulator.pace import Pace
-from emulator.world import Plan, assemble
+from emulator.plan import Plan
+from emulator.world import assemble
 
 FLUSH_S = 0.002  # wall; batching by 2 ms costs 5 us a message instead of 500
 REPORT_S = 0.1  # wall; how much a crash can lose

@@ -29,6 +29,14 @@ class LinkCount(Struct, tag="link-count", array_like=True):
     losses: dict[str, int] = {}
 
 
+class Readings(Struct, frozen=True, tag="readings", array_like=True):
+    """What the policies of one host's nodes report, added up; `host` is the first node's name."""
+
+    at_s: float
+    host: NodeId
+    values: dict[str, float]
+
+
 class FaultChange(Struct, frozen=True, tag="fault", array_like=True):
     """A fault began or was healed. `fault` is its description as in the scenario."""
 
@@ -55,7 +63,7 @@ class HostLost(Struct, frozen=True, tag="host-lost", array_like=True):
     cause: str
 
 
-Record = TaskEnd | ServerReport | LinkCount | FaultChange | Remains | HostLost
+Record = TaskEnd | ServerReport | LinkCount | Readings | FaultChange | Remains | HostLost
 
 
 class Frame(Struct, frozen=True, array_like=True):

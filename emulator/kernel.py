@@ -5,7 +5,7 @@ The kernel knows no clock: `run_until(t)` performs everything due by then, in or
 scaled wall time (`pace`); what nodes see is the same.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, Send
 from agents.bodies import (
     Body,
+    Control,
     Execute,
     NodeId,
     Offload,
@@ -27,9 +28,11 @@ from agents.edge_server import EdgeServer
 from agents.tasks import Task
 from emulator.faults import AnyFault, slowdown
 from emulator.inference import Accelerator
-from emulator.journal import Record
+from emulator.journal import Readings, Record
 from emulator.network import Again, Deliver, Flight, Link, Network
 from emulator.pace import Pace
+
+ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 
 Handler = Callable[[Any, float], None]
 Remote = Callable[[Message | Flight, float, NodeId], None]
@@ -37,13 +40,19 @@ Remote = Callable[[Message | Flight, float, NodeId], None]
 
 
 class Kernel:
-    """Performs the sends of the nodes on this host; `remote` takes what is for other hosts."""
+    """Performs the sends of the nodes on this host; `remote` takes what is for other hosts.
+
+    `control` holds the links of what protocols negotiate with; absent: the same as the tasks'.
+    `readings` are what the nodes' policies tell of themselves.
+    """
 
     def __init__(
         self,
         nodes: Mapping[NodeId, Node],
         network: Network,
         accelerators: Mapping[NodeId, Accelerator],
+        control: Network | None = None,
+        readings: Sequence[Callable[[float], dict[str, float]]] = (),
         faults: Sequence[AnyFault] = (),
         pace: Pace | None = None,
         remote: Remote | None = None,
@@ -53,6 +62,8 @@ class Kernel:
         self._servers = [node for node in nodes.values() if isinstance(node, EdgeServer)]
         self._network = network
         self._links = network.links
+        self._control = control
+        self._readings = readings
         self._accelerators = accelerators
         self._slowdowns: dict[NodeId, float] = {}
         self._active: list[AnyFault] = []
@@ -117,7 +128,15 @@ class Kernel:
     def take_records(self, now_s: float) -> list[Record]:
         """Hands over what was recorded since the last call, with counts and server states."""
         self.records += self._network.take_counts(now_s)
+        if self._control is not None:
+            self.records += self._control.take_counts(now_s)
         self.records += (server.report(now_s) for server in self._servers)
+        if self._readings:
+            values: defaultdict[str, float] = defaultdict(float)
+            for read in self._readings:
+                for name, value in read(now_s).items():
+                    values[name] += value
+            self.records.append(Readings(now_s, next(iter(self.nodes)), dict(values)))
         records, self.records = self.records, []
         return records
 
@@ -146,7 +165,10 @@ class Kernel:
                     self._execute(source, body, now_s)  # type: ignore[arg-type]
                 continue
             via = send.via
-            link = links.get(via or target) or self._network.link(source, via or target)
+            if self._control is not None and isinstance(body, Control):
+                link = self._control.link(source, via or target)
+            else:
+                link = links.get(via or target) or self._network.link(source, via or target)
             if link.shared_channels and type(body) is Offload:
                 self._fly(Flight(source, target, now_s, body, send.grant), now_s)
             else:
@@ -175,7 +197,10 @@ class Kernel:
     def _pass(self, message: Message, now_s: float) -> None:
         """Takes a message over its second link, past the base station between."""
         via, target = message.via, message.target
-        link = self._links[via].get(target) or self._network.link(via, target)
+        if self._control is not None and isinstance(message.body, Control):
+            link = self._control.link(via, target)
+        else:
+            link = self._links[via].get(target) or self._network.link(via, target)
         self._cross(link, message, now_s)
 
     def _mail(self, parcel: Message | Flight, at_s: float, to: NodeId) -> None:
@@ -235,7 +260,7 @@ class Kernel:
         grant = flight.grant
         flight.channel = link.pick() if grant is None else grant.channel
         verdict = link.judge(flight.body.size_bits, flight.attempt, now_s)
-        if grant is not None and verdict.at_s > grant.until_s:
+        if grant is not None and verdict.at_s > grant.until_s + ROUNDING_S:
             self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
             return
         flight.until_s = verdict.at_s
@@ -289,6 +314,8 @@ class Kernel:
 
     def _feel(self) -> None:
         self._network.feel(self._active)
+        if self._control is not None:
+            self._control.feel(self._active)
         self._slowdowns = {name: slowdown(self._active, name) for name in self._accelerators}
 
     def _forward(self, node: NodeId, now_s: float) -> float:

@@ -14,7 +14,8 @@ from agents.user import User
 from emulator.journal import Record, Remains
 from emulator.kernel import Kernel
 from emulator.pace import Lateness, Pace
-from emulator.world import Plan, assemble
+from emulator.plan import Plan
+from emulator.world import assemble
 
 COLLECT_EVERY = 200_000  # new containers between two garbage collections; Python's own: 700
 

@@ -8,19 +8,24 @@ from collections.abc import Mapping, Sequence
 
 from agents.bodies import NodeId, ServerReport, TaskEnd
 from agents.freshness import AgeTracker
-from emulator.journal import FaultChange, HostLost, LinkCount, Record, Remains
+from agents.policy import Reading
+from emulator.journal import FaultChange, HostLost, LinkCount, Readings, Record, Remains
 from emulator.series import Series
 from emulator.stats import ALL, GroupStats, ratio
 
 
 class Metrics:
-    """Folds records, in the order they come; `priorities` maps each group to its class."""
+    """Folds records, in the order they come. `readings` says what the protocol reports."""
 
     def __init__(
-        self, group_of: Mapping[NodeId, str], priorities: Mapping[str, int], warmup_s: float
+        self,
+        group_of: Mapping[NodeId, str],
+        groups: Mapping[str, GroupStats],
+        warmup_s: float,
+        readings: Sequence[Reading] = (),
     ) -> None:
         self.now_s = 0.0
-        self.groups = {name: GroupStats(priority) for name, priority in priorities.items()}
+        self.groups = dict(groups)
         self.ages: dict[NodeId, AgeTracker] = {}
         self.attempts: Counter[tuple[str, str]] = Counter()  # (base station, link kind)
         self.losses: Counter[tuple[str, str, str]] = Counter()  # the same and the reason
@@ -30,7 +35,8 @@ class Metrics:
         self.fault_log: list[FaultChange] = []
         self.hosts_lost: list[HostLost] = []
         self.remains: list[Remains] = []
-        self.series = Series()
+        self.readings: dict[NodeId, Readings] = {}  # the newest of each host
+        self.series = Series(readings)
         self._warmup_s = warmup_s
         self._warm = False
         self._group_of = group_of
@@ -64,6 +70,8 @@ class Metrics:
                         self.faults_active.pop(number, None)
                 case HostLost():
                     self.hosts_lost.append(record)
+                case Readings(host=host):
+                    self.readings[host] = record
                 case Remains():
                     self.remains.append(record)
         if now_s >= self._warmup_s and not self._warm:
@@ -72,7 +80,7 @@ class Metrics:
         for stats in self.groups.values():
             stats.peak_s.settle()
             stats.delay_s.settle()
-        self.series.add(now_s, self.groups, self.uplink_counts(), self.servers)
+        self.series.add(now_s, self.groups, self.uplink_counts(), self.servers, self.reported())
 
     def _end_warm_up(self) -> None:
         """Takes the areas under the ages when the warm-up ends, before any later receipt."""
@@ -98,6 +106,17 @@ class Metrics:
                 stats.ages.fall(peak_s - delay_s, ended_s)
         if counts:
             stats.count(end, peak_s)
+            if peak_s is not None:
+                tracker.peaks += 1
+                tracker.peaks_s += peak_s
+
+    def reported(self) -> dict[str, float]:
+        """Returns what all nodes' policies report, added up over the hosts."""
+        names = {name for readings in self.readings.values() for name in readings.values}
+        return {
+            name: sum(readings.values.get(name, 0.0) for readings in self.readings.values())
+            for name in names
+        }
 
     def uplink_counts(self) -> tuple[int, int]:
         """Returns the attempts on all uplinks so far, and how many of them were lost."""

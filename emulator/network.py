@@ -169,11 +169,13 @@ class Link:
     @property
     def bs(self) -> NodeId:
         """The base station at one end."""
-        return self.target if self.kind in ("uplink", "from-server") else self.source
+        up = self.kind in ("uplink", "control-up", "from-server")
+        return self.target if up else self.source
 
     def _draws(self) -> Uniform:
         if self._uniform is None:
-            self._uniform = self._streams.uniform("attempt", self.source, self.target)
+            what = "control" if self.kind.startswith("control") else "attempt"
+            self._uniform = self._streams.uniform(what, self.source, self.target)
         return self._uniform
 
     def _lose(self, reason: str) -> None:

@@ -177,12 +177,15 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
     at_s = thin(metrics.series.at_s, POINTS_MAX)
     backlogs = [name for name in columns if name.startswith("backlog/")]
     classes = sorted({group.priority for group in result.scenario.users})
+    readings = metrics.series.readings
+    told = [(each.about, each.unit, "", [f"protocol/{each.name}"]) for each in readings]
     for title, unit, said, names in (
         ("Age of information", "s", "", [f"aoi_s/{group}" for group in groups]),
         ("Peak age by class", "s", "class ", [f"paoi_s/{priority}" for priority in classes]),
         ("Delay", "s", "", ["delay_s/mean", "delay_s/p95"]),
         ("Uplink attempts lost", "ratio", "", ["uplink_loss_ratio"]),
         ("Backlog", "tasks", "", backlogs),
+        *told,
     ):
         series: list[dict[str, Any]] = [
             {
@@ -224,7 +227,7 @@ def _steps(points: Sequence[tuple[float, float]], at: Sequence[float]) -> list[f
 def _card(panel: dict[str, Any]) -> str:
     """Titles a plot with its curves and their last values; report.js shows others on hover."""
     data = panel["data"]
-    metric = {"s": "_s", "ratio": "_ratio", "tasks": "completed"}[data["unit"]]
+    metric = {"s": "_s", "ratio": "_ratio", "tasks": "completed"}.get(data["unit"], "_hz")
     keys = ""
     for number, each in enumerate(data["series"]):
         last = next((v for v in reversed(each["values"]) if v is not None), None)

@@ -16,13 +16,15 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from agents.protocols import PROTOCOLS
 from emulator.faults import AnyFault
 from emulator.journal import FaultChange, Frame, HostLost, Record, Writer
 from emulator.loop import Step
 from emulator.metrics import Metrics
+from emulator.plan import Plan
 from emulator.scenario import Expect, Scenario
+from emulator.stats import GroupStats
 from emulator.topology import members
-from emulator.world import Plan
 
 Verdict = Literal["good", "failed", "broken", "interrupted"]
 EXIT_STATUS: dict[Verdict, int] = {"good": 0, "failed": 1, "broken": 3, "interrupted": 130}
@@ -81,8 +83,9 @@ def fresh_metrics(scenario: Scenario) -> Metrics:
     """Returns the empty fold for a scenario's journal."""
     return Metrics(
         {name: group.name for name, group in members(scenario.users)},
-        {group.name: group.priority for group in scenario.users},
+        {group.name: GroupStats(group.priority, group.weight) for group in scenario.users},
         scenario.warmup_s,
+        PROTOCOLS[scenario.protocol.kind].readings,
     )
 
 

@@ -56,6 +56,12 @@ class AtWillArrivals(_Spec):
     timeout_s: Positive = 1.0
 
 
+class OnGrantArrivals(_Spec):
+    """A fresh task in every slot granted to the user; needs slotted access."""
+
+    kind: Literal["on-grant"]
+
+
 class TraceArrivals(_Spec):
     """Instants read from a text file beside the scenario, one number a line, in rising order."""
 
@@ -64,7 +70,7 @@ class TraceArrivals(_Spec):
 
 
 Arrivals = Annotated[
-    PoissonArrivals | PeriodicArrivals | AtWillArrivals | TraceArrivals,
+    PoissonArrivals | PeriodicArrivals | AtWillArrivals | OnGrantArrivals | TraceArrivals,
     Field(discriminator="kind"),
 ]
 
@@ -113,6 +119,7 @@ class UserGroup(_Spec):
     name: Name
     count: int = Field(1, ge=1, le=100_000)
     priority: int = Field(0, ge=0, le=7, description="0 is the most urgent.")
+    weight: Positive = Field(1.0, description="What a second of its peak age counts.")
     arrival: Arrivals
     input_bits: Positive = Field(description="Size of one task on the air.")
     deadline_s: Positive | None = None
@@ -123,11 +130,12 @@ class UserGroup(_Spec):
 
 class BaseStationGroup(_Spec):
     """`dedicated`: every user has a channel of its own. `contention`: users pick one of
-    `channels` blindly and may collide. `granted`: users ask, the base station grants."""
+    `channels` blindly and may collide. `granted`: users ask, the base station grants for
+    `grant_s` at most. `slotted`: every `grant_s` each channel is granted anew, unasked."""
 
     name: Name
     count: int = Field(1, ge=1, le=10_000)
-    access: Literal["dedicated", "contention", "granted"] = "dedicated"
+    access: Literal["dedicated", "contention", "granted", "slotted"] = "dedicated"
     channels: int | None = Field(None, ge=1, le=4096)
     grant_s: Positive = 0.1
 
@@ -201,6 +209,13 @@ class Resend(_Spec):
     backoff_s: NotNegative = 0.05
 
 
+class Control(_Spec):
+    """The radio channel that protocols negotiate over, beside that of the tasks."""
+
+    channel: Channel
+    resend: Resend = Resend(attempts_max=1)
+
+
 class Backhaul(_Spec):
     delay_s: NotNegative = 0.002
     loss: Probability = 0.0
@@ -271,6 +286,7 @@ class Scenario(_Spec):
     channel: Channel
     downlink: Channel | None = Field(None, description="Absent: the same as `channel`.")
     resend: Resend = Resend()
+    control: Control | None = Field(None, description="Absent: protocols use `channel` too.")
     backhaul: Backhaul = Backhaul()
     topology: Topology = GeneratedTopology()
     beacon_s: Positive = Field(0.1, description="Used by protocols that listen to beacons.")
@@ -278,6 +294,12 @@ class Scenario(_Spec):
     faults: list[Fault] = []
     runtime: Runtime = Runtime()
     expect: list[Expect] = []
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Every channel it names."""
+        control = None if self.control is None else self.control.channel
+        return [spec for spec in (self.channel, self.downlink, control) if spec is not None]
 
     @property
     def sample_s(self) -> float:

@@ -1,16 +1,19 @@
 """How things went over time: the curves of a run."""
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from agents.bodies import NodeId, ServerReport
+from agents.policy import Reading
 from emulator.stats import ALL, GroupStats, ratio
 
 
 class Series:
     """One row a step of the run. Window values cover the step just ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, readings: Sequence[Reading] = ()) -> None:
+        self.readings = readings
         self.at_s: list[float] = []
         self.columns: dict[str, list[float | None]] = {}
         self.outcomes: Counter[str] = Counter()
@@ -19,6 +22,7 @@ class Series:
         self._area_s2: dict[str, float] = {}
         self._attempts = 0
         self._losses = 0
+        self._reported: dict[str, float] = {}  # the counts at the last row
 
     def add(
         self,
@@ -26,6 +30,7 @@ class Series:
         groups: Mapping[str, GroupStats],
         uplink_counts: tuple[int, int],
         servers: Mapping[NodeId, ServerReport],
+        reported: Mapping[str, float],
     ) -> None:
         """Adds the row of the step that ends at `now_s`; `uplink_counts` are attempts, losses."""
         step_s = now_s - (self.at_s[-1] if self.at_s else 0.0)
@@ -53,6 +58,21 @@ class Series:
         self._attempts, self._losses = attempts, losses
         for server, report in servers.items():
             self._put(f"backlog/{server}", float(report.backlog))
+
+        for reading in self.readings:
+            self._put(f"protocol/{reading.name}", self._read(reading, reported, step_s))
+        self._reported = dict(reported)
+
+    def _read(self, reading: Reading, reported: Mapping[str, float], step_s: float) -> float | None:
+        value = reported.get(reading.name)
+        if value is None:
+            return None
+        if reading.counts:
+            return (value - self._reported.get(reading.name, 0.0)) / step_s
+        if reading.per:
+            share = ratio(value, reported.get(reading.per, 0.0))
+            return math.sqrt(share) if reading.root and share is not None else share
+        return value
 
     def _put(self, column: str, value: float | None) -> None:
         values = self.columns.setdefault(column, [])

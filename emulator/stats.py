@@ -17,6 +17,7 @@ STAGES = ("uplink", "queue", "compute", "downlink")
 METRICS: dict[str, str] = {
     "aoi_mean_s": "age of information, averaged over time and users",
     "paoi_mean_s": "peak age of information, mean",
+    "paoi_weighted_s": "peak age, mean of each user, then over users by their weight",
     "paoi_p95_s": "peak age of information, 95th percentile",
     "delay_mean_s": "birth of a task to receipt of its result, mean",
     "delay_p50_s": "the same, median",
@@ -113,8 +114,10 @@ class Histogram:
 class GroupStats:
     """The running numbers of one user group, or of several together."""
 
-    def __init__(self, priority: int | None) -> None:
+    def __init__(self, priority: int | None, weight: float = 1.0) -> None:
         self.priority = priority  # None: several groups together
+        self.weight = weight  # of each user
+        self.parts: list[GroupStats] = [self]
         self.users: list[AgeTracker] = []
         self.ages = AgeIntegral(0)
         self.peak_s = Histogram()
@@ -133,8 +136,10 @@ class GroupStats:
     def together(cls, groups: Iterable["GroupStats"]) -> "GroupStats":
         """Adds up several groups."""
         everyone = cls(None)
+        everyone.parts = []
         for group in groups:
             everyone.users += group.users
+            everyone.parts += group.parts
             everyone.ages.add(group.ages)
             everyone.peak_s.merge(group.peak_s)
             everyone.delay_s.merge(group.delay_s)
@@ -184,6 +189,7 @@ class GroupStats:
         return {
             "aoi_mean_s": ratio(area_s2, users * span_s),
             "paoi_mean_s": self.peak_s.mean,
+            "paoi_weighted_s": self._paoi_weighted_s(now_s),
             "paoi_p95_s": self.peak_s.quantile(0.95),
             "delay_mean_s": self.delay_s.mean,
             "delay_p50_s": self.delay_s.quantile(0.5),
@@ -199,6 +205,13 @@ class GroupStats:
             "completed": completed,
             "ended": ended,
         }
+
+    def _paoi_weighted_s(self, now_s: float) -> float | None:
+        """A user that had no peak yet counts with its age: its peak will be no less."""
+        total_s = sum(
+            part.weight * sum(user.paoi_mean_s(now_s) for user in part.users) for part in self.parts
+        )
+        return ratio(total_s, sum(part.weight * len(part.users) for part in self.parts))
 
 
 def ratio(part: float, whole: float) -> float | None:

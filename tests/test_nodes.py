@@ -42,6 +42,8 @@ from agents.policy import (
     CellView,
     NoOptions,
     Reach,
+    ServerPolicy,
+    ServerView,
     UserPolicy,
     UserView,
 )
@@ -79,7 +81,7 @@ def new_user(
     queue_len_max: int = 10,
     **demand: float | bool,
 ) -> User:
-    view = UserView(cells(access), has_cpu=cpu is not None)
+    view = UserView("user-0", cells(access), has_cpu=cpu is not None)
     uniform = Streams(3).uniform("demand")
     options = NoOptions()
     wanted = Demand(arrivals=arrivals, priority=1, size_bits=1000.0, images=10, **demand)  # type: ignore[arg-type]
@@ -92,7 +94,10 @@ def new_station(queue_len_max: int = 10, batch_max: int = 1) -> Station:
 
 
 def new_server(queue_len_max: int = 10, batch_max: int = 1) -> EdgeServer:
-    return EdgeServer("edge-0", new_station(queue_len_max, batch_max), ["bs-0"], report_s=0.05)
+    station = new_station(queue_len_max, batch_max)
+    view = ServerView("edge-0", station.moments)
+    policy = ServerPolicy(view, Streams(3).uniform("policy"), NoOptions())
+    return EdgeServer("edge-0", station, policy, ["bs-0"], report_s=0.05)
 
 
 def task(seq: int, priority: int = 0, **fields: float | bool) -> Task:
@@ -291,7 +296,7 @@ def test_a_user_serves_its_own_task_on_its_cpu() -> None:
 
 
 def new_cell(policy: type[CellPolicy] = CellPolicy, channels: int = 0) -> BaseStation:
-    view = CellView(REACHES)
+    view = CellView("bs-0", REACHES)
     users = [f"user-{k}" for k in range(5)]
     chosen = policy(view, Streams(3).uniform("policy"), NoOptions())
     return BaseStation("bs-0", users, chosen, Channels(channels, grant_s=0.1), beacon_s=0.5)
@@ -554,7 +559,7 @@ def placements(policy: UserPolicy, count: int) -> list[str | None]:
 @pytest.mark.parametrize(("weights", "expected"), [("speed", (2, 1)), ("equal", (1, 1))])
 def test_random_draws_servers_in_proportion(weights: str, expected: tuple[int, int]) -> None:
     options = baselines.RandomOptions(weights=weights)  # type: ignore[arg-type]
-    view = UserView(cells(), has_cpu=False)
+    view = UserView("user-0", cells())
     count = 10_000
 
     seen = Counter(placements(baselines.Random(view, Streams(3).uniform("p"), options), count))
@@ -565,7 +570,7 @@ def test_random_draws_servers_in_proportion(weights: str, expected: tuple[int, i
 
 
 def test_round_robin_cycles_through_the_servers() -> None:
-    policy = baselines.RoundRobin(UserView(cells(), False), Streams(3).uniform("p"), NoOptions())
+    policy = baselines.RoundRobin(UserView("user-0", cells()), Streams(3).uniform("p"), NoOptions())
 
     servers = placements(policy, 6)
 
@@ -577,21 +582,23 @@ def test_nearest_takes_the_nearest_cell_and_its_nearest_server() -> None:
     protocol = PROTOCOLS["nearest"]
     uniform, options = Streams(3).uniform("p"), NoOptions()
 
-    placed = protocol.user(UserView(cells(count=3), False), uniform, options).place(TASK, 0.0)
-    routed = protocol.cell(CellView(REACHES), uniform, options).route(TASK, 0.0)
+    placed = protocol.user(UserView("user-0", cells(count=3)), uniform, options).place(TASK, 0.0)
+    routed = protocol.cell(CellView("bs-0", REACHES), uniform, options).route(TASK, 0.0)
 
     assert placed is not None
     assert (placed.bs, placed.server, routed) == ("bs-0", None, "edge-1")
 
 
 def test_local_only_offloads_nothing() -> None:
-    policy = baselines.LocalOnly(UserView(cells(), True), Streams(3).uniform("p"), NoOptions())
+    policy = baselines.LocalOnly(
+        UserView("user-0", cells(), has_cpu=True), Streams(3).uniform("p"), NoOptions()
+    )
 
     assert policy.place(TASK, 0.0) is None
 
 
 def test_best_channel_follows_the_beacons() -> None:
-    view = UserView(cells(count=2), False)
+    view = UserView("user-0", cells(count=2))
     policy = baselines.BestChannel(view, Streams(3).uniform("p"), NoOptions())
 
     def chosen(now_s: float) -> str:
@@ -622,7 +629,7 @@ def test_beacon_quality_is_the_weighted_share_of_beacons_heard() -> None:
 
 
 def test_shortest_wait_takes_the_shorter_wait_and_counts_what_it_sent() -> None:
-    view = CellView(REACHES)
+    view = CellView("bs-0", REACHES)
     policy = baselines.ShortestWait(view, Streams(3).uniform("p"), NoOptions())
 
     def report(server: str, backlog: int, mean_s: float, at_s: float) -> None:

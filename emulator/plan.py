@@ -1,0 +1,57 @@
+"""What a run is made from: the scenario, everything it refers to, and everything drawn for it."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from agents.api import NodeId
+from agents.policy import Allotment
+from agents.protocols import PROTOCOLS
+from emulator import traces
+from emulator.scenario import Scenario
+from emulator.topology import Layout, build, layout
+
+
+class Plan(Struct, frozen=True):
+    """The driver makes it, every host gets it. `stopwatch`: live inference is timed, not looked up.
+
+    `allotments` is what the protocol decided before the run, for the protocols that plan.
+    """
+
+    scenario: Scenario
+    layout: Layout
+    arrivals: dict[str, tuple[float, ...]]  # trace file -> instants
+    channels: dict[str, traces.ChannelTrace]  # trace file -> trace
+    stopwatch: bool
+    allotments: dict[NodeId, Allotment] = {}
+
+    @property
+    def names(self) -> list[NodeId]:
+        """All nodes: users, base stations, servers."""
+        return list(self.layout.position_m)
+
+
+def plan(chosen: Scenario, stopwatch: bool) -> Plan:
+    """Reads and draws what the scenario refers to."""
+    arrivals = {
+        group.arrival.file: traces.read_times(Path(group.arrival.file))
+        for group in chosen.users
+        if group.arrival.kind == "trace"
+    }
+    channels = {
+        spec.file: traces.read_channel(Path(spec.file))
+        for spec in chosen.channels
+        if spec.kind == "trace"
+    }
+    tables = layout(build(chosen), chosen.backhaul.delay_s)
+    drawn = Plan(chosen, tables, arrivals, channels, stopwatch)
+    protocol = PROTOCOLS[chosen.protocol.kind]
+    if protocol.plan is None:
+        return drawn
+    from emulator.whole import whole_of  # planning needs scipy: 0.5 s that others need not pay
+
+    whole = whole_of(drawn)
+    options = msgspec.convert(chosen.protocol.options, protocol.options)
+    allotments = whole.allotments(protocol.plan(whole.problem, options))
+    return msgspec.structs.replace(drawn, allotments=allotments)
