@@ -71,9 +71,7 @@ class EdgeServer:
         """Says what this server knows of itself: backlog and moments of its service time."""
         station = self._station
         moments = station.moments
-        return ServerReport(
-            self.id, now_s, station.backlog, moments.mean_s, moments.second_moment_s2
-        )
+        return ServerReport(self.id, now_s, station.backlog, moments.mean, moments.second_moment)
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
         station = self._station

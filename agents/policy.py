@@ -196,11 +196,13 @@ class UserPolicy(Policy):
         """Says whether to use a slot that a base station granted for a fresh task."""
         return True
 
-    def sent(self, bs: NodeId, until_s: float) -> None:
+    def sent(self, bs: NodeId, until_s: float, now_s: float) -> list[Send]:
         """Is told of a transmission in a slot; unless `lost` follows by then, it got through."""
+        return []
 
-    def lost(self, bs: NodeId) -> None:
+    def lost(self, bs: NodeId, now_s: float) -> list[Send]:
         """Is told that the last transmission to that base station was lost."""
+        return []
 
     def place(self, task: Task, now_s: float) -> Placement | None:
         """Returns where the task goes; None: to the user's own CPU."""

@@ -192,9 +192,9 @@ class User:
         if placement is None:
             assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
             return self._cpu.admit(Job(task, self.id, now_s), now_s)
-        self._policy.sent(bs, grant.until_s)
         server = placement.server if placement.server in self._behind[bs] else None
-        return [Send(bs, Offload(task, server), grant)]
+        offload = Send(bs, Offload(task, server), grant)
+        return [offload, *self._policy.sent(bs, grant.until_s, now_s)]
 
     def _transmit(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
         """Sends the first waiting task meant for that base station over the granted channel."""
@@ -216,15 +216,16 @@ class User:
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results"
-        self._policy.lost(undelivered.target)
+        told = self._policy.lost(undelivered.target, now_s)
         if undelivered.reason == "grant-over" and not self._on_grant:
             # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)
             self._queue.push_front(Job(lost.task, undelivered.target, now_s))
-            return self._ask(now_s)
+            return [*told, *self._ask(now_s)]
         end = ended(lost.task, now_s, "dropped", undelivered.reason, attempts=attempts)
         # Not at once: where nothing takes time and nothing passes, time would stand still.
-        return [Send(JOURNAL, end), *self._next_at_will(lost.task.seq, now_s, LOSS_WAIT_S)]
+        again = self._next_at_will(lost.task.seq, now_s, LOSS_WAIT_S)
+        return [Send(JOURNAL, end), *again, *told]
 
     def _receive(self, result: Result, now_s: float) -> list[Send]:
         task = result.task

@@ -12,8 +12,8 @@ from typing import Any
 
 from emulator import cluster, source
 from emulator.loop import play
+from emulator.plan import plan
 from emulator.run import run
-from emulator.world import plan
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 SEED = 1

@@ -68,7 +68,8 @@ class Series:
         if value is None:
             return None
         if reading.counts:
-            return (value - self._reported.get(reading.name, 0.0)) / step_s
+            rate = (value - self._reported.get(reading.name, 0.0)) / step_s
+            return ratio(rate, reported.get(reading.per, 0.0)) if reading.per else rate
         if reading.per:
             share = ratio(value, reported.get(reading.per, 0.0))
             return math.sqrt(share) if reading.root and share is not None else share

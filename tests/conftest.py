@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from emulator.journal import Record
 from emulator.loop import Step, play
 from emulator.metrics import Metrics
+from emulator.plan import plan
 from emulator.run import Recorder
 from emulator.scenario import Scenario
-from emulator.world import plan
 
 Spec = dict[str, Any]
 """A scenario as YAML would give it."""

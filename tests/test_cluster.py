@@ -17,9 +17,9 @@ from agents.bodies import TaskEnd
 from emulator import cluster, journal
 from emulator.cluster import Carrier
 from emulator.journal import HostLost, Remains
+from emulator.plan import plan
 from emulator.run import Progress, run
 from emulator.scenario import Scenario
-from emulator.world import plan
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]

@@ -129,7 +129,7 @@ LIVE_THEN_COMPARE = """
 from emulator import compare
 from emulator.loop import play
 from emulator.scenario import Scenario
-from emulator.world import plan
+from emulator.plan import plan
 
 if __name__ == "__main__":
     chosen = Scenario.model_validate({spec!r})

@@ -13,9 +13,9 @@ from agents.bodies import TaskEnd
 from emulator import journal, report, source, tables
 from emulator.display import ROWS, readable
 from emulator.loop import play
+from emulator.plan import plan
 from emulator.run import run
 from emulator.scenario import Scenario
-from emulator.world import plan
 
 STATIC = Path(report.__file__).parent / "dashboard" / "static"
 SPEC: Spec = scenario(

@@ -6,8 +6,8 @@ import pytest
 
 from emulator import source
 from emulator.loop import play
+from emulator.plan import plan
 from emulator.run import run
-from emulator.world import plan
 
 SHIPPED = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
 

@@ -1,7 +1,7 @@
 """The protocols by name. To add one: write its policies in a file here and name it below."""
 
 from agents.policy import Protocol
-from agents.protocols import baselines
+from agents.protocols import admm, baselines
 
 PROTOCOLS: dict[str, Protocol] = {
     "local-only": baselines.LOCAL_ONLY,
@@ -10,4 +10,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "nearest": baselines.NEAREST,
     "best-channel": baselines.BEST_CHANNEL,
     "shortest-wait": baselines.SHORTEST_WAIT,
+    "popec": admm.POPEC,
+    "popec-async": admm.POPEC_ASYNC,
 }

@@ -1,0 +1,433 @@
+"""The user's part of the freshness protocol: asks for rates, adjusts, asks again.
+
+One edge for each base station and server that it reaches, with one state t per edge. Everything
+here is decided from the user's own numbers and from what came back to it. Source: freshness
+specification, sections 5 to 7 and 10.
+"""
+
+import math
+from collections.abc import Iterable
+
+from agents.api import CLOCK, Message, Send
+from agents.bodies import Ask, Hint, Join, NodeId, Share, Wake
+from agents.moments import Moments
+from agents.policy import UserView
+from agents.protocols.admm_options import Options
+from agents.protocols.allotment import AllottedUser
+from agents.protocols.fractional import (
+    Edges,
+    Transform,
+    cold_start,
+    penalty,
+    transform,
+    user_step,
+)
+from agents.tasks import Uniform
+
+THINK_S = 0.001  # a user's computing time; answers that come meanwhile are used together
+JOIN_S = 0.1  # waits this long for hints before it begins with those it has
+RTT_FIRST_S = 0.02  # a guess; the first answers correct it
+RTO_MIN_S = 0.01
+PROBE = 10.0  # a silent peer is asked at this many times the retransmission time-out
+SUCCESS_MIN = 1e-3  # a radio link below it is not worth an edge
+CHANGE = 0.1  # a success probability is acted on when it changed by this share
+
+
+class _Edge:
+    """One base station or server as this user sees it."""
+
+    __slots__ = (
+        "alive",
+        "asked_hz",
+        "asked_s",
+        "base_hz",
+        "copy_hz",
+        "delay_s",
+        "first_s",
+        "hint_hz",
+        "is_cell",
+        "is_open",
+        "name",
+        "penalty",
+        "retried",
+        "seq",
+        "share_hz",
+        "share_was_hz",
+        "target_hz",
+        "wait_s",
+    )
+
+    def __init__(self, name: NodeId, is_cell: bool, delay_s: float) -> None:
+        self.name = name
+        self.is_cell = is_cell
+        self.delay_s = delay_s  # D_b, or D_m + E[S]
+        self.wait_s = 0.0  # W of this user's class
+        self.alive = True
+        self.hint_hz = math.nan  # nan: has not answered the join yet
+        self.penalty = math.nan  # nan: not part of the negotiation yet
+        self.target_hz = 0.0  # t
+        self.base_hz = 0.0  # t when the last ask was answered
+        self.copy_hz = 0.0  # x when it was sent
+        self.share_hz = self.share_was_hz = 0.0  # z, and the one before
+        self.seq = 0
+        self.is_open = False  # an ask is unanswered
+        self.retried = False
+        self.asked_hz = math.inf  # r; inf: ask whatever it is
+        self.asked_s = self.first_s = -math.inf  # when it was last sent, first sent
+
+
+class NegotiatingUser(AllottedUser):
+    """Runs the user's side of the consensus; uses what it was granted all the while."""
+
+    options: Options
+
+    def __init__(self, view: UserView, uniform: Uniform, options: Options) -> None:
+        super().__init__(view, uniform, options)
+        self.rate_max_hz = options.rate_max_hz
+        self._reaches = {reach.server: reach for cell in view.cells for reach in cell.servers}
+        self._behind = {cell.bs: {reach.server for reach in cell.servers} for cell in view.cells}
+        self._airtime_s = view.cells[0].airtime_s
+        self._edges = {cell.bs: _Edge(cell.bs, True, 0.0) for cell in view.cells}
+        for name in self.splits_hz:
+            reach = self._reaches[name]
+            self._edges[name] = _Edge(name, False, reach.delay_s + reach.mean_s)
+        self._transform: Transform | None = None  # None: has not begun
+        self._rate_hat_hz = 0.0
+        self._censor = options.censor
+        self._answered = 0
+        self._thinks = False
+        self._wake_s = math.inf
+        self._srtt_s, self._rtt_spread_s = RTT_FIRST_S, 0.5 * RTT_FIRST_S
+        self._measured = {bs: Moments(p, p) for bs, p in self.success.items()}
+        self._on_air: dict[NodeId, float] = {}  # base station -> when the outcome will be known
+        self._rounds = self._messages = 0
+        self._bits = 0.0
+
+    # Joining
+
+    def start(self, now_s: float) -> list[Send]:
+        sends = [self._join(edge) for edge in self._edges.values()]
+        return [*sends, *self._arm(now_s)]
+
+    def _join(self, edge: _Edge) -> Send:
+        success = self.success[edge.name] if edge.is_cell else 1.0
+        return self._to(edge, Join(self.view.priority, self.view.weight, success))
+
+    def _begin(self, now_s: float) -> list[Send]:
+        """Sets penalties and the first copies from the hints; needs one of either side."""
+        cells, servers = self._sides(edge for edge in self._edges.values() if edge.hint_hz > 0.0)
+        if not cells or not servers:
+            return []
+        hints_hz = Edges([e.hint_hz for e in cells], [e.hint_hz for e in servers])
+        success = [self.success[e.name] for e in cells]
+        copies_hz, penalties = cold_start(
+            self.view.weight, self.rate_max_hz, success, hints_hz, self.options.gamma
+        )
+        self._rate_hat_hz = sum(copies_hz.servers)
+        for edges, rates_hz, rhos in (
+            (cells, copies_hz.cells, penalties.cells),
+            (servers, copies_hz.servers, penalties.servers),
+        ):
+            for edge, rate_hz, rho in zip(edges, rates_hz, rhos, strict=True):
+                edge.target_hz = edge.copy_hz = rate_hz
+                edge.penalty = rho
+        self._parametrise(cells, servers, copies_hz)
+        return self._activate(now_s)
+
+    def _welcome(self, edge: _Edge) -> None:
+        """Takes in a peer whose hint came after the beginning."""
+        p = self.success[edge.name] if edge.is_cell else 1.0
+        edge.penalty = p * p * penalty(self.view.weight, self._rate_hat_hz, self.options.gamma)
+
+    # Activation
+
+    def _activate(self, now_s: float) -> list[Send]:
+        """Solves the user's own problem and asks where the answer moved."""
+        cells, servers = self._sides(self._live())
+        self._answered = 0
+        if self._transform is None or not cells or not servers:
+            return []
+        self._rounds += 1
+        view = self.view
+        success = [self.success[e.name] for e in cells]
+        linear = self._transform.omega, self._transform.delay_s
+        costs = Edges(
+            [linear[0] * p * e.delay_s for p, e in zip(success, cells, strict=True)],
+            [linear[0] * (e.delay_s - linear[1]) for e in servers],
+        )
+        copies_hz, _ = user_step(
+            view.weight,
+            self.rate_max_hz,
+            success,
+            Edges([e.target_hz for e in cells], [e.target_hz for e in servers]),
+            Edges([e.penalty for e in cells], [e.penalty for e in servers]),
+            costs,
+        )
+        self._parametrise(cells, servers, copies_hz)
+        sends: list[Send] = []
+        for edge, copy_hz in zip(
+            [*cells, *servers], [*copies_hz.cells, *copies_hz.servers], strict=True
+        ):
+            if edge.is_open:
+                continue  # one unanswered ask per edge
+            wish_hz = 2.0 * copy_hz - edge.target_hz
+            if self._is_old_news(edge, wish_hz, now_s):
+                continue
+            edge.copy_hz, edge.asked_hz = copy_hz, wish_hz
+            edge.seq += 1
+            edge.is_open, edge.retried = True, False
+            edge.first_s = now_s
+            sends.append(self._ask(edge, now_s))
+        if sends:
+            options = self.options
+            self._censor = max(options.censor_min, self._censor * options.censor_decay)
+        return sends
+
+    def _is_old_news(self, edge: _Edge, wish_hz: float, now_s: float) -> bool:
+        """Says whether an ask may be left out: it moved little, and the peer heard lately."""
+        if not self._censor or now_s - edge.asked_s >= self.options.keep_s:
+            return False
+        moved_hz = abs(wish_hz - edge.asked_hz)
+        if edge.is_cell:
+            moved_hz *= self.success[edge.name]
+        return moved_hz < self._censor * self._rate_hat_hz
+
+    def _parametrise(self, cells: list[_Edge], servers: list[_Edge], copies_hz: Edges) -> None:
+        """Refreshes omega and the mean delay at the new copies."""
+        self._transform = transform(
+            self.view.weight,
+            [self.success[e.name] for e in cells],
+            copies_hz,
+            Edges([e.delay_s for e in cells], [e.delay_s for e in servers]),
+            [e.wait_s for e in servers],
+        )
+        self._rate_hat_hz = sum(copies_hz.servers)
+
+    # What comes back
+
+    def on_message(self, message: Message, now_s: float) -> list[Send]:
+        edge = self._edges.get(message.source)
+        if edge is None:
+            return []
+        match message.body:
+            case Hint(rate_hz=rate_hz, mean_s=mean_s):
+                return self._hear_hint(edge, rate_hz, mean_s, now_s)
+            case Share() as share:
+                return [*self._hear_share(edge, share, now_s), *self._arm(now_s)]
+            case _:
+                return []
+
+    def _hear_hint(self, edge: _Edge, rate_hz: float, mean_s: float, now_s: float) -> list[Send]:
+        is_first = math.isnan(edge.hint_hz)
+        edge.hint_hz = max(rate_hz, 1e-9)
+        if not edge.is_cell:
+            edge.delay_s = self._reaches[edge.name].delay_s + mean_s
+        if self._transform is not None:
+            if is_first:
+                self._welcome(edge)
+            return []
+        if any(math.isnan(other.hint_hz) for other in self._edges.values()):
+            return []
+        return [*self._begin(now_s), *self._arm(now_s)]
+
+    def _hear_share(self, edge: _Edge, share: Share, now_s: float) -> list[Send]:
+        if share.seq != edge.seq:
+            return []  # of an ask that another has overtaken
+        edge.share_was_hz, edge.share_hz = edge.share_hz, share.rate_hz
+        if not edge.is_cell:
+            edge.wait_s = share.wait_s
+            edge.delay_s = self._reaches[edge.name].delay_s + share.mean_s
+        self._use_shares()
+        step_hz = self.options.relaxation * (share.rate_hz - edge.copy_hz)
+        if not edge.is_open:
+            # The peer changed its answer to an ask that was answered before: replace the step.
+            target_hz = edge.base_hz + step_hz
+            if abs(target_hz - edge.target_hz) <= 1e-9 * (abs(target_hz) + edge.copy_hz):
+                return []
+            edge.target_hz = target_hz
+            return self._think(now_s)
+        if not edge.retried:  # Karn: an answer to a repeated ask says nothing of the round trip
+            rtt_s = now_s - edge.asked_s
+            self._rtt_spread_s += 0.25 * (abs(rtt_s - self._srtt_s) - self._rtt_spread_s)
+            self._srtt_s += 0.125 * (rtt_s - self._srtt_s)
+        edge.is_open = False
+        edge.alive = True
+        edge.base_hz = edge.target_hz
+        edge.target_hz += step_hz
+        self._answered += 1
+        live = self._live()
+        if self._answered >= math.ceil(self.options.quorum * len(live)) or not any(
+            other.is_open for other in live
+        ):
+            return self._think(now_s)
+        return []
+
+    def _think(self, now_s: float) -> list[Send]:
+        if self._thinks:
+            return []
+        self._thinks = True
+        return [Send(CLOCK, Wake(now_s + THINK_S, "act"))]
+
+    # Time
+
+    def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        if wake.cause == "act":
+            self._thinks = False
+            return [*self._activate(now_s), *self._arm(now_s)]
+        if wake.at_s > self._wake_s:
+            return []  # an earlier one took its place
+        self._wake_s = math.inf
+        return [*self._watch(now_s), *self._arm(now_s)]
+
+    def _watch(self, now_s: float) -> list[Send]:
+        """Repeats what was lost, gives up silent peers, shows that it lives itself."""
+        if self._transform is None:
+            missing = [edge for edge in self._edges.values() if math.isnan(edge.hint_hz)]
+            return [*(self._join(edge) for edge in missing), *self._begin(now_s)]
+        sends: list[Send] = []
+        was_live = len(self._live())
+        is_quiet = False
+        for edge in self._edges.values():
+            if now_s < self._due_s(edge) - 1e-9:
+                continue
+            if math.isnan(edge.penalty):
+                edge.asked_s = now_s
+                sends.append(self._join(edge))
+            elif edge.is_open:
+                patience_s = self.options.dead_s * max(1.0, self._srtt_s / RTT_FIRST_S)
+                if now_s - edge.first_s > patience_s:
+                    edge.alive = False
+                edge.retried = True
+                sends.append(self._ask(edge, now_s))
+            else:
+                is_quiet = True
+        if len(self._live()) != was_live:
+            self._censor = self.options.censor
+            self._use_shares()
+        if is_quiet or len(self._live()) != was_live:
+            sends += self._think(now_s)
+        return sends
+
+    def _due_s(self, edge: _Edge) -> float:
+        """Returns when something is to be done about an edge."""
+        rto_s = max(RTO_MIN_S, self._srtt_s + 2.0 * self._rtt_spread_s)
+        if self.options.quorum >= 1.0:
+            rto_s = self.options.keep_s  # the link layer resends; this only outlives blackouts
+        if math.isnan(edge.penalty):
+            return edge.asked_s + PROBE * rto_s
+        if edge.is_open:
+            return edge.asked_s + rto_s * (1.0 if edge.alive else PROBE)
+        return edge.asked_s + self.options.keep_s
+
+    def _arm(self, now_s: float) -> list[Send]:
+        """Asks to be woken at the next due time, unless it will be anyway."""
+        if self._transform is None:
+            due_s = now_s + JOIN_S
+        else:
+            # Never at once: what is due may have to wait for an answer that is under way.
+            due_s = max(min(map(self._due_s, self._edges.values())), now_s + RTO_MIN_S)
+        if due_s >= self._wake_s - 1e-9:
+            return []
+        self._wake_s = due_s
+        return [Send(CLOCK, Wake(due_s, "watch"))]
+
+    # What radio links are worth
+
+    def sent(self, bs: NodeId, until_s: float, now_s: float) -> list[Send]:
+        sends = self._learn(bs, 1.0, now_s) if now_s > self._on_air.get(bs, math.inf) else []
+        self._on_air[bs] = until_s
+        return sends
+
+    def lost(self, bs: NodeId, now_s: float) -> list[Send]:
+        if self._on_air.pop(bs, None) is None:
+            return []
+        return self._learn(bs, 0.0, now_s)
+
+    def _learn(self, bs: NodeId, got_through: float, now_s: float) -> list[Send]:
+        if not self.options.measure:
+            return []
+        moments, believed = self._measured[bs], self.success[bs]
+        moments.observe(got_through)
+        measured = max(moments.mean, SUCCESS_MIN)
+        if abs(measured - believed) <= CHANGE * believed:
+            return []
+        edge = self._edges[bs]
+        self.success[bs] = measured
+        # The penalty goes with p^2; the unscaled dual, rho (x - t), stays what it was.
+        scale = (measured / believed) ** 2
+        edge.penalty *= scale
+        edge.target_hz = edge.copy_hz + (edge.target_hz - edge.copy_hz) / scale
+        edge.seq += 1
+        edge.is_open, edge.asked_hz = False, math.inf
+        self._censor = self.options.censor
+        self._use_shares()
+        return self._think(now_s)
+
+    # Small things
+
+    def _live(self) -> list[_Edge]:
+        return [e for e in self._edges.values() if e.alive and not math.isnan(e.penalty)]
+
+    def _sides(self, edges: Iterable[_Edge]) -> tuple[list[_Edge], list[_Edge]]:
+        cells: list[_Edge] = []
+        servers: list[_Edge] = []
+        for edge in edges:
+            if not edge.is_cell:
+                servers.append(edge)
+            elif self.success[edge.name] > SUCCESS_MIN:
+                cells.append(edge)
+        return cells, servers
+
+    def _use_shares(self) -> None:
+        for edge in self._edges.values():
+            rates_hz = self.grants_hz if edge.is_cell else self.splits_hz
+            rates_hz[edge.name] = edge.share_hz if edge.alive else 0.0
+        self.settle()
+
+    def _ask(self, edge: _Edge, now_s: float) -> Send:
+        assert self._transform is not None
+        edge.asked_s = now_s
+        return self._to(edge, Ask(edge.seq, edge.asked_hz, edge.penalty, self._transform.omega))
+
+    def _to(self, edge: _Edge, body: Join | Ask) -> Send:
+        """Sends past the nearest base station that answers and has the server behind it."""
+        self._messages += 1
+        self._bits += body.size_bits
+        if edge.is_cell:
+            return Send(edge.name, body)
+        paths = [bs for bs, servers in self._behind.items() if edge.name in servers]
+        via = next((bs for bs in paths if self._edges[bs].alive), paths[0])
+        return Send(edge.name, body, None, via)
+
+    def readings(self, now_s: float) -> dict[str, float]:
+        live = self._live()
+        rate_hz = max(self.rate_hz, 1e-9)
+        primal = dual = 0.0
+        for edge in live:
+            scale = (self.success[edge.name] if edge.is_cell else 1.0) / rate_hz
+            primal += ((edge.share_hz - edge.copy_hz) * scale) ** 2
+            dual += ((edge.share_hz - edge.share_was_hz) * scale) ** 2
+        weight = self.view.weight if self.rate_hz else 0.0
+        return {
+            "objective": weight * self.paoi_s() if weight else 0.0,
+            "weights": weight,
+            "edges": len(live),
+            "primal": primal,
+            "dual": dual,
+            "users": 1.0,
+            "rounds": self._rounds,
+            "messages": self._messages,
+            "bytes": self._bits / 8.0,
+        }
+
+    def paoi_s(self) -> float:
+        """Predicts this user's peak age, equation 1; inf where it has no rate."""
+        tasks_hz = self._cumulative_hz[-1]
+        if not self.rate_hz:
+            return math.inf
+        delay_s = sum(
+            self.splits_hz[e.name] * (e.delay_s + e.wait_s)
+            for e in self._edges.values()
+            if not e.is_cell
+        )
+        return 1.0 / self.rate_hz + self._airtime_s + delay_s / tasks_hz

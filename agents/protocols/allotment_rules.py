@@ -1,0 +1,87 @@
+"""Static rules of allocation, from naive to optimal: what the freshness protocol must beat.
+
+Each is a pure function of the whole problem, which no node knows, and answers with a feasible
+allocation. Rules that do not know of stability are capped at server load `LOAD_MAX`, which flatters
+them. Source: freshness specification, section 8 (baselines).
+"""
+
+import numpy as np
+from msgspec import structs
+
+from agents.freshness import Floats, load
+from agents.protocols.oracle import optimum
+from agents.protocols.problem import Allocation, Problem, class_sums, repair
+
+LOAD_MAX = 0.9
+
+
+def equal_share(problem: Problem) -> Allocation:
+    """Divides each base station evenly among its users, each user evenly among its servers."""
+    return _rule(problem, _near(problem), problem.reach.astype(np.float64))
+
+
+def equal_share_by_speed(problem: Problem) -> Allocation:
+    """Divides each base station evenly, each user by the speed of its servers."""
+    return _rule(problem, _near(problem), _speeds(problem))
+
+
+def greedy_channel(problem: Problem) -> Allocation:
+    """Sends each user to its best base station only, shared by p; servers by speed."""
+    best = problem.success == problem.success.max(axis=1, keepdims=True)
+    return _rule(problem, best * problem.success, _speeds(problem))
+
+
+def random_rule(problem: Problem, seed: int) -> Allocation:
+    """Draws every share uniformly."""
+    rng = np.random.default_rng(seed)
+    cells = rng.uniform(size=problem.success.shape) * _near(problem)
+    return _rule(problem, cells, rng.uniform(size=problem.reach.shape) * problem.reach)
+
+
+def fixed_rate(problem: Problem, rate_hz: float) -> Allocation:
+    """Has every user deliver `rate_hz`, or what is left of it where resources do not suffice.
+
+    Each sends equally often to all its base stations and splits by the speed of its servers.
+    """
+    sent_hz = rate_hz / problem.success.sum(axis=1, keepdims=True)
+    grants_hz = sent_hz * _near(problem)
+    use = grants_hz.sum(axis=0) / problem.capacity_hz
+    return _split(problem, grants_hz / np.maximum(use, 1.0), _speeds(problem))
+
+
+def priority_agnostic(problem: Problem) -> Allocation:
+    """Optimises as if all users weighed the same; the servers' queues still go by class."""
+    equal = np.full_like(problem.weights, problem.weights.mean())
+    return optimum(structs.replace(problem, weights=equal))[0]
+
+
+def static_optimum(problem: Problem) -> Allocation:
+    """Optimises once, for the network as it is now."""
+    return optimum(problem)[0]
+
+
+def _near(problem: Problem) -> Floats:
+    """Returns 1 where a user reaches a base station, else 0 (N, B)."""
+    return (problem.success > 0.0).astype(np.float64)
+
+
+def _speeds(problem: Problem) -> Floats:
+    """Returns 1 / E[S] of each user's class at the servers it reaches (N, M)."""
+    speeds: Floats = problem.reach / problem.mean_s.T[problem.priorities]
+    return speeds
+
+
+def _rule(problem: Problem, cell_shares: Floats, server_shares: Floats) -> Allocation:
+    """Spends every base station in proportion to shares (N, B), then splits by shares (N, M)."""
+    # A base station that nobody chose has shares of zero and grants nothing.
+    total = np.maximum(cell_shares.sum(axis=0), 1e-300)
+    return _split(problem, problem.capacity_hz * cell_shares / total, server_shares)
+
+
+def _split(problem: Problem, grants_hz: Floats, shares: Floats) -> Allocation:
+    """Sends what the radio delivers to the servers, and stops it where these would overload."""
+    rates_hz = np.minimum((problem.success * grants_hz).sum(axis=1), problem.rate_max_hz)
+    splits_hz = rates_hz[:, None] * shares / shares.sum(axis=1, keepdims=True)
+    loads = load(class_sums(problem, splits_hz), problem.mean_s)
+    capped_hz = splits_hz * np.minimum(1.0, LOAD_MAX / np.maximum(loads, LOAD_MAX))
+    return repair(problem, Allocation(grants_hz, capped_hz))
