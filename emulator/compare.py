@@ -31,6 +31,7 @@ from emulator.stats import METRICS as MEANINGS
 METRICS = (
     "aoi_mean_s",
     "paoi_mean_s",
+    "paoi_weighted_s",
     "paoi_p95_s",
     "delay_mean_s",
     "delay_p95_s",

@@ -23,6 +23,7 @@ PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
 ROWS = (
     ("age of information, mean", "aoi_mean_s", "AoI"),
     ("peak age, mean", "paoi_mean_s", "PAoI"),
+    ("peak age, by user and weight", "paoi_weighted_s", "weighted"),
     ("peak age, 95th percentile", "paoi_p95_s", "PAoI p95"),
     ("delay, median", "delay_p50_s", "delay p50"),
     ("delay, 95th percentile", "delay_p95_s", "p95"),

@@ -53,9 +53,16 @@ class _LinkFault(_Fault):
         "('user-2->bs-0'). A user or base station stands for its radio links, a server for its "
         "backhaul links."
     )
+    only: Literal["tasks", "control"] | None = Field(
+        None, description="Radio links of tasks only, or of control messages only."
+    )
 
     def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
         """Says whether the link from `source` to `target` is meant."""
+        if self.only is not None and (
+            kind not in RADIO_KINDS or kind.startswith("control") != (self.only == "control")
+        ):
+            return False
         if "->" in self.target:
             left, right = self.target.split("->", 1)
             return selects(left, source) and selects(right, target)

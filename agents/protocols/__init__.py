@@ -1,7 +1,7 @@
 """The protocols by name. To add one: write its policies in a file here and name it below."""
 
 from agents.policy import Protocol
-from agents.protocols import admm, baselines
+from agents.protocols import admm, baselines, planned
 
 PROTOCOLS: dict[str, Protocol] = {
     "local-only": baselines.LOCAL_ONLY,
@@ -10,6 +10,11 @@ PROTOCOLS: dict[str, Protocol] = {
     "nearest": baselines.NEAREST,
     "best-channel": baselines.BEST_CHANNEL,
     "shortest-wait": baselines.SHORTEST_WAIT,
+    "equal-share": planned.EQUAL_SHARE,
+    "greedy": planned.GREEDY,
+    "fixed-rate": planned.FIXED_RATE,
+    "priority-agnostic": planned.PRIORITY_AGNOSTIC,
+    "static-optimum": planned.STATIC_OPTIMUM,
     "popec": admm.POPEC,
     "popec-async": admm.POPEC_ASYNC,
 }

@@ -75,7 +75,8 @@ class Members:
             join.success,
         )
         self.seqs[i], self.penalties[i] = 0, 1.0
-        self.is_live[i] = self.is_fresh[i] = False
+        self.asked_hz[i] = self.urgencies[i] = 0.0
+        self.is_live[i], self.is_fresh[i] = True, False  # whoever joined will be waited for
         return i
 
 

@@ -25,7 +25,10 @@ from agents.protocols.fractional import (
 from agents.tasks import Uniform
 
 THINK_S = 0.001  # a user's computing time; answers that come meanwhile are used together
-JOIN_S = 0.1  # waits this long for hints before it begins with those it has
+JOIN_S = 0.06  # asks again for the hints that are missing after so long
+JOINS_MAX = 5  # then it begins with those it has
+REFINE_ROUND = 10  # by then a user's rate says better what its penalties should be than any hint
+REFINED_GAMMA = 0.5
 RTT_FIRST_S = 0.02  # a guess; the first answers correct it
 RTO_MIN_S = 0.01
 PROBE = 10.0  # a silent peer is asked at this many times the retransmission time-out
@@ -93,6 +96,8 @@ class NegotiatingUser(AllottedUser):
             self._edges[name] = _Edge(name, False, reach.delay_s + reach.mean_s)
         self._transform: Transform | None = None  # None: has not begun
         self._rate_hat_hz = 0.0
+        self._joins = 0
+        self._until_refined = REFINE_ROUND  # activations
         self._censor = options.censor
         self._answered = 0
         self._thinks = False
@@ -138,6 +143,7 @@ class NegotiatingUser(AllottedUser):
         """Takes in a peer whose hint came after the beginning."""
         p = self.success[edge.name] if edge.is_cell else 1.0
         edge.penalty = p * p * penalty(self.view.weight, self._rate_hat_hz, self.options.gamma)
+        self._until_refined = REFINE_ROUND
 
     # Activation
 
@@ -164,10 +170,12 @@ class NegotiatingUser(AllottedUser):
             costs,
         )
         self._parametrise(cells, servers, copies_hz)
+        copies = [*copies_hz.cells, *copies_hz.servers]
+        self._until_refined -= 1
+        if self._until_refined == 0:
+            self._refine([*cells, *servers], copies)
         sends: list[Send] = []
-        for edge, copy_hz in zip(
-            [*cells, *servers], [*copies_hz.cells, *copies_hz.servers], strict=True
-        ):
+        for edge, copy_hz in zip([*cells, *servers], copies, strict=True):
             if edge.is_open:
                 continue  # one unanswered ask per edge
             wish_hz = 2.0 * copy_hz - edge.target_hz
@@ -182,6 +190,20 @@ class NegotiatingUser(AllottedUser):
             options = self.options
             self._censor = max(options.censor_min, self._censor * options.censor_decay)
         return sends
+
+    def _refine(self, edges: list[_Edge], copies_hz: list[float]) -> None:
+        """Sets the penalties by the rate reached; the unscaled duals stay what they were."""
+        rho = penalty(self.view.weight, self._rate_hat_hz, REFINED_GAMMA)
+        for edge, copy_hz in zip(edges, copies_hz, strict=True):
+            p = self.success[edge.name] if edge.is_cell else 1.0
+            self._rescale(edge, p * p * rho / edge.penalty, copy_hz)
+
+    def _rescale(self, edge: _Edge, scale: float, copy_hz: float) -> None:
+        """Multiplies a penalty; what was asked in the old scale is forgotten."""
+        edge.penalty *= scale
+        edge.target_hz = copy_hz + (edge.target_hz - copy_hz) / scale
+        edge.seq += 1
+        edge.is_open, edge.asked_hz = False, math.inf
 
     def _is_old_news(self, edge: _Edge, wish_hz: float, now_s: float) -> bool:
         """Says whether an ask may be left out: it moved little, and the peer heard lately."""
@@ -274,7 +296,7 @@ class NegotiatingUser(AllottedUser):
         if wake.cause == "act":
             self._thinks = False
             return [*self._activate(now_s), *self._arm(now_s)]
-        if wake.at_s > self._wake_s:
+        if wake.at_s != self._wake_s:
             return []  # an earlier one took its place
         self._wake_s = math.inf
         return [*self._watch(now_s), *self._arm(now_s)]
@@ -283,7 +305,9 @@ class NegotiatingUser(AllottedUser):
         """Repeats what was lost, gives up silent peers, shows that it lives itself."""
         if self._transform is None:
             missing = [edge for edge in self._edges.values() if math.isnan(edge.hint_hz)]
-            return [*(self._join(edge) for edge in missing), *self._begin(now_s)]
+            self._joins += 1
+            begun = self._begin(now_s) if self._joins >= JOINS_MAX else []
+            return [*(self._join(edge) for edge in missing), *begun]
         sends: list[Send] = []
         was_live = len(self._live())
         is_quiet = False
@@ -355,10 +379,7 @@ class NegotiatingUser(AllottedUser):
         self.success[bs] = measured
         # The penalty goes with p^2; the unscaled dual, rho (x - t), stays what it was.
         scale = (measured / believed) ** 2
-        edge.penalty *= scale
-        edge.target_hz = edge.copy_hz + (edge.target_hz - edge.copy_hz) / scale
-        edge.seq += 1
-        edge.is_open, edge.asked_hz = False, math.inf
+        self._rescale(edge, scale, edge.copy_hz)
         self._censor = self.options.censor
         self._use_shares()
         return self._think(now_s)
