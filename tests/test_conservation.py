@@ -92,8 +92,15 @@ def scenarios(draw: st.DrawFn, folder: Path) -> Spec:
     """Draws a scenario of up to two groups of users, two cells and two servers."""
     kind = draw(st.sampled_from(sorted(PROTOCOLS)))
     queue_len_max = st.sampled_from([1, 2, 100])
+    slotted = [
+        {"access": "slotted", "channels": 1, "grant_s": 0.02},
+        {"access": "slotted", "channels": 2, "grant_s": 0.1},
+    ]
     access = st.sampled_from(
-        [
+        slotted
+        if PROTOCOLS[kind].slotted
+        else [
+            *slotted,
             {"access": "dedicated"},
             {"access": "contention", "channels": 1},
             {"access": "contention", "channels": 3},
@@ -101,6 +108,9 @@ def scenarios(draw: st.DrawFn, folder: Path) -> Spec:
             {"access": "granted", "channels": 1, "grant_s": 0.1},
         ]
     )
+
+    def arrival() -> Spec:
+        return {"kind": "on-grant"} if PROTOCOLS[kind].slotted else draw(arrivals(folder))
 
     def device() -> Spec:
         service = {"kind": "fitted", "service": draw(laws())}
@@ -111,7 +121,7 @@ def scenarios(draw: st.DrawFn, folder: Path) -> Spec:
             name=name,
             count=draw(st.integers(1, 3)),
             priority=draw(st.integers(0, 2)),
-            arrival=draw(arrivals(folder)),
+            arrival=draw(arrivals(folder)) if draw(st.booleans()) else arrival(),
             deadline_s=draw(st.sampled_from([None, 0.03, 0.3])),
             drop_late=draw(st.booleans()),
             queue_len_max=draw(queue_len_max),

@@ -28,6 +28,7 @@ class AllottedUser(UserPolicy):
         self.grants_hz = {bs: view.allotment.get(bs, 0.0) for bs in self.success}
         self.splits_hz = {name: view.allotment.get(name, 0.0) for name in sorted(servers)}
         self.rate_max_hz = float("inf")
+        self._anywhere = Placement(view.cells[0].bs, None)
         self.rate_hz = 0.0  # delivered tasks per second, L
         self.settle()
 
@@ -45,6 +46,8 @@ class AllottedUser(UserPolicy):
         return self.uniform() < self._use
 
     def place(self, task: Task, now_s: float) -> Placement:
+        if not self._cumulative_hz[-1]:  # tasks that come without asking, before any rate
+            return self._anywhere
         drawn = self.uniform() * self._cumulative_hz[-1]
         return self._placements[bisect_right(self._cumulative_hz, drawn)]
 
