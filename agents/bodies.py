@@ -111,6 +111,7 @@ class Ask(Struct, frozen=True, gc=False, tag="ask", array_like=True):
     rate_hz: float
     penalty: float
     urgency: float
+    priority: int
     size_bits: float = HEADER_BITS + 256.0
 
 

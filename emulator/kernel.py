@@ -14,6 +14,7 @@ import msgspec
 
 from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, Send
 from agents.bodies import (
+    HEADER_BITS,
     Body,
     Control,
     Execute,
@@ -176,6 +177,11 @@ class Kernel:
 
     def _cross(self, link: Link, message: Message, now_s: float) -> None:
         """Sends a message over a link that nobody else uses: its only one, or one of two."""
+        if link.gather_s is not None:
+            link.gathered.append(message)
+            if len(link.gathered) == 1:
+                self.at(now_s + link.gather_s, self._pack_up, link)
+            return
         if link.sure_s is None:
             self._try((link, message, 1), now_s)
             return
@@ -193,6 +199,31 @@ class Kernel:
             self._pass(message, now_s)
         else:
             self._arrived.append(message)
+
+    def _pack_up(self, link: Link, now_s: float) -> None:
+        """Sends what was gathered for a link as one packet with one header."""
+        messages, link.gathered = link.gathered, []
+        self._try_packet((link, messages, 1), now_s)
+
+    def _try_packet(self, trial: tuple[Link, list[Message], int], now_s: float) -> None:
+        """Makes one attempt with a packet of control messages: all arrive, or none."""
+        link, messages, attempt = trial
+        sizes_bits = (message.body.size_bits for message in messages)  # type: ignore[union-attr]
+        size_bits = sum(sizes_bits) - HEADER_BITS * (len(messages) - 1)
+        verdict = link.judge(size_bits, attempt, now_s)
+        if isinstance(verdict, Again):
+            self.at(verdict.at_s, self._try_packet, (link, messages, attempt + 1))
+        elif isinstance(verdict, Deliver):
+            for message in messages:
+                if link.target in self.nodes:
+                    passes = link.target == message.via
+                    self.at(
+                        verdict.at_s,
+                        self._pass_later if passes else self._deliver_later,
+                        message,
+                    )
+                else:
+                    self._mail(message, verdict.at_s, link.target)
 
     def _pass(self, message: Message, now_s: float) -> None:
         """Takes a message over its second link, past the base station between."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
-from agents.api import NodeId
+from agents.api import Message, NodeId
 from agents.bodies import Airborne, Grant
 from agents.tasks import Uniform
 from emulator.channel import BurstChain, Channel, Ideal
@@ -73,6 +73,8 @@ class Link:
         "_resend",
         "_streams",
         "_uniform",
+        "gather_s",
+        "gathered",
         "kind",
         "shared_channels",
         "source",
@@ -90,6 +92,7 @@ class Link:
         resend: Resend,
         streams: Streams,
         shared_channels: int = 0,
+        gather_s: float | None = None,
     ) -> None:
         self.source = source
         self.target = target
@@ -97,6 +100,8 @@ class Link:
         self.shared_channels = shared_channels
         self.tally = LinkCount(0.0, self.bs, kind)  # one for all links of a cell and kind
         self.sure_s: float | None = None  # the delay, while nothing can go wrong
+        self.gather_s = gather_s  # None: every message is a packet of its own
+        self.gathered: list[Message] = []  # waiting for the packet to leave
         self._channel = channel
         self._resend = resend
         self._streams = streams

@@ -214,6 +214,9 @@ class Control(_Spec):
 
     channel: Channel
     resend: Resend = Resend(attempts_max=1)
+    gather_s: NotNegative | None = Field(
+        None, description="Messages over one link within so long go as one packet; absent: none do."
+    )
 
 
 class Backhaul(_Spec):

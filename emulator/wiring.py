@@ -81,7 +81,8 @@ class Wiring:
         user, bs = (source, target) if up else (target, source)
         channel = self._channel_named(user, bs, "control", spec.channel)
         kind: LinkKind = "control-up" if up else "control-down"
-        return Link(source, target, kind, channel, _resend(spec.resend), self.streams)
+        resend = _resend(spec.resend)
+        return Link(source, target, kind, channel, resend, self.streams, gather_s=spec.gather_s)
 
     def channel(self, user: NodeId, bs: NodeId, spec: scenario.Channel) -> Channel:
         """One channel per pair and model: both directions live in the same weather.

@@ -21,7 +21,7 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     quorum: Share = 1.0
-    gamma: Positive = 0.3
+    gamma: Positive = 0.5
     relaxation: Annotated[float, Meta(gt=0.0, lt=2.0)] = 1.6
     staleness_max: Annotated[int, Meta(ge=1)] = 40
     hold_s: Positive = 0.03
@@ -38,5 +38,6 @@ class AsynchronousOptions(Options, frozen=True, forbid_unknown_fields=True):
     """The same with the defaults of the asynchronous variant."""
 
     quorum: Share = 0.5
+    gamma: Positive = 1.0
     censor: NotNegative = 0.05
     censor_min: NotNegative = 0.005

@@ -20,7 +20,7 @@ from agents.protocols.fractional import cell_hints_hz, cell_step, server_hints_h
 from agents.tasks import Uniform
 
 THINK_S = 0.002  # a resource's computing time
-HINT_S = 0.02  # collects joins for so long before it says what each may expect
+HINT_S = 0.02  # collects the first joins for so long before it says what each may expect
 PUSH = 0.02  # tells silent members when their share moved by this part of it, or of the mean
 MISSED_MAX = 3  # keep-alives; a member that missed more is gone
 CHANGE = 0.1  # service moments are acted on when the mean changed by this share
@@ -106,6 +106,7 @@ class Negotiation:
         self._hint = hint
         self._mean_s = 0.0  # E[S] of the last answer
         self._unhinted: list[int] = []
+        self._hint_s = math.inf  # when the first hints are due
         self._solve_s = math.inf  # when the next round is due
         self._messages = 0
         self._bits = 0.0
@@ -121,8 +122,10 @@ class Negotiation:
                 if i in self._unhinted:
                     return []
                 self._unhinted.append(i)
-                first = len(self._unhinted) == 1
-                return [Send(CLOCK, Wake(now_s + HINT_S, "hint"))] if first else []
+                if self._hint_s == math.inf:
+                    self._hint_s = now_s + HINT_S
+                    return [Send(CLOCK, Wake(self._hint_s, "hint"))]
+                return self._give_hints() if now_s > self._hint_s else []
             case Ask() as ask:
                 return self._hear(message, ask, now_s)
             case _:
@@ -151,7 +154,9 @@ class Negotiation:
     def _hear(self, message: Message, ask: Ask, now_s: float) -> list[Send]:
         members = self.members
         i = members.index(message.source)
-        if i is None or ask.seq < members.seqs[i]:
+        if i is None:
+            i = members.join(message.source, message.via, Join(ask.priority, 0.0))
+        if ask.seq < members.seqs[i]:
             return []
         members.heard_s[i] = now_s
         members.vias[i] = message.via

@@ -25,9 +25,12 @@ from agents.protocols.fractional import (
 from agents.tasks import Uniform
 
 THINK_S = 0.001  # a user's computing time; answers that come meanwhile are used together
-JOIN_S = 0.06  # asks again for the hints that are missing after so long
-JOINS_MAX = 5  # then it begins with those it has
-REFINE_ROUND = 10  # by then a user's rate says better what its penalties should be than any hint
+JOIN_S = 0.03  # asks again for the hints that are missing after so long
+JOINS_MAX = 7  # then it begins, and takes the missing ones to be like the others
+FALSE_DEATH = 1e-6  # a peer is given up when that many asks lost in a row are this improbable
+ANSWER_GAIN = 0.02  # of the running share of asks that are answered
+REFINE_ROUND = 5  # by then a user's rate says better what its penalties should be than any hint
+REFINE_SHARE = 1.25  # but only a rate that is off by this factor is worth a new start
 REFINED_GAMMA = 0.5
 RTT_FIRST_S = 0.02  # a guess; the first answers correct it
 RTO_MIN_S = 0.01
@@ -52,11 +55,11 @@ class _Edge:
         "is_open",
         "name",
         "penalty",
-        "retried",
         "seq",
         "share_hz",
         "share_was_hz",
         "target_hz",
+        "tries",
         "wait_s",
     )
 
@@ -74,9 +77,18 @@ class _Edge:
         self.share_hz = self.share_was_hz = 0.0  # z, and the one before
         self.seq = 0
         self.is_open = False  # an ask is unanswered
-        self.retried = False
+        self.tries = 0  # how often the open ask was sent
         self.asked_hz = math.inf  # r; inf: ask whatever it is
         self.asked_s = self.first_s = -math.inf  # when it was last sent, first sent
+
+
+def _means(cells: list[_Edge], servers: list[_Edge]) -> Edges | None:
+    """Returns the mean of the hints of either side; None where a side gave none."""
+    sides = [[e.hint_hz for e in edges if e.hint_hz > 0.0] for edges in (cells, servers)]
+    if not all(sides):
+        return None
+    means = [[sum(hints_hz) / len(hints_hz)] for hints_hz in sides]
+    return Edges(*means)
 
 
 class NegotiatingUser(AllottedUser):
@@ -97,7 +109,9 @@ class NegotiatingUser(AllottedUser):
         self._transform: Transform | None = None  # None: has not begun
         self._rate_hat_hz = 0.0
         self._joins = 0
-        self._until_refined = REFINE_ROUND  # activations
+        self._answers = 0  # to asks, on all edges
+        self._penalty_rate_hz = math.inf  # the rate that the penalties are made for
+        self._answer_share = 0.9
         self._censor = options.censor
         self._answered = 0
         self._thinks = False
@@ -120,15 +134,19 @@ class NegotiatingUser(AllottedUser):
 
     def _begin(self, now_s: float) -> list[Send]:
         """Sets penalties and the first copies from the hints; needs one of either side."""
-        cells, servers = self._sides(edge for edge in self._edges.values() if edge.hint_hz > 0.0)
-        if not cells or not servers:
+        cells, servers = self._sides(self._edges.values())
+        known_hz = _means(cells, servers)
+        if known_hz is None:
             return []
-        hints_hz = Edges([e.hint_hz for e in cells], [e.hint_hz for e in servers])
+        hints_hz = Edges(
+            [known_hz.cells[0] if math.isnan(e.hint_hz) else e.hint_hz for e in cells],
+            [known_hz.servers[0] if math.isnan(e.hint_hz) else e.hint_hz for e in servers],
+        )
         success = [self.success[e.name] for e in cells]
         copies_hz, penalties = cold_start(
             self.view.weight, self.rate_max_hz, success, hints_hz, self.options.gamma
         )
-        self._rate_hat_hz = sum(copies_hz.servers)
+        self._penalty_rate_hz = sum(copies_hz.servers)
         for edges, rates_hz, rhos in (
             (cells, copies_hz.cells, penalties.cells),
             (servers, copies_hz.servers, penalties.servers),
@@ -139,19 +157,15 @@ class NegotiatingUser(AllottedUser):
         self._parametrise(cells, servers, copies_hz)
         return self._activate(now_s)
 
-    def _welcome(self, edge: _Edge) -> None:
-        """Takes in a peer whose hint came after the beginning."""
-        p = self.success[edge.name] if edge.is_cell else 1.0
-        edge.penalty = p * p * penalty(self.view.weight, self._rate_hat_hz, self.options.gamma)
-        self._until_refined = REFINE_ROUND
-
     # Activation
 
     def _activate(self, now_s: float) -> list[Send]:
         """Solves the user's own problem and asks where the answer moved."""
+        if self._transform is None:
+            return []
         cells, servers = self._sides(self._live())
         self._answered = 0
-        if self._transform is None or not cells or not servers:
+        if not cells or not servers:
             return []
         self._rounds += 1
         view = self.view
@@ -171,8 +185,8 @@ class NegotiatingUser(AllottedUser):
         )
         self._parametrise(cells, servers, copies_hz)
         copies = [*copies_hz.cells, *copies_hz.servers]
-        self._until_refined -= 1
-        if self._until_refined == 0:
+        off = self._rate_hat_hz / self._penalty_rate_hz
+        if self._answers >= REFINE_ROUND * len(copies) and max(off, 1.0 / off) > REFINE_SHARE:
             self._refine([*cells, *servers], copies)
         sends: list[Send] = []
         for edge, copy_hz in zip([*cells, *servers], copies, strict=True):
@@ -183,7 +197,7 @@ class NegotiatingUser(AllottedUser):
                 continue
             edge.copy_hz, edge.asked_hz = copy_hz, wish_hz
             edge.seq += 1
-            edge.is_open, edge.retried = True, False
+            edge.is_open, edge.tries = True, 0
             edge.first_s = now_s
             sends.append(self._ask(edge, now_s))
         if sends:
@@ -193,6 +207,8 @@ class NegotiatingUser(AllottedUser):
 
     def _refine(self, edges: list[_Edge], copies_hz: list[float]) -> None:
         """Sets the penalties by the rate reached; the unscaled duals stay what they were."""
+        self._answers = 0
+        self._penalty_rate_hz = self._rate_hat_hz
         rho = penalty(self.view.weight, self._rate_hat_hz, REFINED_GAMMA)
         for edge, copy_hz in zip(edges, copies_hz, strict=True):
             p = self.success[edge.name] if edge.is_cell else 1.0
@@ -240,14 +256,11 @@ class NegotiatingUser(AllottedUser):
                 return []
 
     def _hear_hint(self, edge: _Edge, rate_hz: float, mean_s: float, now_s: float) -> list[Send]:
-        is_first = math.isnan(edge.hint_hz)
-        edge.hint_hz = max(rate_hz, 1e-9)
+        edge.hint_hz = rate_hz
         if not edge.is_cell:
             edge.delay_s = self._reaches[edge.name].delay_s + mean_s
         if self._transform is not None:
-            if is_first:
-                self._welcome(edge)
-            return []
+            return []  # it has begun without
         if any(math.isnan(other.hint_hz) for other in self._edges.values()):
             return []
         return [*self._begin(now_s), *self._arm(now_s)]
@@ -268,15 +281,19 @@ class NegotiatingUser(AllottedUser):
                 return []
             edge.target_hz = target_hz
             return self._think(now_s)
-        if not edge.retried:  # Karn: an answer to a repeated ask says nothing of the round trip
+        if edge.tries == 1:  # Karn: an answer to a repeated ask says nothing of the round trip
             rtt_s = now_s - edge.asked_s
             self._rtt_spread_s += 0.25 * (abs(rtt_s - self._srtt_s) - self._rtt_spread_s)
             self._srtt_s += 0.125 * (rtt_s - self._srtt_s)
+        for _ in range(edge.tries - 1):
+            self._answer_share *= 1.0 - ANSWER_GAIN
+        self._answer_share += ANSWER_GAIN * (1.0 - self._answer_share)
         edge.is_open = False
         edge.alive = True
         edge.base_hz = edge.target_hz
         edge.target_hz += step_hz
         self._answered += 1
+        self._answers += 1
         live = self._live()
         if self._answered >= math.ceil(self.options.quorum * len(live)) or not any(
             other.is_open for other in live
@@ -314,14 +331,11 @@ class NegotiatingUser(AllottedUser):
         for edge in self._edges.values():
             if now_s < self._due_s(edge) - 1e-9:
                 continue
-            if math.isnan(edge.penalty):
-                edge.asked_s = now_s
-                sends.append(self._join(edge))
-            elif edge.is_open:
+            if edge.is_open:
                 patience_s = self.options.dead_s * max(1.0, self._srtt_s / RTT_FIRST_S)
-                if now_s - edge.first_s > patience_s:
+                tries = math.log(FALSE_DEATH) / math.log(1.0 - min(self._answer_share, 0.95))
+                if edge.tries > tries and now_s - edge.first_s > patience_s:
                     edge.alive = False
-                edge.retried = True
                 sends.append(self._ask(edge, now_s))
             else:
                 is_quiet = True
@@ -337,8 +351,6 @@ class NegotiatingUser(AllottedUser):
         rto_s = max(RTO_MIN_S, self._srtt_s + 2.0 * self._rtt_spread_s)
         if self.options.quorum >= 1.0:
             rto_s = self.options.keep_s  # the link layer resends; this only outlives blackouts
-        if math.isnan(edge.penalty):
-            return edge.asked_s + PROBE * rto_s
         if edge.is_open:
             return edge.asked_s + rto_s * (1.0 if edge.alive else PROBE)
         return edge.asked_s + self.options.keep_s
@@ -387,7 +399,7 @@ class NegotiatingUser(AllottedUser):
     # Small things
 
     def _live(self) -> list[_Edge]:
-        return [e for e in self._edges.values() if e.alive and not math.isnan(e.penalty)]
+        return [edge for edge in self._edges.values() if edge.alive]
 
     def _sides(self, edges: Iterable[_Edge]) -> tuple[list[_Edge], list[_Edge]]:
         cells: list[_Edge] = []
@@ -408,7 +420,17 @@ class NegotiatingUser(AllottedUser):
     def _ask(self, edge: _Edge, now_s: float) -> Send:
         assert self._transform is not None
         edge.asked_s = now_s
-        return self._to(edge, Ask(edge.seq, edge.asked_hz, edge.penalty, self._transform.omega))
+        edge.tries += 1
+        return self._to(
+            edge,
+            Ask(
+                edge.seq,
+                edge.asked_hz,
+                edge.penalty,
+                self._transform.omega,
+                self.view.priority,
+            ),
+        )
 
     def _to(self, edge: _Edge, body: Join | Ask) -> Send:
         """Sends past the nearest base station that answers and has the server behind it."""
