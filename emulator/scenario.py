@@ -225,11 +225,14 @@ class Backhaul(_Spec):
 
 
 class GeneratedTopology(_Spec):
-    """Base stations on a grid, users uniformly over the area, every server behind every cell."""
+    """Base stations on a grid, users uniformly over the area, servers in a row beside it."""
 
     kind: Literal["generated"] = "generated"
     area_m: Positive = 500.0
     cells_per_user: int = Field(2, ge=1, le=16)
+    servers_per_cell: int | None = Field(
+        None, ge=1, description="Each cell reaches its nearest ones; absent: all."
+    )
 
 
 class FileTopology(_Spec):

@@ -65,11 +65,17 @@ def build(scenario: "Scenario") -> Graph:
         for distance_m, bs in by_distance[: topology.cells_per_user]:
             graph.add_edge(name, bs, distance_m=distance_m)
     servers = list(members(scenario.servers))
-    for number, (name, group) in enumerate(servers):
+    for number, (name, _) in enumerate(servers):
         x_m = topology.area_m * (number + 0.5) / len(servers)
         graph.add_node(name, kind="server", x_m=x_m, y_m=-0.15 * topology.area_m)
-        delay_s = group.backhaul_delay_s
-        for bs in names:
+    for bs, bx_m, by_m in sites:
+        apart = sorted(
+            (math.dist((bx_m, by_m), (graph.nodes[name]["x_m"], graph.nodes[name]["y_m"])), number)
+            for number, (name, _) in enumerate(servers)
+        )
+        reached = sorted(number for _, number in apart[: topology.servers_per_cell])
+        for name, group in (servers[number] for number in reached):
+            delay_s = group.backhaul_delay_s
             chosen_s = scenario.backhaul.delay_s if delay_s is None else delay_s
             graph.add_edge(bs, name, delay_s=chosen_s)
     return graph

@@ -439,7 +439,8 @@ class NegotiatingUser(AllottedUser):
         if edge.is_cell:
             return Send(edge.name, body)
         paths = [bs for bs, servers in self._behind.items() if edge.name in servers]
-        via = next((bs for bs in paths if self._edges[bs].alive), paths[0])
+        live = [bs for bs in paths if self._edges[bs].alive] or paths
+        via = live[edge.tries // 2 % len(live)]  # what was not answered may pass elsewhere
         return Send(edge.name, body, None, via)
 
     def readings(self, now_s: float) -> dict[str, float]:
