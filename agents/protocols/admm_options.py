@@ -37,7 +37,7 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 class AsynchronousOptions(Options, frozen=True, forbid_unknown_fields=True):
     """The same with the defaults of the asynchronous variant."""
 
-    quorum: Share = 0.5
+    quorum: Share = 0.3
     gamma: Positive = 1.0
     censor: NotNegative = 0.05
     censor_min: NotNegative = 0.005

@@ -60,7 +60,7 @@ class Members:
         return self._index.get(name)
 
     def join(self, name: NodeId, via: NodeId, join: Join) -> int:
-        """Takes a user in, or back after it had gone: what it asked before is forgotten."""
+        """Takes a user in. A join that comes again, or after an ask, changes no ask."""
         i = self._index.get(name)
         if i is None:
             i = self._index[name] = len(self.names)
@@ -68,15 +68,11 @@ class Members:
             self.vias.append(via)
             for field in _COLUMNS:
                 setattr(self, field, np.append(getattr(self, field), 0).astype(_COLUMNS[field]))
+            self.penalties[i] = 1.0
+            self.is_live[i] = True  # whoever joined will be waited for
         self.vias[i] = via
-        self.classes[i], self.weights[i], self.success[i] = (
-            join.priority,
-            join.weight,
-            join.success,
-        )
-        self.seqs[i], self.penalties[i] = 0, 1.0
-        self.asked_hz[i] = self.urgencies[i] = 0.0
-        self.is_live[i], self.is_fresh[i] = True, False  # whoever joined will be waited for
+        self.classes[i], self.weights[i] = join.priority, join.weight
+        self.success[i] = join.success
         return i
 
 
