@@ -22,6 +22,7 @@ from agents.tasks import Uniform
 THINK_S = 0.002  # a resource's computing time
 HINT_S = 0.02  # collects the first joins for so long before it says what each may expect
 PUSH = 0.02  # tells silent members when their share moved by this part of it, or of the mean
+TOLD_LOAD_MAX = 0.95  # no server has told its users more than this, but for lost messages
 MISSED_MAX = 3  # keep-alives; a member that missed more is gone
 CHANGE = 0.1  # service moments are acted on when the mean changed by this share
 
@@ -202,6 +203,10 @@ class Negotiation:
             reference_hz = np.maximum(members.rates_hz, members.rates_hz[live].mean())
             moved = np.abs(members.rates_hz - members.told_hz) > PUSH * reference_hz
             tell = fresh | (live & moved & (members.rounds_old >= 2))
+        told_hz = np.where(tell, members.rates_hz, members.told_hz)
+        if live @ told_hz * self._mean_s >= TOLD_LOAD_MAX:
+            # What some have been given is to come from others: these must hear of it now.
+            tell |= live & (members.told_hz > members.rates_hz)
         return [self._share(int(i)) for i in np.flatnonzero(tell)]
 
     def _forget_the_dead(self, now_s: float) -> bool:

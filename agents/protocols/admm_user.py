@@ -269,6 +269,7 @@ class NegotiatingUser(AllottedUser):
         if share.seq != edge.seq:
             return []  # of an ask that another has overtaken
         edge.share_was_hz, edge.share_hz = edge.share_hz, share.rate_hz
+        edge.alive = True
         if not edge.is_cell:
             edge.wait_s = share.wait_s
             edge.delay_s = self._reaches[edge.name].delay_s + share.mean_s
@@ -289,7 +290,6 @@ class NegotiatingUser(AllottedUser):
             self._answer_share *= 1.0 - ANSWER_GAIN
         self._answer_share += ANSWER_GAIN * (1.0 - self._answer_share)
         edge.is_open = False
-        edge.alive = True
         edge.base_hz = edge.target_hz
         edge.target_hz += step_hz
         self._answered += 1
