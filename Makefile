@@ -1,8 +1,8 @@
-# make demo | make test | make bench: each builds .venv from the locked requirements first.
+# make demo | make test | make bench | make bench-freshness: each builds .venv from the locked requirements first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-freshness clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -27,6 +27,22 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.realtime
+
+COMPARED := popec,popec-async,static-optimum,priority-agnostic,equal-share,greedy,fixed-rate,random
+
+bench-freshness: .venv/ready
+	$(BIN)/python -m benchmarks.freshness formula
+	$(BIN)/python -m benchmarks.freshness synchronous
+	$(BIN)/python -m benchmarks.freshness steps
+	$(BIN)/python -m benchmarks.negotiation race
+	$(BIN)/python -m benchmarks.negotiation ideas
+	$(BIN)/python -m benchmarks.negotiation faults
+	$(BIN)/python -m benchmarks.negotiation scale
+	$(BIN)/python -m benchmarks.live_feedback
+	for name in sync async fade churn; do \
+		$(BIN)/fresco compare scenarios/popec-$$name.yaml --protocols $(COMPARED) --seeds 10 \
+			|| exit 1; \
+	done
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

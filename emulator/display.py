@@ -45,7 +45,7 @@ def readable(metric: str, value: float | None) -> str:
         return f"{100.0 * value:.3g} %"
     if metric.endswith("_hz"):
         return f"{value:.3g} /s"
-    return f"{value:,.0f}"
+    return f"{value:,.0f}" if abs(value) >= 100.0 else f"{value:.3g}"
 
 
 def metrics_table(

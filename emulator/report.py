@@ -227,7 +227,7 @@ def _steps(points: Sequence[tuple[float, float]], at: Sequence[float]) -> list[f
 def _card(panel: dict[str, Any]) -> str:
     """Titles a plot with its curves and their last values; report.js shows others on hover."""
     data = panel["data"]
-    metric = {"s": "_s", "ratio": "_ratio", "tasks": "completed"}.get(data["unit"], "_hz")
+    metric = {"s": "_s", "ratio": "_ratio", "per s": "_hz"}.get(data["unit"], "")
     keys = ""
     for number, each in enumerate(data["series"]):
         last = next((v for v in reversed(each["values"]) if v is not None), None)

@@ -13,6 +13,7 @@ const formats = {
   s: seconds,
   ratio: (v) => +(100 * v).toPrecision(3) + " %",
   tasks: (v) => String(+v.toPrecision(3)),
+  "per s": (v) => +v.toPrecision(3) + " /s",
 };
 const instant = (v) => +v.toFixed(2) + " s";
 
@@ -80,7 +81,7 @@ function roundValues(from, to) {
 }
 
 function make(panel, place) {
-  const format = formats[panel.unit];
+  const format = formats[panel.unit] ?? formats.tasks;
   const overTime = panel.x === "time";
   const axis = { stroke: () => style("--soft"), grid: { stroke: () => style("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   const label = (one) => (u, ticks) => ticks.map((v) => (v === null ? "" : one(v)));
