@@ -24,7 +24,6 @@ from agents.protocols.fractional import (
     cell_step,
     penalty,
     rescaled,
-    server_step,
     transform,
     user_step,
 )
@@ -39,6 +38,7 @@ from agents.protocols.problem import (
     repair,
     weighted_paoi_s,
 )
+from agents.protocols.server_step import server_step
 
 # ---- formula against simulation -----------------------------------------------------------------
 

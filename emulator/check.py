@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from agents import radio
 from agents.protocols import PROTOCOLS
 from emulator import scenario, traces
 from emulator.faults import Fading, Partition, ServerSlowdown, selects
@@ -121,6 +122,7 @@ def _access(chosen: Scenario) -> Iterator[Complaint]:
             if group.access != "slotted":
                 text = f"on-grant users need slots; '{group.name}' grants none"
                 yield where, text, "set access: slotted, or choose another arrival"
+        yield from _slots(chosen, index, user)
         if chosen.resend.attempts_max > 1:
             text = f"a fresh task is made for every slot, yet {chosen.resend.attempts_max} attempts"
             yield where, f"{text} are allowed", "set `resend: {attempts_max: 1}`"
@@ -135,6 +137,27 @@ def _access(chosen: Scenario) -> Iterator[Complaint]:
         if group.access != "dedicated" and group.channels is None:
             text = f"'channels' is missing: how many does {group.access} access share?"
             yield ("base_stations", index, "access"), text, "add `channels: 8`"
+
+
+def _slots(chosen: Scenario, index: int, user: scenario.UserGroup) -> Iterator[Complaint]:
+    """A task that does not fit into a slot would never arrive."""
+    match chosen.channel:
+        case scenario.BernoulliChannel(rate_bps=float(rate_bps)):
+            pass
+        case scenario.GilbertElliottChannel(rate_bps=float(rate_bps)):
+            pass
+        case scenario.RayleighChannel(bandwidth_hz=bandwidth_hz, threshold_db=threshold_db):
+            rate_bps = radio.rate_bps(bandwidth_hz, threshold_db)
+        case _:
+            return  # a random airtime fits at times
+    airtime_s = user.input_bits / rate_bps
+    for group in chosen.base_stations:
+        if group.access == "slotted" and airtime_s > group.grant_s:
+            text = (
+                f"a task of {user.input_bits:g} bit takes {1e3 * airtime_s:.3g} ms, "
+                f"a slot of '{group.name}' lasts {1e3 * group.grant_s:g} ms"
+            )
+            yield ("users", index, "input_bits"), text, "smaller tasks, or a longer grant_s"
 
 
 def _channels(chosen: Scenario) -> Iterator[Complaint]:

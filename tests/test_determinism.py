@@ -49,6 +49,11 @@ def busy(kind: str = "random", **changes: object) -> Spec:
             {"type": "server_slowdown", "target": "edge-*", "factor": 2.0, "at_s": 5.0},
         ],
     )
+    if PROTOCOLS[kind].slotted:
+        slots = {"access": "slotted", "channels": 2, "grant_s": 0.02}
+        spec["base_stations"] = [{"name": name, **slots} for name in ("bs", "cell", "grant")]
+        spec["users"] = [group | {"arrival": {"kind": "on-grant"}} for group in spec["users"]]
+        spec["resend"] = {"attempts_max": 1}
     return spec | changes
 
 

@@ -25,9 +25,7 @@ def negotiation(duration_s: float) -> Spec:
 
     def users(name: str, count: int, priority: int, weight: float) -> Spec:
         arrival = {"kind": "on-grant"}
-        return user_group(
-            name=name, count=count, priority=priority, weight=weight, arrival=arrival
-        )
+        return user_group(name=name, count=count, priority=priority, weight=weight, arrival=arrival)
 
     return scenario(
         duration_s=duration_s,
@@ -67,7 +65,7 @@ def on_ray(spec: Spec, folder: Path, **hooks: Any) -> tuple[dict[str, Any], list
 def test_on_ray_the_users_agree_on_what_they_agree_on_in_virtual_time(tmp_path: Path) -> None:
     # Both stop where censoring silences them, less than 0.5 % above the optimum; messages take
     # other times here, so they stop at other points of that range.
-    spec = negotiation(duration_s=8.0)
+    spec = negotiation(duration_s=5.0)
     *_, (_, metrics) = unfold(spec | {"runtime": {"kind": "loop"}})
     reference_s = metrics.series.columns["protocol/objective"][-1]
     assert reference_s is not None

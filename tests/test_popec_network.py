@@ -252,9 +252,9 @@ def loads_in_force(run: Run) -> dict[NodeId, float]:
     return dict(zip(run.whole.servers, loads.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 28])
 def test_what_is_in_force_is_feasible_at_every_instant_of_a_lossy_start(seed: int) -> None:
-    # Nearest of seeds 1 to 40 to an overload in a start: 0.95.
+    # Seed 28 comes nearest of 1 to 40, with a load of 0.95; the others are typical: 0.87.
     run = Run(network(20, seed, loss=0.3))
     cells = [(n, p) for n, p in run.policies.items() if isinstance(p, NegotiatingCell)]
     busiest = 0.0
@@ -270,10 +270,10 @@ def test_what_is_in_force_is_feasible_at_every_instant_of_a_lossy_start(seed: in
     assert busiest > 0.7  # something was there to overload
 
 
-@pytest.mark.parametrize("seed", [2, 11, 17])
+@pytest.mark.parametrize("seed", [3, 11, 17])
 def test_what_is_in_force_is_feasible_at_every_instant_after_a_crash(seed: int) -> None:
-    # All users move to the other servers at once. Nearest by far of seeds 1 to 24, each looked at
-    # every 10 ms: 0.99 to 1.02; all others stay below 0.97.
+    # All users move to the other servers at once. Of seeds 1 to 24 these came nearest to a load of
+    # one when the test was written (0.99, 1.02 and 1.01), looked at every 10 ms.
     run = Run(network(20, seed, loss=0.1, faults=[fault("blackout", "npu-0", 4.0, 6.0)]))
     run.kernel.run_until(4.0)
 
@@ -370,7 +370,7 @@ def test_a_user_that_was_cut_off_for_fifty_rounds_comes_back() -> None:
 
 
 def test_the_measured_peak_age_is_what_the_protocol_predicts() -> None:
-    # 5 %: the weighted mean of 50 users scatters by 1 % in 80 s (section 10.11), results that
+    # 5 %: the weighted mean of 50 users scatters by 1 % in 50 s (section 10.11), results that
     # overtake each other and slots that are no Poisson process err by up to 3 % (section 2), and
     # equation 1 leaves out the way home, 2 ms of about 400 ms.
     spec = network(
@@ -379,8 +379,7 @@ def test_the_measured_peak_age_is_what_the_protocol_predicts() -> None:
         # The airtime is 15 of the slot's 20 ms: what is granted always fits.
         channel={"kind": "bernoulli", "loss": 0.3, "rate_bps": 2.0e6},
         control={"channel": {"kind": "ideal", "delay_s": 0.002}},
-        faults=[],
-        duration_s=90.0,
+        duration_s=60.0,
     ) | {"faults": []}
     run = Run(spec)
     run.kernel.run_until(10.0)

@@ -14,7 +14,6 @@ from agents.protocols.fractional import (
     Edges,
     cell_step,
     penalty,
-    server_step,
     transform,
     user_step,
 )
@@ -29,6 +28,7 @@ from agents.protocols.problem import (
     repair,
     weighted_paoi_s,
 )
+from agents.protocols.server_step import server_step
 
 
 def test_the_generator_draws_the_networks_whose_optima_the_specification_lists() -> None:

@@ -18,12 +18,12 @@ from agents.protocols.fractional import (
     penalty,
     rescaled,
     server_hints_hz,
-    server_step,
     transform,
     user_step,
 )
 from agents.protocols.oracle import hinted
 from agents.protocols.problem import class_sums, gradient, random_problem
+from agents.protocols.server_step import server_step
 
 Cost = Callable[[Floats], tuple[float, Floats]]
 

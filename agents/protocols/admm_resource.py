@@ -16,7 +16,8 @@ from agents.freshness import Floats
 from agents.policy import CellView, ServerPolicy, ServerView
 from agents.protocols.admm_options import Options
 from agents.protocols.allotment import AllottedCell
-from agents.protocols.fractional import cell_hints_hz, cell_step, server_hints_hz, server_step
+from agents.protocols.fractional import cell_hints_hz, cell_step, server_hints_hz
+from agents.protocols.server_step import server_step
 from agents.tasks import Uniform
 
 THINK_S = 0.002  # a resource's computing time
