@@ -12,6 +12,7 @@ from agents.api import CLOCK, Message, Send
 from agents.bodies import Ask, Hint, Join, NodeId, Share, Wake
 from agents.moments import Moments
 from agents.policy import UserView
+from agents.protocols.admm_edge import Edge, mean_hints
 from agents.protocols.admm_options import Options
 from agents.protocols.allotment import AllottedUser
 from agents.protocols.fractional import (
@@ -39,58 +40,6 @@ SUCCESS_MIN = 1e-3  # a radio link below it is not worth an edge
 CHANGE = 0.1  # a success probability is acted on when it changed by this share
 
 
-class _Edge:
-    """One base station or server as this user sees it."""
-
-    __slots__ = (
-        "alive",
-        "asked_hz",
-        "asked_s",
-        "base_hz",
-        "copy_hz",
-        "delay_s",
-        "first_s",
-        "hint_hz",
-        "is_cell",
-        "is_open",
-        "name",
-        "penalty",
-        "seq",
-        "share_hz",
-        "share_was_hz",
-        "target_hz",
-        "tries",
-        "wait_s",
-    )
-
-    def __init__(self, name: NodeId, is_cell: bool, delay_s: float) -> None:
-        self.name = name
-        self.is_cell = is_cell
-        self.delay_s = delay_s  # D_b, or D_m + E[S]
-        self.wait_s = 0.0  # W of this user's class
-        self.alive = True
-        self.hint_hz = math.nan  # nan: has not answered the join yet
-        self.penalty = math.nan  # nan: not part of the negotiation yet
-        self.target_hz = 0.0  # t
-        self.base_hz = 0.0  # t when the last ask was answered
-        self.copy_hz = 0.0  # x when it was sent
-        self.share_hz = self.share_was_hz = 0.0  # z, and the one before
-        self.seq = 0
-        self.is_open = False  # an ask is unanswered
-        self.tries = 0  # how often the open ask was sent
-        self.asked_hz = math.inf  # r; inf: ask whatever it is
-        self.asked_s = self.first_s = -math.inf  # when it was last sent, first sent
-
-
-def _means(cells: list[_Edge], servers: list[_Edge]) -> Edges | None:
-    """Returns the mean of the hints of either side; None where a side gave none."""
-    sides = [[e.hint_hz for e in edges if e.hint_hz > 0.0] for edges in (cells, servers)]
-    if not all(sides):
-        return None
-    means = [[sum(hints_hz) / len(hints_hz)] for hints_hz in sides]
-    return Edges(*means)
-
-
 class NegotiatingUser(AllottedUser):
     """Runs the user's side of the consensus; uses what it was granted all the while."""
 
@@ -102,10 +51,10 @@ class NegotiatingUser(AllottedUser):
         self._reaches = {reach.server: reach for cell in view.cells for reach in cell.servers}
         self._behind = {cell.bs: {reach.server for reach in cell.servers} for cell in view.cells}
         self._airtime_s = view.cells[0].airtime_s
-        self._edges = {cell.bs: _Edge(cell.bs, True, 0.0) for cell in view.cells}
+        self._edges = {cell.bs: Edge(cell.bs, True, 0.0) for cell in view.cells}
         for name in self.splits_hz:
             reach = self._reaches[name]
-            self._edges[name] = _Edge(name, False, reach.delay_s + reach.mean_s)
+            self._edges[name] = Edge(name, False, reach.delay_s + reach.mean_s)
         self._transform: Transform | None = None  # None: has not begun
         self._rate_hat_hz = 0.0
         self._joins = 0
@@ -128,14 +77,14 @@ class NegotiatingUser(AllottedUser):
         sends = [self._join(edge) for edge in self._edges.values()]
         return [*sends, *self._arm(now_s)]
 
-    def _join(self, edge: _Edge) -> Send:
+    def _join(self, edge: Edge) -> Send:
         success = self.success[edge.name] if edge.is_cell else 1.0
         return self._to(edge, Join(self.view.priority, self.view.weight, success))
 
     def _begin(self, now_s: float) -> list[Send]:
         """Sets penalties and the first copies from the hints; needs one of either side."""
         cells, servers = self._sides(self._edges.values())
-        known_hz = _means(cells, servers)
+        known_hz = mean_hints(cells, servers)
         if known_hz is None:
             return []
         hints_hz = Edges(
@@ -205,7 +154,7 @@ class NegotiatingUser(AllottedUser):
             self._censor = max(options.censor_min, self._censor * options.censor_decay)
         return sends
 
-    def _refine(self, edges: list[_Edge], copies_hz: list[float]) -> None:
+    def _refine(self, edges: list[Edge], copies_hz: list[float]) -> None:
         """Sets the penalties by the rate reached; the unscaled duals stay what they were."""
         self._answers = 0
         self._penalty_rate_hz = self._rate_hat_hz
@@ -214,14 +163,14 @@ class NegotiatingUser(AllottedUser):
             p = self.success[edge.name] if edge.is_cell else 1.0
             self._rescale(edge, p * p * rho / edge.penalty, copy_hz)
 
-    def _rescale(self, edge: _Edge, scale: float, copy_hz: float) -> None:
+    def _rescale(self, edge: Edge, scale: float, copy_hz: float) -> None:
         """Multiplies a penalty; what was asked in the old scale is forgotten."""
         edge.penalty *= scale
         edge.target_hz = copy_hz + (edge.target_hz - copy_hz) / scale
         edge.seq += 1
         edge.is_open, edge.asked_hz = False, math.inf
 
-    def _is_old_news(self, edge: _Edge, wish_hz: float, now_s: float) -> bool:
+    def _is_old_news(self, edge: Edge, wish_hz: float, now_s: float) -> bool:
         """Says whether an ask may be left out: it moved little, and the peer heard lately."""
         if not self._censor or now_s - edge.asked_s >= self.options.keep_s:
             return False
@@ -230,7 +179,7 @@ class NegotiatingUser(AllottedUser):
             moved_hz *= self.success[edge.name]
         return moved_hz < self._censor * self._rate_hat_hz
 
-    def _parametrise(self, cells: list[_Edge], servers: list[_Edge], copies_hz: Edges) -> None:
+    def _parametrise(self, cells: list[Edge], servers: list[Edge], copies_hz: Edges) -> None:
         """Refreshes omega and the mean delay at the new copies."""
         self._transform = transform(
             self.view.weight,
@@ -255,7 +204,7 @@ class NegotiatingUser(AllottedUser):
             case _:
                 return []
 
-    def _hear_hint(self, edge: _Edge, rate_hz: float, mean_s: float, now_s: float) -> list[Send]:
+    def _hear_hint(self, edge: Edge, rate_hz: float, mean_s: float, now_s: float) -> list[Send]:
         edge.hint_hz = rate_hz
         if not edge.is_cell:
             edge.delay_s = self._reaches[edge.name].delay_s + mean_s
@@ -265,7 +214,7 @@ class NegotiatingUser(AllottedUser):
             return []
         return [*self._begin(now_s), *self._arm(now_s)]
 
-    def _hear_share(self, edge: _Edge, share: Share, now_s: float) -> list[Send]:
+    def _hear_share(self, edge: Edge, share: Share, now_s: float) -> list[Send]:
         if share.seq != edge.seq:
             return []  # of an ask that another has overtaken
         edge.share_was_hz, edge.share_hz = edge.share_hz, share.rate_hz
@@ -346,7 +295,7 @@ class NegotiatingUser(AllottedUser):
             sends += self._think(now_s)
         return sends
 
-    def _due_s(self, edge: _Edge) -> float:
+    def _due_s(self, edge: Edge) -> float:
         """Returns when something is to be done about an edge."""
         rto_s = max(RTO_MIN_S, self._srtt_s + 2.0 * self._rtt_spread_s)
         if self.options.quorum >= 1.0:
@@ -398,12 +347,12 @@ class NegotiatingUser(AllottedUser):
 
     # Small things
 
-    def _live(self) -> list[_Edge]:
+    def _live(self) -> list[Edge]:
         return [edge for edge in self._edges.values() if edge.alive]
 
-    def _sides(self, edges: Iterable[_Edge]) -> tuple[list[_Edge], list[_Edge]]:
-        cells: list[_Edge] = []
-        servers: list[_Edge] = []
+    def _sides(self, edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
+        cells: list[Edge] = []
+        servers: list[Edge] = []
         for edge in edges:
             if not edge.is_cell:
                 servers.append(edge)
@@ -417,7 +366,7 @@ class NegotiatingUser(AllottedUser):
             rates_hz[edge.name] = edge.share_hz if edge.alive else 0.0
         self.settle()
 
-    def _ask(self, edge: _Edge, now_s: float) -> Send:
+    def _ask(self, edge: Edge, now_s: float) -> Send:
         assert self._transform is not None
         edge.asked_s = now_s
         edge.tries += 1
@@ -432,7 +381,7 @@ class NegotiatingUser(AllottedUser):
             ),
         )
 
-    def _to(self, edge: _Edge, body: Join | Ask) -> Send:
+    def _to(self, edge: Edge, body: Join | Ask) -> Send:
         """Sends past the nearest base station that answers and has the server behind it."""
         self._messages += 1
         self._bits += body.size_bits
