@@ -1,0 +1,110 @@
+"""What base stations say to each other while they share out the channels of one slot.
+
+All carry slot and epoch (of the membership); what is of another slot or epoch is ignored. `number`
+is the mini-round: of the greedy phase in `Table`, of the re-optimisation elsewhere. Users and
+channels are numbers, see `conflict.py`. Source: specification section 5, with smaller tables.
+"""
+
+from msgspec import Struct
+
+from agents.bodies import HEADER_BITS
+
+
+class Table(Struct, frozen=True, gc=False, tag="table", array_like=True):
+    """A base station tells a neighbour how far it is, in one mini-round of one slot.
+
+    `top` holds the key of the heaviest undecided vertex of each channel (8 bytes each, little
+    endian), `top_heard` the same among the users that the receiver hears; empty when all are 0.
+    `won` is the bitmap of the channels that have a winner, `won_heard` of those whose winner the
+    receiver hears. `channels` is their number.
+    """
+
+    slot: int
+    epoch: int
+    number: int
+    channels: int
+    top: bytes
+    top_heard: bytes
+    won: int
+    won_heard: int
+
+    @property
+    def is_last_word(self) -> bool:
+        return not self.top and not self.top_heard
+
+    @property
+    def size_bits(self) -> float:
+        carried = 8.0 * (len(self.top) + len(self.top_heard))
+        return HEADER_BITS + carried + 2.0 * self.channels
+
+
+class State(Struct, frozen=True, gc=False, tag="state", array_like=True):
+    """A base station tells a leader all it needs of one cell, in one round of one slot.
+
+    Per user: number, who hears it, channel held (-1: none), and for members the price (float32)
+    and the weights (float32 per channel). A ring station names only users that hold a channel,
+    and no weights. `hears` are the base stations whose users are heard here.
+    """
+
+    slot: int
+    epoch: int
+    number: int
+    users: tuple[int, ...]
+    heard: tuple[tuple[int, ...], ...]
+    hears: tuple[int, ...]
+    channel: tuple[int, ...]
+    prices: bytes = b""
+    weights: bytes = b""
+
+    @property
+    def size_bits(self) -> float:
+        per_user = 32.0 + 8.0  # number and bitmap of who hears it, channel
+        carried = 8.0 * (len(self.prices) + len(self.weights))
+        return HEADER_BITS + 32.0 + per_user * len(self.users) + carried
+
+
+class Propose(Struct, frozen=True, gc=False, tag="propose", array_like=True):
+    """A leader asks a member to silence some users, and then at once to let others transmit.
+
+    `acquire` (user, channel) are those that only this cell's own releases make possible.
+    `must_answer`: other cells wait for the releases. `prices` (float32 per user of the cell) are
+    where the next leader may start.
+    """
+
+    slot: int
+    epoch: int
+    number: int
+    release: tuple[int, ...]
+    acquire: tuple[tuple[int, int], ...]
+    must_answer: bool
+    prices: bytes
+
+    @property
+    def size_bits(self) -> float:
+        vertices = len(self.release) + len(self.acquire)
+        return HEADER_BITS + 1.0 + 32.0 * vertices + 8.0 * len(self.prices)
+
+
+class Released(Struct, frozen=True, gc=False, tag="released", array_like=True):
+    """A member confirms a `Propose`: the users it named are silent."""
+
+    slot: int
+    epoch: int
+    number: int
+    size_bits: float = HEADER_BITS
+
+
+class Commit(Struct, frozen=True, gc=False, tag="commit", array_like=True):
+    """A leader gives channels to users of a member, (user, channel), that other cells set free."""
+
+    slot: int
+    epoch: int
+    number: int
+    acquire: tuple[tuple[int, int], ...]
+
+    @property
+    def size_bits(self) -> float:
+        return HEADER_BITS + 32.0 * len(self.acquire)
+
+
+AllocationBody = Table | State | Propose | Released | Commit

@@ -1,0 +1,148 @@
+"""The queues of the TODG-style protocol: a backlog that bounds the stay of its tasks, admission.
+
+`Backlog` holds one flow's tasks at its user, or one class's at a server, first in first out, and
+drops from the head what the bound of its `QueueRule` would otherwise not survive (specification,
+section 3 step 7; theorems 1 and 2). `Admission` is the virtual queue G of step 8.
+
+The order within a slot matters, and is the caller's duty: `take` what was served, `settle` once,
+then `push` what arrives. Pushing before `settle` would break the bounds by one slot's arrivals.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from agents.protocols.todg.rules import ROUNDING, QueueRule
+
+T = TypeVar("T")
+
+
+class Backlog(Generic[T]):
+    """Tasks in order of arrival, each with the slot in which it came here."""
+
+    def __init__(self, rule: QueueRule) -> None:
+        self.rule = rule
+        self.persistence = 0.0  # Z, as of the start of the slot
+        self._waiting: deque[tuple[T, int]] = deque()
+        self._moved = 0  # taken since the last `settle`
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[T]:
+        return (task for task, _ in self._waiting)
+
+    @property
+    def urgency(self) -> float:
+        """Returns weight (Q + Z), the value of moving one task."""
+        return self.rule.weight * (len(self._waiting) + self.persistence)
+
+    def head(self) -> T | None:
+        """Returns the oldest task, without taking it; None when empty."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def push(self, task: T, slot: int) -> None:
+        """Takes in a task that arrives in `slot`; it can be served from the next slot on."""
+        self._waiting.append((task, slot))
+
+    def take(self) -> T:
+        """Hands out the oldest task: it was served. IndexError where there is none."""
+        task, _ = self._waiting.popleft()
+        self._moved += 1
+        return task
+
+    def settle(self, slot: int) -> list[T]:
+        """Ends the service of a slot: drops what has to go, moves Z on; returns the dropped.
+
+        A drop costs V beta and gains weight (Q + Z) of drift, so it pays while Q + Z > T. It is
+        the head that goes: the proof of the delay bound needs that.
+        """
+        carried = max(self.persistence - self._moved, 0.0)
+        self._moved = 0
+        dropped: list[T] = []
+        while self._waiting:
+            held = self._held(carried, slot)
+            if len(self._waiting) + held <= self.rule.threshold + ROUNDING:
+                self.persistence = held + self.rule.rate_min
+                return dropped
+            dropped.append(self._waiting.popleft()[0])
+            carried = max(carried - 1.0, 0.0)
+        self.persistence = 0.0
+        return dropped
+
+    def _held(self, carried: float, slot: int) -> float:
+        """Returns Z before this slot's increment, given what is carried over from before."""
+        missed = max(slot - self._waiting[0][1] - 1, 0)  # slots in which the head was passed over
+        match self.rule.mode:
+            case "hol":
+                return self.rule.rate_min * missed
+            case "capped":
+                return min(carried, self.rule.rate_min * missed)
+            case "persistent":
+                return carried
+
+    def remove(self, is_gone: Callable[[T], bool]) -> list[T]:
+        """Takes out tasks anywhere in the queue, such as those past their deadline (watchdog).
+
+        The oldest task need not be at the head: a server's queue is in order of arrival there.
+        """
+        if not any(is_gone(task) for task, _ in self._waiting):
+            return []
+        gone = [task for task, _ in self._waiting if is_gone(task)]
+        self._waiting = deque(entry for entry in self._waiting if not is_gone(entry[0]))
+        return gone
+
+    def clear(self) -> list[T]:
+        """Loses everything, as in a crash; returns what was lost."""
+        lost = [task for task, _ in self._waiting]
+        self._waiting.clear()
+        self.persistence, self._moved = 0.0, 0
+        return lost
+
+    @property
+    def is_within_bounds(self) -> bool:
+        """Says whether theorem 1 holds now: Q <= T + inflow, Z <= T + eps."""
+        rule = self.rule
+        return (
+            len(self._waiting) <= rule.backlog_max + ROUNDING
+            and self.persistence <= rule.persistence_max + ROUNDING
+        )
+
+
+class Admission:
+    """The auxiliary queue G of one flow: admit while the backlog is not above it.
+
+    With the utility beta u ln(1 + x / u) the target rate is gamma = clip(u (T / G - 1), 0, A_max);
+    b = 1 of the specification is built in. G <= T + A_max always.
+    """
+
+    def __init__(self, rule: QueueRule, rate: float) -> None:
+        self.rule = rule
+        self.rate = rate  # u, tasks per slot
+        self.credit = 0.0  # G
+
+    def admit(self, arrivals: int, backlog: int) -> int:
+        """Returns how many of a slot's arrivals are let in, at most A_max; moves G on.
+
+        `backlog` is Q at the start of the slot, before its service.
+        """
+        admitted = min(arrivals, self.rule.inflow_max) if backlog <= self.credit else 0
+        self.credit = max(self.credit + self.target() - admitted, 0.0)
+        return admitted
+
+    def target(self) -> float:
+        """Returns gamma, which maximises V phi(gamma) - theta G gamma over [0, A_max]."""
+        if self.credit <= 0.0:
+            return float(self.rule.inflow_max)
+        wish = self.rate * (self.rule.threshold / self.credit - 1.0)
+        return min(max(wish, 0.0), float(self.rule.inflow_max))
+
+    @property
+    def is_within_bounds(self) -> bool:
+        return self.credit <= self.rule.backlog_max + ROUNDING
+
+
+def utility(rate: float, value: float, declared: float) -> float:
+    """Returns phi(x) = beta u ln(1 + x / u) of a rate x and a declared rate u, tasks per slot."""
+    return value * declared * math.log1p(rate / declared)
