@@ -177,13 +177,13 @@ class Kernel:
 
     def _cross(self, link: Link, message: Message, now_s: float) -> None:
         """Sends a message over a link that nobody else uses: its only one, or one of two."""
-        if link.gather_s is not None:
+        if link.sure_s is None:
+            if link.gather_s is None:
+                self._try((link, message, 1), now_s)
+                return
             link.gathered.append(message)
             if len(link.gathered) == 1:
                 self.at(now_s + link.gather_s, self._pack_up, link)
-            return
-        if link.sure_s is None:
-            self._try((link, message, 1), now_s)
             return
         tally = link.tally
         tally.attempts += 1

@@ -114,7 +114,8 @@ class Link:
         """Takes on the effect of the active faults, from the next attempt on."""
         self._effect = effect = fold(active, self.source, self.target, self.kind)
         self.sure_s = None
-        if effect is HEALTHY and isinstance(self._channel, Ideal) and not self.shared_channels:
+        alone = not self.shared_channels and self.gather_s is None
+        if effect is HEALTHY and isinstance(self._channel, Ideal) and alone:
             self.sure_s = self._channel.delay_s
         ends = sorted((self.source, self.target))  # both directions see the same bursts
         bursts = [(*ends, f"{p}/{r}/{slot_s}") for p, r, slot_s in effect.bursts]

@@ -43,7 +43,8 @@ def fixed_rate(problem: Problem, rate_hz: float) -> Allocation:
 
     Each sends equally often to all its base stations and splits by the speed of its servers.
     """
-    sent_hz = rate_hz / problem.success.sum(axis=1, keepdims=True)
+    # Whom nothing reaches sends nothing: its sum is zero, and its mask too.
+    sent_hz = rate_hz / np.maximum(problem.success.sum(axis=1, keepdims=True), 1e-300)
     grants_hz = sent_hz * _near(problem)
     use = grants_hz.sum(axis=0) / problem.capacity_hz
     return _split(problem, grants_hz / np.maximum(use, 1.0), _speeds(problem))
