@@ -18,8 +18,8 @@ NodeId = str
 
 CLOCK = "@clock"  # takes Wake, answers by on_tick
 JOURNAL = "@journal"  # takes TaskEnd, answers nothing
-ACCELERATOR = "@accelerator"  # takes Execute, answers Executed when the service time has passed
-RADIO = "@radio"  # never a target: the source of Undelivered
+ACCELERATOR = "@accelerator"  # takes Execute, answers Executed when it is served; or Abort
+RADIO = "@radio"  # takes Sense, answers Sensed at once; also the source of Undelivered
 
 
 class Send(Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from agents.bodies import (
     NodeId,
     Offload,
     Request,
+    Result,
     ServerReport,
     Undelivered,
     Wake,
@@ -99,7 +100,7 @@ class BaseStation:
             case ServerReport() as report:
                 self._policy.view.hear(report)
                 return []
-            case Undelivered(lost=lost, reason=reason, attempts=attempts):
+            case Undelivered(lost=Offload() | Result() as lost, reason=reason, attempts=attempts):
                 end = ended(lost.task, now_s, "dropped", reason, lost.server or "", attempts)
                 return [Send(JOURNAL, end)]
             case _:

@@ -9,9 +9,21 @@ from typing import Literal
 
 from msgspec import Struct
 
-from agents.tasks import Task
+from agents.slot_bodies import (
+    Board,
+    Burst,
+    Commit,
+    Propose,
+    QueueReport,
+    Released,
+    Sense,
+    Sensed,
+    SlotGrant,
+    State,
+    Table,
+)
+from agents.tasks import HEADER_BITS, Task
 
-HEADER_BITS = 192.0  # 24 bytes: type, times, source, target, sequence number
 NodeId = str
 Outcome = Literal["completed", "expired", "dropped"]
 
@@ -147,6 +159,10 @@ class Execute(Struct, frozen=True, gc=False, tag="execute", array_like=True):
     tasks: tuple[Task, ...]
 
 
+class Abort(Struct, frozen=True, gc=False, tag="abort", array_like=True):
+    """To `@accelerator`: give up the batch in service; its tasks are the sender's again."""
+
+
 class Executed(Struct, frozen=True, gc=False, tag="executed", array_like=True):
     """From `@accelerator`, when `service_s` has passed. `correct` is empty or one per task."""
 
@@ -158,7 +174,7 @@ class Executed(Struct, frozen=True, gc=False, tag="executed", array_like=True):
 class Undelivered(Struct, frozen=True, gc=False, tag="undelivered", array_like=True):
     """From `@radio`: the link layer gave up; the task inside is the sender's again."""
 
-    lost: "Offload | Result"
+    lost: "Offload | Result | Burst"
     target: NodeId
     reason: str
     attempts: int
@@ -198,16 +214,31 @@ Body = (
     | Hint
     | Ask
     | Share
+    | Sense
+    | Sensed
+    | QueueReport
+    | Board
+    | Table
+    | State
+    | Propose
+    | Released
+    | Commit
+    | SlotGrant
+    | Burst
     | Result
     | Execute
+    | Abort
     | Executed
     | Undelivered
     | TaskEnd
 )
-Control = Join | Hint | Ask | Share
+AllocationBody = Table | State | Propose | Released | Commit
+"""What base stations say to each other while they allocate the channels of a slot."""
+
+Control = Join | Hint | Ask | Share | QueueReport | SlotGrant | Board | AllocationBody
 """What protocols negotiate with; it crosses the control channel where the scenario has one."""
 
-Airborne = Offload | Request | Grant | ServerReport | Beacon | Result | Control
+Airborne = Offload | Request | Grant | ServerReport | Beacon | Burst | Result | Control
 """The bodies that cross the network; each has `size_bits`."""
 
 
@@ -234,7 +265,7 @@ def tasks_in(body: Body) -> tuple[Task, ...]:
     match body:
         case Offload(task=task) | Result(task=task):
             return (task,)
-        case Execute(tasks=tasks) | Executed(tasks=tasks):
+        case Execute(tasks=tasks) | Executed(tasks=tasks) | Burst(tasks=tasks):
             return tasks
         case Undelivered(lost=lost):
             return tasks_in(lost)

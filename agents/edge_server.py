@@ -59,8 +59,8 @@ class EdgeServer:
                 return self._station.admit(job, now_s)
             case Executed() as executed:
                 return self._finish(executed, now_s)
-            case Undelivered(lost=lost, reason=reason):
-                return [Send(JOURNAL, ended(lost.task, now_s, "dropped", reason, self.id))]
+            case Undelivered(lost=Result(task=task), reason=reason):
+                return [Send(JOURNAL, ended(task, now_s, "dropped", reason, self.id))]
             case _:
                 return self._policy.on_message(message, now_s)
 

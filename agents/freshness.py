@@ -28,12 +28,13 @@ Floats = NDArray[np.float64]
 class AgeTracker:
     """Follows one user's age, which is zero at time zero."""
 
-    __slots__ = ("_born_s", "peaks", "peaks_s")
+    __slots__ = ("_born_s", "on_time", "peaks", "peaks_s")
 
     def __init__(self) -> None:
         self._born_s = 0.0  # birth of the freshest sample received
         self.peaks = 0  # those that whoever follows the age has counted,
         self.peaks_s = 0.0  # and their sum
+        self.on_time = 0  # results by their deadline, the same
 
     def age_s(self, now_s: float) -> float:
         return now_s - self._born_s

@@ -19,11 +19,12 @@ from agents.tasks import Task, Uniform
 
 if TYPE_CHECKING:
     from agents.protocols.problem import Allocation, Problem
+    from agents.scheduled.discipline import Discipline
 
 Allotment = dict[NodeId, float]
 """A share in 1/s of, or for, each peer: of a user also of itself to each."""
 
-Access = Literal["dedicated", "contention", "granted", "slotted"]
+Access = Literal["dedicated", "contention", "granted", "slotted", "scheduled"]
 
 
 class Reach(Struct, frozen=True):
@@ -280,3 +281,5 @@ class Protocol(Struct, frozen=True):
     slotted: bool = False  # base stations need slotted access
     plan: "Callable[[Problem, Any], Allocation] | None" = None  # decides before the run
     readings: Sequence[Reading] = ()  # what its policies' `readings` tell
+    discipline: "type[Discipline] | None" = None  # what it does where access is scheduled
+    bounded: bool = False  # promises that no task stays beyond its deadline

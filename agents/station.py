@@ -59,7 +59,8 @@ class Station:
     def finish(self, executed: Executed, now_s: float) -> tuple[Job, ...]:
         """Takes the running batch off the accelerator and learns from its service time."""
         done, self.running = self.running, ()
-        self.moments.observe(executed.service_s / len(done))
+        work = done[0].task.work if len(done) == 1 else sum(job.task.work for job in done)
+        self.moments.observe(executed.service_s / work)
         return done
 
     def next_batch(self, now_s: float) -> list[Send]:
@@ -78,6 +79,11 @@ class Station:
         if batch:
             sends.append(self._run(tuple(batch), now_s))
         return sends
+
+    def abandon(self) -> tuple[Job, ...]:
+        """Gives up the running batch; whoever calls this sends the accelerator an Abort."""
+        given_up, self.running = self.running, ()
+        return given_up
 
     def tasks(self) -> Iterator[Task]:
         """Names the waiting tasks; the running ones are on their way in an Executed."""

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+HEADER_BITS = 192.0  # 24 bytes that every message has: type, times, source, target, number
+
 Uniform = Callable[[], float]
 """A named random stream: each call draws from [0, 1). Nodes are handed theirs, never make one."""
 
@@ -18,7 +20,8 @@ class Task(Struct, frozen=True, gc=False):
     """One image to classify, named by (user, seq).
 
     `priority` 0 is the most urgent. `due_s` is the deadline as an instant (inf: none); with
-    `expires` a task that is still waiting at `due_s` is given up instead of served late.
+    `expires` a task that is still waiting at `due_s` is given up instead of served late. `work` is
+    how many times the service of a plain task it takes.
     """
 
     user: str
@@ -29,6 +32,7 @@ class Task(Struct, frozen=True, gc=False):
     image: int
     due_s: float = math.inf
     expires: bool = False
+    work: float = 1.0
 
 
 class Arrivals(Protocol):

@@ -41,6 +41,7 @@ class Demand(Struct, frozen=True):
     images: int
     deadline_s: float = math.inf
     expires: bool = False
+    work: float = 1.0
 
 
 class User:
@@ -142,6 +143,7 @@ class User:
             int(self._uniform() * demand.images),
             now_s + demand.deadline_s,
             demand.expires,
+            demand.work,
         )
         self.generated += 1
         return task
@@ -215,7 +217,7 @@ class User:
 
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
-        assert isinstance(lost, Offload), "users send no results"
+        assert isinstance(lost, Offload), "users send no results, and bursts only where scheduled"
         told = self._policy.lost(undelivered.target, now_s)
         if undelivered.reason == "grant-over" and not self._on_grant:
             # It was not the channel's fault: ask again.

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.protocols.todg.allocation import EFFORTS, Allocator, Effort, effort_default, plan_for
-from agents.protocols.todg.channel_plan import plan_rounds
-from agents.protocols.todg.conflict import ConflictGraph
-from agents.protocols.todg.oracle import greedy, heaviest, play, weigh
-from agents.protocols.todg.region import Cells
-from agents.protocols.todg.region_search import solve
-from agents.protocols.todg.rules import vertex_weights
+from agents.scheduled.allocation import EFFORTS, Allocator, Effort, effort_default, plan_for
+from agents.scheduled.channel_plan import plan_rounds
+from agents.scheduled.conflict import ConflictGraph
+from agents.scheduled.oracle import greedy, heaviest, play, weigh
+from agents.scheduled.region import Cells
+from agents.scheduled.region_search import solve
+from agents.scheduled.rules import vertex_weights
 from tests.todg_loop import LARGE, MEDIUM, SMALL, Loop, Size
 
 SIZES = {"S": SMALL, "M": MEDIUM, "L": LARGE}

@@ -159,6 +159,49 @@ class Rayleigh:
         return size_bits / self._rate_bps
 
 
+class Adaptive:
+    """Several channels that fade independently, each used at the rate that it supports.
+
+    Rayleigh block fading as above; the rate in a block is bandwidth x log2(1 + SNR), at most
+    `efficiency_max` bit/s/Hz, and an attempt that ends in its block is not lost. Who sends knows
+    the rate of its channel, `rate_bps`; `airtime_s` is that at the mean SNR, for plans.
+    """
+
+    reason = "fading"
+    nominal_success = 1.0
+
+    def __init__(
+        self,
+        mean_snr_db: float,
+        channels: int,
+        coherence_s: float,
+        bandwidth_hz: float,
+        efficiency_max: float,
+        gain: Field,
+    ) -> None:
+        self._mean = radio.linear(mean_snr_db)
+        self._channels = channels
+        self._coherence_s = coherence_s
+        self._bandwidth_hz = bandwidth_hz
+        self._efficiency_max = efficiency_max
+        self._gain = gain
+
+    def success(self, now_s: float, fade_db: float) -> float:
+        return 1.0
+
+    def airtime_s(self, size_bits: float, now_s: float, u: float) -> float:
+        return size_bits / self._rate_bps(self._mean)
+
+    def rate_bps(self, channel: int, now_s: float, fade_db: float) -> float:
+        # The middle of a nanosecond later: a slot begins in the block that it belongs to.
+        block = int((now_s + 1e-9) / self._coherence_s)
+        snr = self._mean * self._gain(block * self._channels + channel)
+        return self._rate_bps(snr * radio.linear(-fade_db) if fade_db else snr)
+
+    def _rate_bps(self, snr: float) -> float:
+        return self._bandwidth_hz * min(math.log2(1.0 + snr), self._efficiency_max)
+
+
 class TraceChannel:
     """Follows a recording of (time, success probability, rate), held between rows and looped."""
 

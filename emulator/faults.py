@@ -17,8 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.bodies import NodeId
 
-LinkKind = Literal["uplink", "downlink", "control-up", "control-down", "to-server", "from-server"]
+LinkKind = Literal[
+    "uplink", "downlink", "control-up", "control-down", "to-server", "from-server", "control-peer"
+]
 RADIO_KINDS = frozenset({"uplink", "downlink", "control-up", "control-down"})
+CONTROL_KINDS = frozenset({"control-up", "control-down", "control-peer"})
 
 
 def selects(selector: str, name: str) -> bool:
@@ -54,18 +57,24 @@ class _LinkFault(_Fault):
         "backhaul links."
     )
     only: Literal["tasks", "control"] | None = Field(
-        None, description="Radio links of tasks only, or of control messages only."
+        None,
+        description="Radio links of tasks only, or control messages only: by radio and between "
+        "base stations.",
     )
 
     def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
         """Says whether the link from `source` to `target` is meant."""
-        if self.only is not None and (
-            kind not in RADIO_KINDS or kind.startswith("control") != (self.only == "control")
-        ):
+        if self.only == "tasks" and (kind not in RADIO_KINDS or kind in CONTROL_KINDS):
+            return False
+        if self.only == "control" and kind not in CONTROL_KINDS:
             return False
         if "->" in self.target:
             left, right = self.target.split("->", 1)
             return selects(left, source) and selects(right, target)
+        if kind == "control-peer":  # a wire between base stations: not what a blackout of one is
+            return self.only == "control" and (
+                selects(self.target, source) or selects(self.target, target)
+            )
         if kind in RADIO_KINDS:
             return selects(self.target, source) or selects(self.target, target)
         return selects(self.target, target if kind == "to-server" else source)
@@ -134,6 +143,13 @@ class Rate(_LinkFault):
     rate_bps: float = Field(gt=0.0)
 
 
+class ChannelLoss(_LinkFault):
+    """Some channels of shared access carry nothing; who looks at them sees it."""
+
+    type: Literal["channel_loss"]
+    channels: list[int] = Field(min_length=1, description="Their numbers, from 0.")
+
+
 class Partition(_Fault):
     """Nothing passes between the nodes of `a` and those of `b`, in either direction."""
 
@@ -156,7 +172,7 @@ class ServerSlowdown(_Fault):
     factor: float = Field(gt=0.0)
 
 
-LinkFault = Blackout | Loss | BurstLoss | Fading | Delay | Rate | Partition
+LinkFault = Blackout | Loss | BurstLoss | Fading | Delay | Rate | ChannelLoss | Partition
 AnyFault = LinkFault | ServerSlowdown
 Fault = Annotated[AnyFault, Field(discriminator="type")]
 
@@ -171,6 +187,7 @@ class Effect(Struct, frozen=True):
     delay_s: float = 0.0
     jitter_s: float = 0.0
     rate_bps: float = math.inf
+    lost_channels: frozenset[int] = frozenset()
 
 
 HEALTHY = Effect()
@@ -184,6 +201,7 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
     delays_s: list[float] = []
     jitters_s: list[float] = []
     bursts: list[tuple[float, float, float]] = []
+    lost_channels: set[int] = set()
     for fault in active:
         if isinstance(fault, ServerSlowdown) or not fault.touches(source, target, kind):
             continue
@@ -201,6 +219,8 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
                 jitters_s.append(spread_s)
             case Rate(rate_bps=cap_bps):
                 rate_bps = min(rate_bps, cap_bps)
+            case ChannelLoss(channels=channels):
+                lost_channels.update(channels)
     effect = Effect(
         blocked_by,
         math.prod(sorted(passes)),  # sorted: a product of floats depends on the order
@@ -209,6 +229,7 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
         math.fsum(delays_s),
         math.fsum(jitters_s),
         rate_bps,
+        frozenset(lost_channels),
     )
     return HEALTHY if effect == HEALTHY else effect
 

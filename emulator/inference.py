@@ -39,8 +39,9 @@ class Fitted:
     def execute(self, batch: Execute) -> Executed:
         tasks = batch.tasks
         if len(tasks) == 1:
-            return Executed(tasks, self._draw(self._uniform()) / self._speed)
-        return Executed(tasks, sum(self._draw(self._uniform()) for _ in tasks) / self._speed)
+            return Executed(tasks, self._draw(self._uniform()) * tasks[0].work / self._speed)
+        drawn_s = sum(self._draw(self._uniform()) * task.work for task in tasks)
+        return Executed(tasks, drawn_s / self._speed)
 
 
 class Replay:

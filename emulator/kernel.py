@@ -7,14 +7,14 @@ scaled wall time (`pace`); what nodes see is the same.
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import msgspec
 
 from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, Send
 from agents.bodies import (
-    HEADER_BITS,
+    Abort,
     Body,
     Control,
     Execute,
@@ -26,7 +26,9 @@ from agents.bodies import (
     tasks_in,
 )
 from agents.edge_server import EdgeServer
-from agents.tasks import Task
+from agents.scheduled.server import ScheduledServer
+from agents.slot_bodies import Burst, Sense, Sensed
+from agents.tasks import HEADER_BITS, Task
 from emulator.faults import AnyFault, slowdown
 from emulator.inference import Accelerator
 from emulator.journal import Readings, Record
@@ -34,6 +36,8 @@ from emulator.network import Again, Deliver, Flight, Link, Network
 from emulator.pace import Pace
 
 ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
+
+CARRIERS = frozenset({Offload, Burst})  # what takes a shared channel to carry tasks
 
 Handler = Callable[[Any, float], None]
 Remote = Callable[[Message | Flight, float, NodeId], None]
@@ -60,7 +64,8 @@ class Kernel:
     ) -> None:
         self.nodes = dict(nodes)
         self.records: list[Record] = []
-        self._servers = [node for node in nodes.values() if isinstance(node, EdgeServer)]
+        kinds = EdgeServer | ScheduledServer
+        self._servers = [node for node in nodes.values() if isinstance(node, kinds)]
         self._network = network
         self._links = network.links
         self._control = control
@@ -162,6 +167,10 @@ class Kernel:
                     heappush(self._heap, (body.at_s, self._seq, self._tick_later, (source, body)))  # type: ignore[union-attr]
                 elif target == JOURNAL:
                     self.records.append(body)  # type: ignore[arg-type]
+                elif target == RADIO:
+                    self._sense(source, body, now_s)  # type: ignore[arg-type]
+                elif type(body) is Abort:
+                    self._abort(source)
                 else:
                     self._execute(source, body, now_s)  # type: ignore[arg-type]
                 continue
@@ -170,8 +179,8 @@ class Kernel:
                 link = self._control.link(source, via or target)
             else:
                 link = links.get(via or target) or self._network.link(source, via or target)
-            if link.shared_channels and type(body) is Offload:
-                self._fly(Flight(source, target, now_s, body, send.grant), now_s)
+            if link.shared_channels and type(body) in CARRIERS:
+                self._fly(Flight(source, target, now_s, body, send.grant), now_s)  # type: ignore[arg-type]
             else:
                 self._cross(link, Message(source, target, now_s, body, 1, via), now_s)
 
@@ -257,6 +266,24 @@ class Kernel:
         self._seq += 1
         heappush(self._heap, (now_s + executed.service_s, self._seq, self._deliver_later, done))
 
+    def _abort(self, source: NodeId) -> None:
+        """Takes the batch in service off the accelerator of a node, which answers nothing."""
+        heap = self._heap
+        for place, (_, _, _, payload) in enumerate(heap):
+            if (
+                isinstance(payload, Message)
+                and payload.source == ACCELERATOR
+                and payload.target == source
+            ):
+                heap[place] = heap[-1]
+                heap.pop()
+                heapify(heap)
+                return
+
+    def _sense(self, source: NodeId, sense: Sense, now_s: float) -> None:
+        rates_bps = self._network.link(source, sense.bs).rates_bps(now_s)
+        self._arrived.append(Message(RADIO, source, now_s, Sensed(sense.bs, rates_bps)))
+
     # The network
 
     def _try(self, trial: tuple[Link, Message, int], now_s: float) -> None:
@@ -290,7 +317,7 @@ class Kernel:
         link = self._network.link(flight.source, flight.target)
         grant = flight.grant
         flight.channel = link.pick() if grant is None else grant.channel
-        verdict = link.judge(flight.body.size_bits, flight.attempt, now_s)
+        verdict = link.judge(flight.body.size_bits, flight.attempt, now_s, flight.channel)
         if grant is not None and verdict.at_s > grant.until_s + ROUNDING_S:
             self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
             return
@@ -328,7 +355,7 @@ class Kernel:
 
     def _give_back(self, link: Link, body: Body, reason: str, attempt: int, at_s: float) -> None:
         """Returns a lost task to its sender; other messages are simply gone."""
-        if isinstance(body, Offload | Result):
+        if isinstance(body, Offload | Result | Burst):
             lost = Undelivered(body, link.target, reason, attempt)
             message = Message(RADIO, link.source, at_s, lost)
             self.at(at_s, self._deliver_later, message)

@@ -3,6 +3,7 @@
 What happened before the warm-up ends is left out of every number but the time series.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,8 @@ from agents.policy import Reading
 from emulator.journal import FaultChange, HostLost, LinkCount, Readings, Record, Remains
 from emulator.series import Series
 from emulator.stats import ALL, GroupStats, ratio
+
+ROUNDING_S = 1e-9  # instants are sums of floats
 
 
 class Metrics:
@@ -96,6 +99,13 @@ class Metrics:
             self._end_warm_up()
         tracker, stats = self._stats[end.user]
         series.outcomes[end.outcome] += 1
+        due_s = end.due_s
+        if due_s < math.inf:
+            left_s = ended_s if end.outcome != "completed" else end.finished_s
+            stats.stay_max_s = max(stats.stay_max_s, left_s - end.born_s)
+            stats.overdue += left_s > due_s + ROUNDING_S
+            if counts and end.outcome == "completed" and ended_s <= due_s:
+                tracker.on_time += 1
         peak_s = None
         if end.outcome == "completed":
             delay_s = ended_s - end.born_s

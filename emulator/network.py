@@ -13,7 +13,7 @@ from msgspec import Struct
 from agents.api import Message, NodeId
 from agents.bodies import Airborne, Grant
 from agents.tasks import Uniform
-from emulator.channel import BurstChain, Channel, Ideal
+from emulator.channel import Adaptive, BurstChain, Channel, Ideal
 from emulator.faults import HEALTHY, AnyFault, LinkKind, fold
 from emulator.journal import LinkCount
 from emulator.streams import Streams
@@ -129,15 +129,35 @@ class Link:
         if effect.jitter_s and self._jitter is None:
             self._jitter = self._streams.uniform("jitter", self.source, self.target)
 
-    def judge(self, size_bits: float, attempt: int, now_s: float) -> Verdict:
-        """Decides attempt number `attempt` (from 1), which begins at `now_s`."""
+    def rates_bps(self, now_s: float) -> tuple[float, ...]:
+        """Returns what each shared channel of the link carries now; its channel is adaptive."""
+        return tuple(self._rate_bps(channel, now_s) for channel in range(self.shared_channels))
+
+    def _rate_bps(self, channel: int, now_s: float) -> float:
+        assert isinstance(self._channel, Adaptive)
+        effect = self._effect
+        if effect.blocked_by or channel in effect.lost_channels:
+            return 0.0
+        return min(self._channel.rate_bps(channel, now_s, effect.fade_db), effect.rate_bps)
+
+    def judge(self, size_bits: float, attempt: int, now_s: float, on: int = -1) -> Verdict:
+        """Decides attempt number `attempt` (from 1), which begins at `now_s`.
+
+        `on` is the shared channel it uses, where there is one.
+        """
         tally = self.tally
         tally.attempts += 1
         tally.bits += size_bits
         effect, channel = self._effect, self._channel
         uniform = self._uniform or self._draws()
         lucky = uniform()
-        at_s = now_s + channel.airtime_s(size_bits, now_s, uniform())
+        airtime_s = channel.airtime_s(size_bits, now_s, uniform())
+        if on >= 0 and isinstance(channel, Adaptive):
+            rate_bps = self._rate_bps(on, now_s)
+            if rate_bps <= 0.0:  # who was granted it did not look
+                return self._failed(effect.blocked_by or "channel-lost", attempt, now_s)
+            airtime_s = size_bits / rate_bps
+        at_s = now_s + airtime_s
         if effect is HEALTHY:
             if lucky < channel.success(now_s, 0.0):
                 return Deliver(at_s)

@@ -8,8 +8,10 @@ from msgspec import Struct
 from agents.api import NodeId
 from agents.policy import Allotment
 from agents.protocols import PROTOCOLS
+from agents.scheduled.frame import Frame
 from emulator import traces
 from emulator.scenario import Scenario
+from emulator.scheduling import frame_of
 from emulator.topology import Layout, build, layout
 
 
@@ -25,6 +27,11 @@ class Plan(Struct, frozen=True):
     channels: dict[str, traces.ChannelTrace]  # trace file -> trace
     stopwatch: bool
     allotments: dict[NodeId, Allotment] = {}
+
+    def frame(self) -> Frame:
+        """Returns what is public where access is scheduled."""
+        rates_hz = {file: len(times_s) / times_s[-1] for file, times_s in self.arrivals.items()}
+        return frame_of(self.scenario, self.layout, rates_hz)
 
     @property
     def names(self) -> list[NodeId]:

@@ -17,12 +17,14 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from agents.protocols import PROTOCOLS
+from agents.scheduled.readings import BREACHES
 from emulator.faults import AnyFault
 from emulator.journal import FaultChange, Frame, HostLost, Record, Writer
 from emulator.loop import Step
 from emulator.metrics import Metrics
 from emulator.plan import Plan
 from emulator.scenario import Expect, Scenario
+from emulator.scheduling import rate_hz, readings_of
 from emulator.stats import GroupStats
 from emulator.topology import members
 
@@ -83,9 +85,14 @@ def fresh_metrics(scenario: Scenario) -> Metrics:
     """Returns the empty fold for a scenario's journal."""
     return Metrics(
         {name: group.name for name, group in members(scenario.users)},
-        {group.name: GroupStats(group.priority, group.weight) for group in scenario.users},
+        {
+            group.name: GroupStats(
+                group.priority, group.weight, group.value, rate_hz(group.arrival, {})
+            )
+            for group in scenario.users
+        },
         scenario.warmup_s,
-        PROTOCOLS[scenario.protocol.kind].readings,
+        readings_of(scenario),
     )
 
 
@@ -127,6 +134,11 @@ def run(plan: Plan, steps: Iterator[Step], folder: Path | None, show: Show) -> d
             f"{limit_s:g}; raise runtime.time_scale, or use fewer users"
         )
     expectations = [check(expect, metrics) for expect in plan.scenario.expect]
+    promised = PROTOCOLS[plan.scenario.protocol.kind].bounded
+    violations = violations_of(metrics) if promised else None
+    if verdict == "good" and violations:
+        verdict = "failed"
+        causes.append(f"{violations} violations of the delay bound")
     if verdict == "good" and not all(each["holds"] for each in expectations):
         verdict = "failed"
         causes += [each["says"] for each in expectations if not each["holds"]]
@@ -146,6 +158,7 @@ def run(plan: Plan, steps: Iterator[Step], folder: Path | None, show: Show) -> d
         "uplink_loss_ratio": metrics.uplink_loss_ratio,
         "lateness_p50_s": None if lateness is None else lateness.quantile_s(0.5),
         "lateness_p99_s": None if lateness is None else lateness.quantile_s(0.99),
+        "violations": violations,
         "metrics": metrics.summary(),
         "expect": expectations,
         "versions": versions(),
@@ -155,6 +168,11 @@ def run(plan: Plan, steps: Iterator[Step], folder: Path | None, show: Show) -> d
     if folder is not None:
         (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def violations_of(metrics: Metrics) -> int:
+    """Counts tasks that were neither finished nor given up in time, and broken queue bounds."""
+    return metrics.everyone().overdue + int(metrics.reported().get(BREACHES, 0.0))
 
 
 def check(expect: Expect, metrics: Metrics) -> dict[str, Any]:

@@ -120,6 +120,8 @@ class UserGroup(_Spec):
     count: int = Field(1, ge=1, le=100_000)
     priority: int = Field(0, ge=0, le=7, description="0 is the most urgent.")
     weight: Positive = Field(1.0, description="What a second of its peak age counts.")
+    value: Positive = Field(1.0, description="What one of its tasks is worth on time.")
+    work: Positive = Field(1.0, description="Service of one task, as a multiple of the device's.")
     arrival: Arrivals
     input_bits: Positive = Field(description="Size of one task on the air.")
     deadline_s: Positive | None = None
@@ -131,11 +133,13 @@ class UserGroup(_Spec):
 class BaseStationGroup(_Spec):
     """`dedicated`: every user has a channel of its own. `contention`: users pick one of
     `channels` blindly and may collide. `granted`: users ask, the base station grants for
-    `grant_s` at most. `slotted`: every `grant_s` each channel is granted anew, unasked."""
+    `grant_s` at most. `slotted`: every `grant_s` each channel is granted anew, unasked.
+    `scheduled`: the same, after users told what waits and how good their channels are; base
+    stations that hear each other's users agree on who may have which."""
 
     name: Name
     count: int = Field(1, ge=1, le=10_000)
-    access: Literal["dedicated", "contention", "granted", "slotted"] = "dedicated"
+    access: Literal["dedicated", "contention", "granted", "slotted", "scheduled"] = "dedicated"
     channels: int | None = Field(None, ge=1, le=4096)
     grant_s: Positive = 0.1
 
@@ -190,6 +194,19 @@ class RayleighChannel(_Spec):
     coherence_s: Positive = 0.05
 
 
+class AdaptiveChannel(_Spec):
+    """As `rayleigh`, but every channel of a base station fades for itself and is used at the rate
+    that it supports, `efficiency_max` bit/s/Hz at most. `bandwidth_hz` is of one channel."""
+
+    kind: Literal["adaptive"]
+    snr_db: float = Field(20.0, ge=-50.0, le=100.0)
+    reference_m: Positive = 50.0
+    path_loss_exponent: float = Field(3.0, ge=1.0, le=8.0)
+    bandwidth_hz: Positive = 1.0e6
+    efficiency_max: Positive = 6.0
+    coherence_s: Positive = 0.05
+
+
 class TraceChannel(_Spec):
     """A CSV file beside the scenario with columns t_s, success, rate_bps; looped."""
 
@@ -198,7 +215,12 @@ class TraceChannel(_Spec):
 
 
 Channel = Annotated[
-    IdealChannel | BernoulliChannel | GilbertElliottChannel | RayleighChannel | TraceChannel,
+    IdealChannel
+    | BernoulliChannel
+    | GilbertElliottChannel
+    | RayleighChannel
+    | AdaptiveChannel
+    | TraceChannel,
     Field(discriminator="kind"),
 ]
 
@@ -219,9 +241,20 @@ class Control(_Spec):
     )
 
 
+class Slots(_Spec):
+    """With scheduled access: what happens when in a slot of `grant_s`."""
+
+    report_s: Positive = Field(0.005, description="Reports that arrive by then are used.")
+    round_s: Positive = Field(0.001, description="Time for one mini-round of the allocation.")
+    guard_s: Positive = Field(0.003, description="Bursts end so long before the slot.")
+
+
 class Backhaul(_Spec):
     delay_s: NotNegative = 0.002
     loss: Probability = 0.0
+
+
+HEAR_ABOUT = "With scheduled access: base stations this near hear a user, and share no channel."
 
 
 class GeneratedTopology(_Spec):
@@ -233,6 +266,7 @@ class GeneratedTopology(_Spec):
     servers_per_cell: int | None = Field(
         None, ge=1, description="Each cell reaches its nearest ones; absent: all."
     )
+    hear_m: NotNegative = Field(0.0, description=HEAR_ABOUT)
 
 
 class FileTopology(_Spec):
@@ -240,6 +274,7 @@ class FileTopology(_Spec):
 
     kind: Literal["file"]
     file: str
+    hear_m: NotNegative = Field(0.0, description=HEAR_ABOUT)
 
 
 Topology = Annotated[GeneratedTopology | FileTopology, Field(discriminator="kind")]
@@ -293,6 +328,7 @@ class Scenario(_Spec):
     downlink: Channel | None = Field(None, description="Absent: the same as `channel`.")
     resend: Resend = Resend()
     control: Control | None = Field(None, description="Absent: protocols use `channel` too.")
+    slots: Slots = Slots()
     backhaul: Backhaul = Backhaul()
     topology: Topology = GeneratedTopology()
     beacon_s: Positive = Field(0.1, description="Used by protocols that listen to beacons.")

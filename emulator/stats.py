@@ -30,6 +30,9 @@ METRICS: dict[str, str] = {
     "drop_ratio": "share of ended tasks that brought no result",
     "accuracy": "share of results that are right",
     "fresh_correct_hz": "right results that brought news in time, per second and user",
+    "utility": "what came back on time is worth: sum of value x rate x ln(1 + got / rate)",
+    "stay_max_s": "birth to end of service, or to being given up, longest",
+    "overdue": "tasks neither finished nor given up by their deadline",
     "throughput_hz": "results per second, all users together",
     "completed": "tasks that brought a result",
     "ended": "tasks that ended in any way",
@@ -114,9 +117,19 @@ class Histogram:
 class GroupStats:
     """The running numbers of one user group, or of several together."""
 
-    def __init__(self, priority: int | None, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        priority: int | None,
+        weight: float = 1.0,
+        value: float = 1.0,
+        rate_hz: float = 0.0,
+    ) -> None:
         self.priority = priority  # None: several groups together
-        self.weight = weight  # of each user
+        self.weight = weight  # of each user, as are:
+        self.value = value  # what a task is worth on time
+        self.rate_hz = rate_hz  # declared; 0: none is
+        self.stay_max_s = 0.0  # of tasks with a deadline, warm-up included, as is:
+        self.overdue = 0  # those neither finished nor given up by then
         self.parts: list[GroupStats] = [self]
         self.users: list[AgeTracker] = []
         self.ages = AgeIntegral(0)
@@ -152,6 +165,8 @@ class GroupStats:
             everyone.correct += group.correct
             everyone.fresh_correct += group.fresh_correct
             everyone.area_at_warmup_s2 += group.area_at_warmup_s2
+            everyone.stay_max_s = max(everyone.stay_max_s, group.stay_max_s)
+            everyone.overdue += group.overdue
         return everyone
 
     def count(self, end: TaskEnd, peak_s: float | None) -> None:
@@ -201,10 +216,23 @@ class GroupStats:
             "fresh_correct_hz": ratio(self.fresh_correct, users * span_s)
             if self.answered
             else None,
+            "utility": self._utility(span_s),
+            "stay_max_s": self.stay_max_s or None,
+            "overdue": self.overdue if self.with_deadline else None,
             "throughput_hz": ratio(completed, span_s),
             "completed": completed,
             "ended": ended,
         }
+
+    def _utility(self, span_s: float) -> float | None:
+        """Proportional fairness by value: sum of value rate ln(1 + on-time rate / rate)."""
+        worth = [
+            part.value * part.rate_hz * math.log1p(user.on_time / (span_s * part.rate_hz))
+            for part in self.parts
+            if part.rate_hz and part.with_deadline and span_s
+            for user in part.users
+        ]
+        return math.fsum(worth) if worth else None
 
     def _paoi_weighted_s(self, now_s: float) -> float | None:
         """A user that had no peak yet counts with its age: its peak will be no less."""

@@ -8,6 +8,7 @@ from agents import radio
 from agents.bodies import NodeId
 from emulator import laws, scenario
 from emulator.channel import (
+    Adaptive,
     Airtime,
     Bernoulli,
     BurstChain,
@@ -64,12 +65,16 @@ class Wiring:
             case (False, True):
                 spec = self.scenario.downlink or self.scenario.channel
                 return make("downlink", self.channel(target, source, spec), resend)
+        if source not in self.servers and target not in self.servers:
+            return make("control-peer", self._wire(self.scenario.backhaul.delay_s), Resend())
         kind: LinkKind = "to-server" if target in self.servers else "from-server"
         bs, server = (source, target) if kind == "to-server" else (target, source)
         delay_s = dict(self.layout.servers[bs])[server]
+        return make(kind, self._wire(delay_s), Resend())
+
+    def _wire(self, delay_s: float) -> Channel:
         loss = self.scenario.backhaul.loss
-        wire = Bernoulli(loss, airtime(math.inf, lambda u: delay_s)) if loss else Ideal(delay_s)
-        return make(kind, wire, Resend())
+        return Bernoulli(loss, airtime(math.inf, lambda u: delay_s)) if loss else Ideal(delay_s)
 
     def control_link(
         self, network: Network, spec: scenario.Control, source: NodeId, target: NodeId
@@ -116,6 +121,17 @@ class Wiring:
                     spec.threshold_db,
                     spec.coherence_s,
                     spec.bandwidth_hz,
+                    self.streams.field("fading", *key),
+                )
+            case scenario.AdaptiveChannel():
+                distance_m = dict(self.layout.cells[user])[bs]
+                loss_db = radio.path_loss_db(distance_m, spec.reference_m, spec.path_loss_exponent)
+                return Adaptive(
+                    spec.snr_db - loss_db,
+                    self.base_stations[bs].channels or 1,
+                    spec.coherence_s,
+                    spec.bandwidth_hz,
+                    spec.efficiency_max,
                     self.streams.field("fading", *key),
                 )
             case scenario.TraceChannel(file=file):

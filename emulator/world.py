@@ -5,7 +5,7 @@ about it.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -34,11 +34,13 @@ from emulator.inference import Accelerator, Fitted, Live, Replay, nominal_moment
 from emulator.kernel import Kernel, Remote
 from emulator.pace import Pace
 from emulator.plan import Plan
+from emulator.scheduling import is_scheduled
 from emulator.streams import Streams
 from emulator.topology import members
 from emulator.wiring import Wiring
 
 P = TypeVar("P", bound=Policy)
+Read = Callable[[float], dict[str, float]]
 IMAGES = 500  # the digits test split; tasks carry an index into it
 
 
@@ -49,10 +51,16 @@ def assemble(
     remote: Remote | None = None,
 ) -> Kernel:
     """Returns a kernel with the named nodes, ready to start."""
-    return _Assembly(plan).kernel(names, pace, remote)
+    if is_scheduled(plan.scenario):
+        from emulator.world_scheduled import ScheduledAssembly  # which needs this file
+
+        return ScheduledAssembly(plan).kernel(names, pace, remote)
+    return Assembly(plan).kernel(names, pace, remote)
 
 
-class _Assembly:
+class Assembly:
+    """Makes the nodes, links and accelerators of one plan."""
+
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.scenario = plan.scenario
@@ -81,12 +89,16 @@ class _Assembly:
             nodes=nodes,
             network=network,
             control=control,
-            readings=[p.readings for p in self.policies] if self.protocol.readings else (),
+            readings=self.readings(nodes.values()),
             accelerators={name: self._accelerator(name, d) for name, d in devices.items()},
             faults=self.scenario.faults,
             pace=pace,
             remote=remote,
         )
+
+    def readings(self, nodes: Iterable[Node]) -> Sequence[Read]:
+        """Returns what tells of the nodes of one host over time."""
+        return [p.readings for p in self.policies] if self.protocol.readings else ()
 
     # Nodes
 
@@ -147,9 +159,10 @@ class _Assembly:
             images=IMAGES,
             deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
             expires=group.drop_late,
+            work=group.work,
         )
 
-    def _base_station(self, name: NodeId, group: scenario.BaseStationGroup) -> BaseStation:
+    def _base_station(self, name: NodeId, group: scenario.BaseStationGroup) -> Node:
         slot_s = group.grant_s if group.access == "slotted" else 0.0
         users = self.layout.users[name]
         allotment = self.allotments.get(name)
@@ -162,7 +175,7 @@ class _Assembly:
             beacon_s=self.scenario.beacon_s if self.protocol.beacons else 0.0,
         )
 
-    def _server(self, name: NodeId, group: scenario.ServerGroup) -> EdgeServer:
+    def _server(self, name: NodeId, group: scenario.ServerGroup) -> Node:
         moments = Moments(*nominal_moments(group.accelerator, group.speed))
         view = ServerView(name, moments, self.allotments.get(name))
         policy = self._policy(self.protocol.server(view, *self._draws(name)))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from todg_loop import MEDIUM, SMALL, Loop
 
-from agents.protocols.todg.allocation import (
+from agents.bodies import AllocationBody
+from agents.scheduled.allocation import (
     EFFORTS,
     Allocator,
     Effort,
@@ -20,12 +21,11 @@ from agents.protocols.todg.allocation import (
     plan_for,
     promise,
 )
-from agents.protocols.todg.channel_bodies import AllocationBody
-from agents.protocols.todg.channel_plan import plan_rounds
-from agents.protocols.todg.conflict import Attachment, ConflictGraph, attach
-from agents.protocols.todg.oracle import greedy, heaviest, play, weigh
-from agents.protocols.todg.region import Cells
-from agents.protocols.todg.region_search import solve
+from agents.scheduled.channel_plan import plan_rounds
+from agents.scheduled.conflict import Attachment, ConflictGraph, attach
+from agents.scheduled.oracle import greedy, heaviest, play, weigh
+from agents.scheduled.region import Cells
+from agents.scheduled.region_search import solve
 
 WHOLE = Effort(greedy_rounds=64)  # more rounds than any chain of decisions below
 FLOAT32 = 1e-6  # relative; sums of float32 weights are compared

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from todg_loop import CLASSES, MEDIUM, RATES, SMALL, SPEEDS, WORK, Loop
 
-from agents.protocols.todg import rules
-from agents.protocols.todg.allocation import EFFORTS, Allocator, plan_for
-from agents.protocols.todg.oracle import decide, greedy, heaviest, play
-from agents.protocols.todg.queues import Admission, Backlog, utility
+from agents.scheduled import rules
+from agents.scheduled.allocation import EFFORTS, Allocator, plan_for
+from agents.scheduled.oracle import decide, greedy, heaviest, play
+from agents.scheduled.queues import Admission, Backlog, utility
 
 MODES: tuple[rules.Mode, ...] = ("hol", "capped", "persistent")
 modes = st.sampled_from(MODES)

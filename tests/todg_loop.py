@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from agents.protocols.todg import rules
-from agents.protocols.todg.conflict import ConflictGraph, attach
-from agents.protocols.todg.queues import Admission, Backlog, utility
+from agents.scheduled import rules
+from agents.scheduled.conflict import ConflictGraph, attach
+from agents.scheduled.queues import Admission, Backlog, utility
 
 CLASSES = (
     rules.TaskClass(size_bits=20e3, value=4.0, deadline_slots=40, cpu_slots=4),

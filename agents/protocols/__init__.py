@@ -1,7 +1,7 @@
 """The protocols by name. To add one: write its policies in a file here and name it below."""
 
 from agents.policy import Protocol
-from agents.protocols import admm, baselines, planned
+from agents.protocols import admm, baselines, delay_baselines, planned, todg
 
 PROTOCOLS: dict[str, Protocol] = {
     "local-only": baselines.LOCAL_ONLY,
@@ -17,4 +17,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "static-optimum": planned.STATIC_OPTIMUM,
     "popec": admm.POPEC,
     "popec-async": admm.POPEC_ASYNC,
+    "max-rate": delay_baselines.MAX_RATE,
+    "edf": delay_baselines.EDF,
+    "max-weight": todg.MAX_WEIGHT,
+    "todg": todg.TODG,
 }

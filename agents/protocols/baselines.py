@@ -17,6 +17,7 @@ from agents.policy import (
     UserPolicy,
     UserView,
 )
+from agents.protocols.delay_baselines import LocalDiscipline, LotDiscipline, TurnDiscipline
 from agents.tasks import Task, Uniform
 
 
@@ -88,9 +89,16 @@ class ShortestWait(CellPolicy):
         return min(self.view.servers, key=self.view.expected_delay_s).server
 
 
-LOCAL_ONLY = Protocol("Every user serves its own tasks.", user=LocalOnly, local=True)
-RANDOM = Protocol("A random server, in proportion to speed.", user=Random, options=RandomOptions)
-ROUND_ROBIN = Protocol("Every server in turn.", user=RoundRobin)
+LOCAL_ONLY = Protocol(
+    "Every user serves its own tasks.", user=LocalOnly, local=True, discipline=LocalDiscipline
+)
+RANDOM = Protocol(
+    "A random server, in proportion to speed.",
+    user=Random,
+    options=RandomOptions,
+    discipline=LotDiscipline,
+)
+ROUND_ROBIN = Protocol("Every server in turn.", user=RoundRobin, discipline=TurnDiscipline)
 NEAREST = Protocol("The nearest base station and its nearest server.")
 BEST_CHANNEL = Protocol("The base station heard best.", user=BestChannel, beacons=True)
 SHORTEST_WAIT = Protocol(

@@ -17,18 +17,18 @@ from msgspec import Struct
 from networkx import Graph
 from numpy.typing import NDArray
 
-from agents.protocols.todg.channel_bodies import (
-    AllocationBody,
+from agents.bodies import AllocationBody
+from agents.scheduled.channel_greedy import Greedy
+from agents.scheduled.channel_improve import Leader, Prepared
+from agents.scheduled.channel_plan import Plan, plan_rounds
+from agents.scheduled.conflict import Hood
+from agents.slot_bodies import (
     Commit,
     Propose,
     Released,
     State,
     Table,
 )
-from agents.protocols.todg.channel_greedy import Greedy
-from agents.protocols.todg.channel_improve import Leader, Prepared
-from agents.protocols.todg.channel_plan import Plan, plan_rounds
-from agents.protocols.todg.conflict import Hood
 
 STEPS_PER_ROUND = 3  # of the re-optimisation: State, Propose (answered at once), Commit
 

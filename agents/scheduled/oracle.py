@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from msgspec import Struct
 
-from agents.protocols.todg.allocation import Allocator
-from agents.protocols.todg.channel_bodies import AllocationBody, Table
-from agents.protocols.todg.conflict import ConflictGraph
-from agents.protocols.todg.region import Bools, Floats, Ints
+from agents.bodies import AllocationBody
+from agents.scheduled.allocation import Allocator
+from agents.scheduled.conflict import ConflictGraph
+from agents.scheduled.region import Bools, Floats, Ints
+from agents.slot_bodies import Table
 
 Loses = Callable[[int, int, AllocationBody], bool]
 """(source, target, body): is this message lost? Asked once for each message sent."""

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 from msgspec import Struct
 
-from agents.protocols.todg.region import Bools, Cells, Floats, Ints
+from agents.scheduled.region import Bools, Cells, Floats, Ints
 
 GAP_MIN = 1e-7  # relative; weights are float32, so a smaller gap says nothing
 ROOT_STEPS = 60  # the ascent has closed to 0.2 % of the optimum by then, mostly to 0

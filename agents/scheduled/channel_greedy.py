@@ -14,8 +14,8 @@ number of users. Silence means no: who conflicts with an unheard neighbour canno
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.protocols.todg.channel_bodies import Table
-from agents.protocols.todg.conflict import Hood
+from agents.scheduled.conflict import Hood
+from agents.slot_bodies import Table
 
 Keys = NDArray[np.uint64]
 """Vertices in order of decision: a larger key is heavier, or as heavy with a lower number.

@@ -1,13 +1,90 @@
-"""What base stations say to each other while they share out the channels of one slot.
+"""What is said where base stations schedule slots: views, the allocation of channels, bursts.
 
-All carry slot and epoch (of the membership); what is of another slot or epoch is ignored. `number`
-is the mini-round: of the greedy phase in `Table`, of the re-optimisation elsewhere. Users and
-channels are numbers, see `conflict.py`. Source: specification section 5, with smaller tables.
+All but `Burst` carry the slot; what is of another slot is ignored. `number` is the mini-round of
+the allocation: of the greedy phase in `Table`, of the re-optimisation elsewhere; `epoch` is that
+of the membership. Users and channels are numbers there, see `scheduled/conflict.py`. Source:
+TODG specification, section 5, with smaller tables.
 """
 
 from msgspec import Struct
 
-from agents.bodies import HEADER_BITS
+from agents.tasks import HEADER_BITS, Task
+
+
+class Sense(Struct, frozen=True, gc=False, tag="sense", array_like=True):
+    """To `@radio`: how good are the channels to that base station now?"""
+
+    bs: str
+
+
+class Sensed(Struct, frozen=True, gc=False, tag="sensed", array_like=True):
+    """From `@radio`: what each channel carries now, in bit/s; 0 in a blackout."""
+
+    bs: str
+    rates_bps: tuple[float, ...]
+
+
+class QueueReport(Struct, frozen=True, gc=False, tag="queue-report", array_like=True):
+    """A user tells its base station what it could send in this slot.
+
+    `backlog` whole tasks, `persistence` is Z of the queue, `rest_bits` what the head still needs;
+    `head_due_s` is when the head's deadline falls.
+    """
+
+    slot: int
+    backlog: int
+    persistence: float
+    rest_bits: float
+    head_due_s: float
+    rates_bps: tuple[float, ...]
+
+    @property
+    def size_bits(self) -> float:
+        return HEADER_BITS + 112.0 + 32.0 * len(self.rates_bps)
+
+
+class Board(Struct, frozen=True, gc=False, tag="board", array_like=True):
+    """A server tells its base stations, slot by slot, how many tasks of each kind wait there.
+
+    `slowness` is E[S] as measured over E[S] as declared: 2 says it is twice as slow.
+    """
+
+    slot: int
+    server: str
+    backlog: tuple[int, ...]
+    slowness: float = 1.0
+
+    @property
+    def size_bits(self) -> float:
+        return HEADER_BITS + 32.0 + 32.0 * len(self.backlog)
+
+
+class SlotGrant(Struct, frozen=True, gc=False, tag="slot-grant", array_like=True):
+    """A base station gives a user a channel of this slot, and each task it may finish a server."""
+
+    slot: int
+    channel: int
+    until_s: float
+    servers: tuple[str, ...]
+
+    @property
+    def size_bits(self) -> float:
+        return HEADER_BITS + 96.0 + 8.0 * len(self.servers)
+
+
+class Burst(Struct, frozen=True, gc=False, tag="burst", array_like=True):
+    """What a user sends in its slot: the tasks whose last bit is in it, and where each goes.
+
+    `bits` counts all that it carries, the part of a task that stays behind included.
+    """
+
+    tasks: tuple[Task, ...]
+    servers: tuple[str, ...]
+    bits: float
+
+    @property
+    def size_bits(self) -> float:
+        return HEADER_BITS + self.bits
 
 
 class Table(Struct, frozen=True, gc=False, tag="table", array_like=True):
@@ -105,6 +182,3 @@ class Commit(Struct, frozen=True, gc=False, tag="commit", array_like=True):
     @property
     def size_bits(self) -> float:
         return HEADER_BITS + 32.0 * len(self.acquire)
-
-
-AllocationBody = Table | State | Propose | Released | Commit

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from agents.protocols.todg.rules import ROUNDING, QueueRule
+from agents.scheduled.rules import ROUNDING, QueueRule
 
 T = TypeVar("T")
 
@@ -38,6 +38,11 @@ class Backlog(Generic[T]):
         """Returns weight (Q + Z), the value of moving one task."""
         return self.rule.weight * (len(self._waiting) + self.persistence)
 
+    @property
+    def first(self) -> T:
+        """The oldest task; IndexError where there is none."""
+        return self._waiting[0][0]
+
     def head(self) -> T | None:
         """Returns the oldest task, without taking it; None when empty."""
         return self._waiting[0][0] if self._waiting else None
@@ -45,6 +50,16 @@ class Backlog(Generic[T]):
     def push(self, task: T, slot: int) -> None:
         """Takes in a task that arrives in `slot`; it can be served from the next slot on."""
         self._waiting.append((task, slot))
+
+    @property
+    def head_slot(self) -> int:
+        """The slot in which the oldest task came; there is one."""
+        return self._waiting[0][1]
+
+    def put_back(self, task: T, slot: int) -> None:
+        """Returns a task taken since the last `settle`: it was not served after all."""
+        self._waiting.appendleft((task, slot))
+        self._moved -= 1
 
     def take(self) -> T:
         """Hands out the oldest task: it was served. IndexError where there is none."""

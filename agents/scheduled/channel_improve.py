@@ -16,10 +16,10 @@ safe. Users keep what they hold in any case: that is known not to conflict.
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.protocols.todg.channel_bodies import Commit, Propose, Released, State
-from agents.protocols.todg.channel_plan import Region
-from agents.protocols.todg.region import Cells, Floats
-from agents.protocols.todg.region_search import Solution, solve
+from agents.scheduled.channel_plan import Region
+from agents.scheduled.region import Cells, Floats
+from agents.scheduled.region_search import Solution, solve
+from agents.slot_bodies import Commit, Propose, Released, State
 
 GAP_OPEN = 2e-3  # of a region with a ring: later rounds move the ring by more than that
 GAP_WHOLE = 0.0  # of a whole component: nobody mends it later, so it is solved to the end

@@ -1,0 +1,93 @@
+"""What all nodes of a scheduled network know from the start: slots, kinds of task, earshot.
+
+Kinds, users, base stations and servers have numbers, in the order of the scenario. All of it is
+public and constant, as a network's configuration is; nothing of it is measured.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import networkx as nx
+from msgspec import Struct
+
+from agents.bodies import NodeId
+from agents.scheduled.conflict import ConflictGraph
+from agents.scheduled.rules import TaskClass
+
+SLACK_SLOTS = 2  # one as births fall inside slots, one for what reaches its server late
+SERVICE_SD = 4.0  # standard deviations of a service time that its reserve covers
+
+
+class Slotting(Struct, frozen=True):
+    """The plan of one slot, offsets from its begin in seconds.
+
+    Reports and boards are read at `report_s`; then a mini-round every `round_s`; then channels are
+    granted, and bursts end `guard_s` before the slot does, so that servers have them by then.
+    """
+
+    slot_s: float
+    report_s: float
+    round_s: float
+    guard_s: float
+
+    def at_s(self, slot: int, offset_s: float = 0.0) -> float:
+        return slot * self.slot_s + offset_s  # a product: sums of slots would drift
+
+    def slot(self, now_s: float) -> int:
+        return math.floor(now_s / self.slot_s + 1e-6)
+
+
+class Machine(Struct, frozen=True):
+    """A server as declared: E[S] and its standard deviation, for a task of work 1."""
+
+    name: NodeId
+    mean_s: float
+    deviation_s: float
+
+
+class Frame:
+    """The whole of it. `kind_of[user]` and `rate_of[kind]` (tasks per slot) are by number."""
+
+    def __init__(
+        self,
+        slotting: Slotting,
+        kinds: Sequence[TaskClass],
+        works: Sequence[float],
+        rates: Sequence[float],
+        kind_of: dict[NodeId, int],
+        machines: Sequence[Machine],
+        stations: Sequence[NodeId],
+        graph: ConflictGraph,
+    ) -> None:
+        self.slotting = slotting
+        self.kinds = tuple(kinds)
+        self.works = tuple(works)
+        self.rates = tuple(rates)
+        self.kind_of = kind_of
+        self.users = tuple(kind_of)
+        self.user_number = {name: number for number, name in enumerate(self.users)}
+        self.machines = tuple(machines)
+        self.server_number = {machine.name: n for n, machine in enumerate(machines)}
+        self.stations = tuple(stations)
+        self.station_number = {name: number for number, name in enumerate(stations)}
+        self.graph = graph
+
+    @cached_property
+    def hears(self) -> "nx.Graph[int]":
+        """Which base stations have users that conflict."""
+        return self.graph.stations
+
+    def mean_slots(self, server: int, kind: int) -> float:
+        """Returns the declared service time of one task, in slots."""
+        return self.machines[server].mean_s * self.works[kind] / self.slotting.slot_s
+
+
+def service_slots(mean_s: float, deviation_s: float, slot_s: float) -> int:
+    """Returns the slots that a service is given: mean and `SERVICE_SD` standard deviations."""
+    return math.ceil((mean_s + SERVICE_SD * deviation_s) / slot_s)
+
+
+def queue_slots(deadline_s: float, slot_s: float, reserve_slots: int) -> int:
+    """Returns how many slots a task may spend in queues and yet be done by its deadline."""
+    return math.floor(deadline_s / slot_s + 1e-9) - SLACK_SLOTS - reserve_slots

@@ -1,0 +1,34 @@
+"""What the nodes of a scheduled network tell of themselves over time."""
+
+from agents.policy import Reading
+
+READINGS = (
+    Reading("waiting_users", "Waiting at users", "tasks"),
+    Reading("waiting_servers", "Waiting at servers", "tasks"),
+    Reading("persistence", "Persistence queues, all", "tasks"),
+    Reading("admission", "Admission queues, all", "tasks"),
+    Reading("weight", "Weight of the schedule", "per s", counts=True),
+    Reading("mini_rounds", "Mini-rounds of the allocation", "per s", counts=True),
+    Reading("messages", "Control messages, all nodes", "per s", counts=True),
+    Reading("bytes", "Control bytes, all nodes", "per s", counts=True),
+    Reading("breaches", "Broken queue bounds, so far"),
+)
+BREACHES = "breaches"
+
+
+class Tally:
+    """Counts what one node sends and what bounds it sees broken."""
+
+    __slots__ = ("breaches", "bytes", "messages")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.bytes = 0.0
+        self.breaches = 0
+
+    def sent(self, size_bits: float) -> None:
+        self.messages += 1
+        self.bytes += size_bits / 8.0
+
+    def readings(self) -> dict[str, float]:
+        return {"messages": self.messages, "bytes": self.bytes, "breaches": self.breaches}

@@ -1,0 +1,113 @@
+"""From a scenario to what is public where access is scheduled: slots, kinds of task, earshot."""
+
+import math
+from collections.abc import Sequence
+
+from agents.policy import Reading
+from agents.protocols import PROTOCOLS
+from agents.scheduled.conflict import Attachment, ConflictGraph
+from agents.scheduled.frame import (
+    Frame,
+    Machine,
+    Slotting,
+    queue_slots,
+    service_slots,
+)
+from agents.scheduled.readings import READINGS
+from agents.scheduled.rules import TaskClass
+from emulator import scenario
+from emulator.inference import nominal_moments
+from emulator.scenario import Scenario
+from emulator.topology import Layout, members
+
+
+def is_scheduled(chosen: Scenario) -> bool:
+    return any(group.access == "scheduled" for group in chosen.base_stations)
+
+
+def readings_of(chosen: Scenario) -> Sequence[Reading]:
+    """Returns what the nodes of a scenario tell of themselves over time."""
+    return READINGS if is_scheduled(chosen) else PROTOCOLS[chosen.protocol.kind].readings
+
+
+def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float]) -> Frame:
+    """Returns the frame of a scenario with scheduled access. ValueError: a deadline is too short.
+
+    `trace_rates_hz` are the mean rates of recorded arrivals, by file.
+    """
+    first = chosen.base_stations[0]
+    slots = chosen.slots
+    slotting = Slotting(first.grant_s, slots.report_s, slots.round_s, slots.guard_s)
+    machines, reserve_s = [], []
+    for name, server in members(chosen.servers):
+        mean_s, deviation_s = _law_of(server)
+        machines.append(Machine(name, mean_s, deviation_s))
+        reserve_s.append((mean_s * _batch_max(server), deviation_s * _batch_max(server)))
+    kinds = []
+    for group in chosen.users:
+        reserve = max(
+            service_slots(mean_s * group.work, deviation_s * group.work, slotting.slot_s)
+            for mean_s, deviation_s in reserve_s
+        )
+        assert group.deadline_s is not None, "checked with the scenario"
+        slots_left = queue_slots(group.deadline_s, slotting.slot_s, reserve)
+        if slots_left < 2:
+            raise ValueError(
+                f"deadline_s = {group.deadline_s:g} of '{group.name}' leaves {slots_left} slots "
+                f"for queues after {reserve} for service"
+            )
+        cpu_slots = 0
+        if group.cpu is not None:
+            mean_s, deviation_s = _law_of(group.cpu)
+            cpu_slots = service_slots(
+                mean_s * group.work, deviation_s * group.work, slotting.slot_s
+            )
+        kinds.append(TaskClass(group.input_bits, group.value, slots_left, cpu_slots))
+    number_of = {group.name: number for number, group in enumerate(chosen.users)}
+    kind_of = {name: number_of[group.name] for name, group in members(chosen.users)}
+    stations = [name for name, _ in members(chosen.base_stations)]
+    graph = ConflictGraph(range(len(stations)), first.channels or 0)
+    position_m = layout.position_m
+    for number, user in enumerate(kind_of):
+        home = stations.index(layout.cells[user][0][0])
+        heard = {
+            other
+            for other, bs in enumerate(stations)
+            if other != home
+            and math.dist(position_m[user], position_m[bs]) < chosen.topology.hear_m
+        }
+        graph.place(number, Attachment(home, frozenset(heard)))
+    return Frame(
+        slotting,
+        kinds,
+        [group.work for group in chosen.users],
+        [rate_hz(group.arrival, trace_rates_hz) * slotting.slot_s for group in chosen.users],
+        kind_of,
+        machines,
+        stations,
+        graph,
+    )
+
+
+def rate_hz(arrival: scenario.Arrivals, trace_rates_hz: dict[str, float]) -> float:
+    """Returns the declared rate of a group's users; 0 where there is none."""
+    match arrival:
+        case scenario.PoissonArrivals(rate_hz=rate_hz):
+            return rate_hz
+        case scenario.PeriodicArrivals(period_s=period_s):
+            return 1.0 / period_s
+        case scenario.TraceArrivals(file=file):
+            return trace_rates_hz.get(file, 0.0)
+        case _:
+            return 0.0
+
+
+def _law_of(device: scenario.Device) -> tuple[float, float]:
+    """Returns the mean and the standard deviation of a service of work 1."""
+    mean_s, second_s2 = nominal_moments(device.accelerator, device.speed)
+    return mean_s, math.sqrt(max(0.0, second_s2 - mean_s * mean_s))
+
+
+def _batch_max(device: scenario.Device) -> int:
+    accelerator = device.accelerator
+    return 1 if accelerator.kind == "fitted" else accelerator.batch_max
