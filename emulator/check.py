@@ -16,15 +16,17 @@ import msgspec
 
 from agents import radio
 from agents.protocols import PROTOCOLS
-from emulator import scenario, traces
-from emulator.faults import Fading, Partition, ServerSlowdown, selects
+from emulator import check_scheduled, scenario, traces
+from emulator.faults import ChannelLoss, Fading, Partition, ServerSlowdown, selects
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
+from emulator.scheduling import is_scheduled
 from emulator.stats import ALL, METRICS
 from emulator.topology import Layout, build, layout, members
 from models import latency, zoo
 
 Complaint = tuple[tuple[str | int, ...], str, str]
+SLOTTED = ("slotted", "scheduled")
 
 
 def problems(chosen: Scenario) -> list[Complaint]:
@@ -33,6 +35,7 @@ def problems(chosen: Scenario) -> list[Complaint]:
         *_names(chosen),
         *_protocol(chosen),
         *_access(chosen),
+        *check_scheduled.fields(chosen),
         *_channels(chosen),
         *_devices(chosen),
         *_faults(chosen),
@@ -131,7 +134,7 @@ def _access(chosen: Scenario) -> Iterator[Complaint]:
             text = "with dedicated access every user has a channel of its own"
             remedy = "leave channels out, or set access: contention or granted"
             yield ("base_stations", index, "channels"), text, remedy
-        if protocol is not None and protocol.slotted and group.access != "slotted":
+        if protocol is not None and protocol.slotted and group.access not in SLOTTED:
             text = f"'{chosen.protocol.kind}' shares out slots; '{group.name}' has none"
             yield ("base_stations", index, "access"), text, "set access: slotted, and channels"
         if group.access != "dedicated" and group.channels is None:
@@ -197,8 +200,12 @@ def _law(where: tuple[str | int, ...], law: scenario.Law) -> Iterator[Complaint]
 
 
 def _devices(chosen: Scenario) -> Iterator[Complaint]:
+    works = any(group.work != 1.0 for group in chosen.users)
     for where, device in _all_devices(chosen):
         accelerator = device.accelerator
+        if works and not isinstance(accelerator, scenario.FittedAccelerator):
+            text = "a network takes as long for every image, yet some users say work"
+            yield (*where, "accelerator", "kind"), text, "leave work out, or choose kind: fitted"
         if isinstance(accelerator, scenario.FittedAccelerator):
             yield from _law((*where, "accelerator", "service"), accelerator.service)
         elif accelerator.model not in zoo.NAMES:
@@ -220,12 +227,20 @@ def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scen
 def _faults(chosen: Scenario) -> Iterator[Complaint]:
     everyone = [name for name, _ in _kinds(chosen)]
     servers = [name for name, kind in _kinds(chosen) if kind == "server"]
-    fades = any(spec.kind == "rayleigh" for spec in chosen.channels)
+    fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
+    channels = max(group.channels or 0 for group in chosen.base_stations)
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
         if isinstance(fault, Fading) and not fades:
             text = f"fading needs a signal-to-noise ratio; a {chosen.channel.kind} channel has none"
             yield (*where, "type"), text, "use loss, or channel kind rayleigh"
+        if isinstance(fault, ChannelLoss):
+            if not is_scheduled(chosen):
+                text = "only users of scheduled access look which channels are good"
+                yield (*where, "type"), text, "use blackout, or set access: scheduled"
+            elif not all(0 <= channel < channels for channel in fault.channels):
+                text = f"base stations have the channels 0 to {channels - 1}"
+                yield (*where, "channels"), text, "name some of them"
         targets: list[tuple[str, str, list[str]]] = []
         if isinstance(fault, Partition):
             targets += [(key, each, everyone) for key in ("a", "b") for each in getattr(fault, key)]
@@ -314,6 +329,8 @@ def _topology(chosen: Scenario) -> Iterator[Complaint]:
     for bs, users in tables.users.items():
         if users and not tables.servers[bs]:
             yield where, f"no server stands behind '{bs}'", "join it to one"
+    if is_scheduled(chosen):
+        yield from check_scheduled.frame(chosen, tables)
 
 
 def _crooked(tables: Layout) -> Iterator[str]:
@@ -337,9 +354,9 @@ def _load(chosen: Scenario) -> Iterator[Complaint]:
     for group in chosen.users:
         match group.arrival:
             case scenario.PoissonArrivals(rate_hz=rate_hz):
-                offered_hz += group.count * rate_hz
+                offered_hz += group.count * group.work * rate_hz
             case scenario.PeriodicArrivals(period_s=period_s):
-                offered_hz += group.count / period_s
+                offered_hz += group.count * group.work / period_s
     served_hz = 0.0
     for server in chosen.servers:
         accelerator = server.accelerator

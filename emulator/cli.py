@@ -311,6 +311,70 @@ def compare(
 
 
 @fresco.command()
+@_scenario_argument
+@_override_options
+@click.option(
+    "--seeds",
+    type=click.IntRange(2, 1000),
+    default=3,
+    show_default=True,
+    help="How many seeds, from the scenario's on.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RUNS,
+    show_default=True,
+    help="Where run folders go.",
+)
+def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrides: Any) -> None:
+    """Run SCENARIO in virtual time with each of several values of a field, and draw the curves.
+
+    The field is the one whose --set names values with commas.
+
+    \b
+    fresco sweep todg --set protocol.V=5,10,20,40,80
+    fresco sweep popec-async --set control.channel.loss=0,0.1,0.3 -s duration_s=30
+    """
+    from rich.progress import Progress
+
+    from emulator import compare as comparing
+    from emulator import sweep as sweeping
+    from emulator.run import new_folder
+
+    swept = [assignment for assignment in sets if _values(assignment)]
+    if len(swept) != 1:
+        _fail("name one field with several values, e.g. --set protocol.V=5,10,20")
+    field, values = swept[0].partition("=")[0], _values(swept[0])
+    others = tuple(assignment for assignment in sets if assignment != swept[0])
+    variants = {  # each must be right before the first run starts
+        value: _load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
+    }
+    first = variants[values[0]]
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("runs", total=len(values) * seeds)
+        comparison = comparing.measure(
+            first.name,
+            variants,
+            list(range(first.seed, first.seed + seeds)),
+            lambda done, of: progress.update(bar, completed=done, total=of),
+        )
+    folder = new_folder(out, f"{first.name}-sweep")
+    comparison.write(folder)
+    page = sweeping.write(folder, field, values, comparison)
+    console.print(comparison.table())
+    console.print(f"curves: {page}", highlight=False, soft_wrap=True)
+
+
+def _values(assignment: str) -> list[str]:
+    """Returns the values of PATH=A,B,...; nothing where it is a single value, list or mapping."""
+    text = assignment.partition("=")[2].strip()
+    values = [value.strip() for value in text.split(",")]
+    return values if len(values) > 1 and text[0] not in "[{\"'" and all(values) else []
+
+
+@fresco.command()
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors."""
     from emulator.scenario import Scenario

@@ -6,7 +6,7 @@ protocols varies much less than either: its confidence interval is the one to re
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from html import escape
 from multiprocessing import get_context
@@ -39,12 +39,15 @@ METRICS = (
     "drop_ratio",
     "accuracy",
     "fresh_correct_hz",
+    "utility",
+    "backlog_mean",
+    "stay_max_s",
 )
 WORKERS = 2  # each run is one core's work
 CONFIDENCE = 0.95
 Progress = Callable[[int, int], None]
 """Is told how many runs of how many are done."""
-Job = tuple[str, int]  # protocol, seed
+Job = tuple[str, int]  # protocol or other variant, seed
 Summary = dict[str, float | int | None]
 
 
@@ -168,9 +171,26 @@ def run(
 
     Raises ValueError for fewer than two seeds: one value has no interval.
     """
+    variants = {protocol: _variant(scenario, protocol) for protocol in protocols}
+    return measure(scenario.name, variants, seeds, on_progress)
+
+
+def measure(
+    name: str,
+    variants: Mapping[str, Scenario],
+    seeds: Sequence[int],
+    on_progress: Progress,
+) -> Comparison:
+    """Runs every variant at every seed; the first is what others are compared with."""
     if len(seeds) < 2:
         raise ValueError(f"{len(seeds)} seed(s) give no confidence interval; name two at least")
-    found = _measure_all(scenario, [(p, seed) for p in protocols for seed in seeds], on_progress)
+    protocols = list(variants)
+    jobs = {
+        (label, seed): variant.model_copy(update={"seed": seed})
+        for label, variant in variants.items()
+        for seed in seeds
+    }
+    found = _measure_all(jobs, on_progress)
     rows: list[Row] = []
     left_out: list[str] = []
     for metric in METRICS:
@@ -195,7 +215,7 @@ def run(
                     sum(gap < 0.0 for gap in gaps) if other else None,
                 )
             )
-    return Comparison(scenario.name, list(seeds), list(protocols), rows, left_out)
+    return Comparison(name, list(seeds), protocols, rows, left_out)
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -209,21 +229,19 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, t * math.sqrt(variance / n))
 
 
-def _variant(scenario: Scenario, protocol: str, seed: int) -> Scenario:
+def _variant(scenario: Scenario, protocol: str) -> Scenario:
     """The scenario's own options stay with its own protocol."""
     own = protocol == scenario.protocol.kind
     choice = scenario.protocol if own else ProtocolChoice(kind=protocol)
-    return scenario.model_copy(update={"protocol": choice, "seed": seed})
+    return scenario.model_copy(update={"protocol": choice})
 
 
-def _measure_all(
-    scenario: Scenario, jobs: Sequence[Job], on_progress: Progress
-) -> dict[Job, Summary]:
+def _measure_all(jobs: Mapping[Job, Scenario], on_progress: Progress) -> dict[Job, Summary]:
     """Shares the runs out to processes; the first failure ends all that have not begun."""
     found: dict[Job, Summary] = {}
     # Not forked: a child of a process that has run torch with several threads hangs in torch.
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_measure, _variant(scenario, *job)): job for job in jobs}
+        futures = {pool.submit(_measure, chosen): job for job, chosen in jobs.items()}
         try:
             for future in as_completed(futures):
                 found[futures[future]] = future.result()

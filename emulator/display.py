@@ -31,6 +31,8 @@ ROWS = (
     ("dropped or expired", "drop_ratio", "dropped"),
     ("right answers", "accuracy", "right"),
     ("right and fresh, per user", "fresh_correct_hz", "fresh+right"),
+    ("longest stay", "stay_max_s", "longest"),
+    ("utility", "utility", "utility"),
     ("results", "completed", "results"),
 )  # in full, metric, in short
 
@@ -175,6 +177,18 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
     else:
         details.append(f"digest {summary['digest']}")
     console.print("; ".join(details), highlight=False, soft_wrap=True)
+    if summary["violations"] is not None:
+        longest = (
+            max(
+                summary["metrics"][group.name]["stay_max_s"] / group.deadline_s
+                for group in scenario.users
+                if group.deadline_s and summary["metrics"][group.name]["stay_max_s"]
+            )
+            if summary["metrics"]["all"]["stay_max_s"]
+            else 0.0
+        )
+        text = f"{summary['violations']} violations of the delay bound"
+        console.print(f"{text}; the longest stay took {100.0 * longest:.0f} % of its deadline")
     for each in summary["expect"]:
         mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
         console.print(f"expect {mark}: {each['says']}", highlight=False, soft_wrap=True)

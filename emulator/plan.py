@@ -11,7 +11,7 @@ from agents.protocols import PROTOCOLS
 from agents.scheduled.frame import Frame
 from emulator import traces
 from emulator.scenario import Scenario
-from emulator.scheduling import frame_of
+from emulator.scheduling import frame_of, mean_rates_hz
 from emulator.topology import Layout, build, layout
 
 
@@ -30,8 +30,7 @@ class Plan(Struct, frozen=True):
 
     def frame(self) -> Frame:
         """Returns what is public where access is scheduled."""
-        rates_hz = {file: len(times_s) / times_s[-1] for file, times_s in self.arrivals.items()}
-        return frame_of(self.scenario, self.layout, rates_hz)
+        return frame_of(self.scenario, self.layout, mean_rates_hz(self.arrivals))
 
     @property
     def names(self) -> list[NodeId]:

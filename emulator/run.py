@@ -5,6 +5,7 @@ nothing of it. The run folder is the result; `report.py` and `compare.py` read i
 """
 
 import json
+import os
 import platform
 import sys
 import time
@@ -206,8 +207,9 @@ def new_folder(root: Path, name: str) -> Path:
         (root / name / "latest", Path(folder.name)),
         (root / "latest", Path(name) / folder.name),
     ):
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(target)
+        fresh = latest.with_name(f".latest-{os.getpid()}")
+        fresh.symlink_to(target)
+        fresh.replace(latest)  # at once: another run may be doing the same
     return folder
 
 

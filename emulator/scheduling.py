@@ -1,7 +1,8 @@
 """From a scenario to what is public where access is scheduled: slots, kinds of task, earshot."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from agents.policy import Reading
 from agents.protocols import PROTOCOLS
@@ -15,7 +16,7 @@ from agents.scheduled.frame import (
 )
 from agents.scheduled.readings import READINGS
 from agents.scheduled.rules import TaskClass
-from emulator import scenario
+from emulator import scenario, traces
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.topology import Layout, members
@@ -87,6 +88,16 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
         stations,
         graph,
     )
+
+
+def arrival_rates_hz(chosen: Scenario) -> dict[str, float]:
+    """Returns the mean rates of the recorded arrivals, by file."""
+    files = {g.arrival.file for g in chosen.users if isinstance(g.arrival, scenario.TraceArrivals)}
+    return mean_rates_hz({file: traces.read_times(Path(file)) for file in files})
+
+
+def mean_rates_hz(instants: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {file: len(times_s) / times_s[-1] for file, times_s in instants.items()}
 
 
 def rate_hz(arrival: scenario.Arrivals, trace_rates_hz: dict[str, float]) -> float:

@@ -30,6 +30,7 @@ METRICS: dict[str, str] = {
     "drop_ratio": "share of ended tasks that brought no result",
     "accuracy": "share of results that are right",
     "fresh_correct_hz": "right results that brought news in time, per second and user",
+    "backlog_mean": "tasks under way, averaged over time (Little's law)",
     "utility": "what came back on time is worth: sum of value x rate x ln(1 + got / rate)",
     "stay_max_s": "birth to end of service, or to being given up, longest",
     "overdue": "tasks neither finished nor given up by their deadline",
@@ -144,6 +145,7 @@ class GroupStats:
         self.correct = 0
         self.fresh_correct = 0
         self.area_at_warmup_s2 = 0.0
+        self.stays_s = 0.0  # birth to end, all tasks
 
     @classmethod
     def together(cls, groups: Iterable["GroupStats"]) -> "GroupStats":
@@ -165,6 +167,7 @@ class GroupStats:
             everyone.correct += group.correct
             everyone.fresh_correct += group.fresh_correct
             everyone.area_at_warmup_s2 += group.area_at_warmup_s2
+            everyone.stays_s += group.stays_s
             everyone.stay_max_s = max(everyone.stay_max_s, group.stay_max_s)
             everyone.overdue += group.overdue
         return everyone
@@ -172,6 +175,7 @@ class GroupStats:
     def count(self, end: TaskEnd, peak_s: float | None) -> None:
         outcome, ended_s, due_s = end.outcome, end.ended_s, end.due_s
         self.outcomes[outcome] += 1
+        self.stays_s += ended_s - end.born_s
         if due_s < math.inf:
             self.with_deadline += 1
             self.missed += ended_s > due_s or outcome != "completed"
@@ -216,6 +220,7 @@ class GroupStats:
             "fresh_correct_hz": ratio(self.fresh_correct, users * span_s)
             if self.answered
             else None,
+            "backlog_mean": ratio(self.stays_s, span_s),
             "utility": self._utility(span_s),
             "stay_max_s": self.stay_max_s or None,
             "overdue": self.overdue if self.with_deadline else None,

@@ -38,7 +38,7 @@ class TodgOptions(Struct, frozen=True, forbid_unknown_fields=True):
     effort: Annotated[int, Meta(ge=0, le=5)] | Literal["auto"] = "auto"
     mode: rules.Mode = "hol"
     admission: bool = True
-    persistence: Positive = 1.5
+    persistence: Positive = 4.0
     server_persistence: Positive = 0.3
     server_share: Positive = 0.3
     inflow_slots: Positive = 4.0

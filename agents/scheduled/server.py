@@ -1,9 +1,9 @@
 """An edge server in a scheduled network: a queue per kind of task, and one accelerator.
 
-What arrives in a slot joins its queue when the slot ends. Whenever the accelerator is free it takes
-a batch of one kind; what is in service has left the queue, and is given up at its deadline. Each
-slot begins with a board to the base stations: how many wait. Source: TODG specification, section 3,
-steps 1, 6, 7 and 9; service is an accelerator's, not work units of a slot.
+What arrives in a slot joins its queue when the slot ends, unless it can be served before. Whenever
+the accelerator is free it takes a batch of one kind; what is in service has left the queue, and is
+given up at its deadline. Each slot begins with a board to the base stations: how many wait. Source:
+TODG specification, section 3, steps 1, 6, 7 and 9; service is an accelerator's, not work units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ class ScheduledServer:
         match message.body:
             case Offload(task=task, attempts=attempts):
                 self._arrived.append(Job(task, message.via or message.source, now_s, attempts))
-                return []
+                return [] if self._running else self._serve(now_s)
             case Executed() as executed:
                 return self._finish(executed, now_s)
             case Undelivered(lost=Result(task=task), reason=reason):
@@ -144,10 +144,18 @@ class ScheduledServer:
     # Service
 
     def _serve(self, now_s: float) -> list[Send]:
-        if not any(self._lines):
+        """Starts the next batch; what arrived in this slot only if nobody waits since before."""
+        if any(self._lines):
+            line = self._lines[self._discipline.next_kind(self._number, self._lines)]
+            self._running = tuple(line.take() for _ in range(min(len(line), self._batch_max)))
+        elif self._arrived:
+            kind_of = self._frame.kind_of
+            kind = kind_of[self._arrived[0].task.user]
+            alike = [job for job in self._arrived if kind_of[job.task.user] == kind]
+            self._running = tuple(alike[: self._batch_max])
+            self._arrived = [job for job in self._arrived if job not in self._running]
+        else:
             return []
-        line = self._lines[self._discipline.next_kind(self._number, self._lines)]
-        self._running = tuple(line.take() for _ in range(min(len(line), self._batch_max)))
         self._started_s = now_s
         self._batches += 1
         execute = Send(ACCELERATOR, Execute(tuple(job.task for job in self._running)))
