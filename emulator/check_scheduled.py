@@ -9,7 +9,7 @@ from agents.protocols import PROTOCOLS
 from agents.scheduled.allocation import STEPS_PER_ROUND, plan_for
 from emulator import scenario
 from emulator.scenario import Scenario
-from emulator.scheduling import arrival_rates_hz, frame_of, is_scheduled
+from emulator.scheduling import DeadlineError, arrival_rates_hz, frame_of, is_scheduled
 from emulator.topology import Layout
 
 Complaint = tuple[tuple[str | int, ...], str, str]
@@ -91,8 +91,9 @@ def frame(chosen: Scenario, layout: Layout) -> Iterator[Complaint]:
     assert protocol.discipline is not None
     try:
         public = frame_of(chosen, layout, arrival_rates_hz(chosen))
-    except ValueError as error:
-        yield ("users",), str(error), "a longer deadline, or faster servers"
+    except DeadlineError as error:
+        where = ("users", error.group, "deadline_s")
+        yield where, str(error), "a longer deadline, shorter slots or faster servers"
         return
     options = msgspec.convert(chosen.protocol.options, protocol.options)
     try:

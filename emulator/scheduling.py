@@ -22,6 +22,14 @@ from emulator.scenario import Scenario
 from emulator.topology import Layout, members
 
 
+class DeadlineError(ValueError):
+    """A deadline leaves no slots to wait in; `group` is the number of the users' group."""
+
+    def __init__(self, text: str, group: int) -> None:
+        super().__init__(text)
+        self.group = group
+
+
 def is_scheduled(chosen: Scenario) -> bool:
     return any(group.access == "scheduled" for group in chosen.base_stations)
 
@@ -32,7 +40,7 @@ def readings_of(chosen: Scenario) -> Sequence[Reading]:
 
 
 def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float]) -> Frame:
-    """Returns the frame of a scenario with scheduled access. ValueError: a deadline is too short.
+    """Returns the frame of a scenario with scheduled access. DeadlineError: one is too short.
 
     `trace_rates_hz` are the mean rates of recorded arrivals, by file.
     """
@@ -44,7 +52,7 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
         mean_s, deviation_s = _law_of(server)
         machines.append(Machine(name, mean_s, deviation_s))
         reserve_s.append((mean_s * _batch_max(server), deviation_s * _batch_max(server)))
-    kinds = []
+    kinds: list[TaskClass] = []
     for group in chosen.users:
         reserve = max(
             service_slots(mean_s * group.work, deviation_s * group.work, slotting.slot_s)
@@ -53,10 +61,8 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
         assert group.deadline_s is not None, "checked with the scenario"
         slots_left = queue_slots(group.deadline_s, slotting.slot_s, reserve)
         if slots_left < 2:
-            raise ValueError(
-                f"deadline_s = {group.deadline_s:g} of '{group.name}' leaves {slots_left} slots "
-                f"for queues after {reserve} for service"
-            )
+            text = f"{group.deadline_s:g} s are {group.deadline_s / slotting.slot_s:g} slots"
+            raise DeadlineError(f"{text}, of which service may take {reserve}", len(kinds))
         cpu_slots = 0
         if group.cpu is not None:
             mean_s, deviation_s = _law_of(group.cpu)

@@ -112,3 +112,32 @@ def test_check_and_help_start_without_torch_and_ray() -> None:
 def test_doctor_and_schema_answer() -> None:
     assert fresco("doctor").returncode == 0
     assert "duration_s" in json.loads(fresco("schema").stdout)["properties"]
+
+
+def test_sweep_draws_the_curves_of_one_field(tmp_path: Path) -> None:
+    values = "protocol.V=5,40"
+    args = ["sweep", "todg", "--set", values, "-s", "duration_s=6", "--seeds", "2"]
+    done = fresco(*args, "--out", str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "todg-sweep" / "latest"
+    page = (folder / "sweep.html").read_text()
+    assert 'aria-label="utility against backlog_mean"' in page
+    rows = (folder / "sweep.csv").read_text().splitlines()
+    backlog = {r.split(",")[0]: float(r.split(",")[2]) for r in rows if ",backlog_mean," in r}
+    assert backlog["5"] < backlog["40"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        ((), "name one field with several values"),
+        (("seed=1,2", "protocol.V=3,4"), "name one field with several values"),
+        (("protocol.V=10,300",), "V = 300 cannot keep every deadline"),
+    ],
+)
+def test_sweep_says_what_is_wrong_before_it_runs(sets: tuple[str, ...], says: str) -> None:
+    done = fresco("sweep", "todg", *(part for each in sets for part in ("--set", each)))
+
+    assert done.returncode == 2
+    assert says in done.stderr

@@ -1,0 +1,202 @@
+"""TODG in the emulator: the bound whatever happens, exact accounts, no conflicting bursts."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Spec, law, perform, server_group
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import exp1
+from todg_network import SLOT_S, kind, network
+
+from agents import radio
+from agents.bodies import TaskEnd
+from emulator.channel import Adaptive
+from emulator.journal import LinkCount, Remains
+from emulator.kernel import Kernel
+from emulator.loop import play
+from emulator.network import Flight
+from emulator.plan import plan
+from emulator.run import run
+from emulator.scenario import Scenario
+from emulator.streams import Streams
+
+CHANCE = st.sampled_from([0.1, 0.5, 0.9])
+WHEN = {"at_s": st.sampled_from([0.0, 0.6, 1.3]), "for_s": st.sampled_from([None, 0.4, 1.0])}
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"type": "blackout", "target": st.sampled_from(["bs-0", "bs-*", "alarm-*", "rack-0"])},
+    {"type": "channel_loss", "target": "bs-*", "channels": st.sampled_from([[0], [1], [0, 1]])},
+    {"type": "loss", "target": "bs-*", "p": CHANCE},
+    {"type": "loss", "target": "bs-*", "p": CHANCE, "only": "control"},
+    {"type": "delay", "target": "bs-*", "delay_s": 0.07, "only": "control"},
+    {"type": "fading", "target": "alarm-*", "depth_db": 12.0},
+    {"type": "server_slowdown", "target": "*", "factor": st.sampled_from([3.0, 100.0])},
+)
+
+
+def strategy(fault: dict[str, Any]) -> st.SearchStrategy[Spec]:
+    parts = {**WHEN, **fault}
+    return st.fixed_dictionaries(
+        {k: v if isinstance(v, st.SearchStrategy) else st.just(v) for k, v in parts.items()}
+    )
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Spec:
+    rate_hz = draw(st.sampled_from([4.0, 12.0, 40.0]))
+    cpu = draw(st.none() | st.just({"speed": 0.1, **server_group(law("gamma", 0.005, 1.0))}))
+    users = [
+        kind(name, **changes) | {"arrival": {"kind": "poisson", "rate_hz": rate_hz}, "cpu": cpu}
+        for name, changes in (
+            ("alarm", {"value": 4.0, "input_bits": 2.0e4}),
+            ("survey", {"priority": 1, "input_bits": 1.5e5, "work": 5.0, "deadline_s": 3.0}),
+        )
+    ]
+    for group in users:
+        if group["cpu"] is not None:
+            group["cpu"] = {k: v for k, v in group["cpu"].items() if k != "name"}
+    mode = draw(st.sampled_from(["hol", "capped", "persistent"]))
+    return network(
+        seed=draw(st.integers(0, 2**32)),
+        duration_s=3.0,
+        protocol={"kind": "todg", "mode": mode, "effort": draw(st.integers(0, 5))},
+        users=users,
+        faults=draw(st.lists(st.one_of(*map(strategy, FAULTS)), max_size=4)),
+    )
+
+
+@settings(max_examples=80, derandomize=True, deadline=None)
+@given(networks())
+def test_no_task_stays_beyond_its_deadline_and_none_is_lost(spec: Spec) -> None:
+    records, metrics, _ = perform(spec)
+
+    ends = [record for record in records if isinstance(record, TaskEnd)]
+    for end in ends:
+        left_s = end.finished_s if end.outcome == "completed" else end.ended_s
+        assert left_s <= end.due_s + 1e-9, end
+        assert end.outcome == "completed" or end.reason
+    assert metrics.reported()["breaches"] == 0.0
+    (remains,) = (record for record in records if isinstance(record, Remains))
+    account = [(end.user, end.seq) for end in ends] + list(remains.in_flight)
+    assert len(account) == len(set(account)), "a task is accounted for twice"
+    generated = {(u, k) for u, count in remains.generated.items() for k in range(count)}
+    assert set(account) == generated
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1, 0.5, 0.9])
+def test_bursts_on_one_channel_never_conflict(loss: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    aloft: defaultdict[tuple[int, int], list[str]] = defaultdict(list)  # slot, channel -> users
+    enter = Kernel._enter
+
+    def watched(kernel: Kernel, flight: Flight) -> None:
+        slot = math.floor(flight.sent_s / SLOT_S)
+        aloft[slot, flight.channel].append(flight.source)
+        enter(kernel, flight)
+
+    monkeypatch.setattr(Kernel, "_enter", watched)
+    faults = [{"at_s": 0.0, "type": "loss", "target": "bs-*", "only": "control", "p": loss}]
+    spec = network(faults=faults if loss else [])
+    frame = plan(Scenario.model_validate(spec), stopwatch=False).frame()
+
+    perform(spec)
+
+    assert len(aloft) > 40 * (1.0 - loss)
+    for users in aloft.values():
+        numbers = [frame.user_number[user] for user in users]
+        assert len(numbers) == len(set(numbers))
+        for number in numbers:
+            assert not frame.graph.rivals(number) & set(numbers)
+
+
+@pytest.mark.parametrize(
+    "protocol", ["todg", "max-weight", "edf", "max-rate", "round-robin", "random"]
+)
+def test_same_seed_same_digest_and_work_gets_done(protocol: str) -> None:
+    spec = network(protocol={"kind": protocol})
+
+    first, second = perform(spec), perform(spec)
+
+    assert first.digest == second.digest
+    assert first.metrics.everyone().outcomes["completed"] > 50
+
+
+def test_local_only_sends_nothing_by_radio() -> None:
+    cpu = {"accelerator": {"kind": "fitted", "service": law("deterministic", 0.02)}}
+    users = [kind("alarm", cpu=cpu)]
+    records, metrics, _ = perform(network(protocol={"kind": "local-only"}, users=users))
+
+    assert metrics.everyone().outcomes["completed"] > 30
+    assert not any(isinstance(r, LinkCount) and r.kind == "uplink" for r in records)
+
+
+def test_a_task_in_service_is_given_up_at_its_deadline() -> None:
+    # A hundred times slower, no service of 25 ms and more ends before its 2 s are over.
+    faults = [{"at_s": 1.0, "type": "server_slowdown", "target": "*", "factor": 100.0}]
+    records, _, _ = perform(network(duration_s=8.0, faults=faults))
+
+    overrun = [r for r in records if isinstance(r, TaskEnd) and r.reason == "overrun"]
+    assert overrun
+    assert all(end.ended_s == pytest.approx(end.due_s, abs=1e-9) for end in overrun)
+
+
+def test_a_broken_promise_fails_the_run() -> None:
+    # The wire to the server delays what was sent beyond any deadline: nobody holds the task then.
+    faults = [{"at_s": 1.0, "for_s": 1.0, "type": "delay", "target": "rack-0,box-0", "delay_s": 6}]
+    spec = network(duration_s=9.0, faults=faults)
+    spec["users"] = [kind("alarm")]
+    planned = plan(Scenario.model_validate(spec), stopwatch=False)
+
+    summary = run(planned, play(planned), None, lambda progress: None)
+
+    late = summary["violations"]
+    assert summary["verdict"] == "failed"
+    assert late > 0
+    assert summary["causes"] == [f"{late} violations of the delay bound"]
+
+
+def test_half_of_the_channels_carry_nothing_while_they_are_lost() -> None:
+    faults = [{"at_s": 1.0, "type": "channel_loss", "target": "bs-*", "channels": [0, 1]}]
+    users = [kind("alarm")]
+    records, _, _ = perform(network(faults=faults, users=users))
+
+    arrived = [r.arrived_s for r in records if isinstance(r, TaskEnd) and r.outcome == "completed"]
+    assert len(arrived) > 20
+    assert max(arrived) < 1.0 + SLOT_S
+
+
+def test_the_mean_rate_of_an_adaptive_channel() -> None:
+    # E[log2(1 + s h)], h exponential: exp(1/s) E1(1/s) / ln 2. 20,000 blocks of two channels;
+    # the rate's standard deviation is below 1.3 bit/s/Hz, four standard errors are 0.026.
+    snr = radio.linear(10.0)
+    field = Streams(3).field("fading")
+    channel = Adaptive(10.0, 2, SLOT_S, 1.0, math.inf, field)
+
+    rates = [channel.rate_bps(k, n * SLOT_S, 0.0) for n in range(20_000) for k in (0, 1)]
+
+    expected = math.exp(1.0 / snr) * float(exp1(1.0 / snr)) / math.log(2.0)
+    assert np.mean(rates) == pytest.approx(expected, abs=0.026)
+    faded = Adaptive(4.0, 2, SLOT_S, 1.0, math.inf, field)
+    assert channel.rate_bps(1, 0.3, 6.0) == pytest.approx(faded.rate_bps(1, 0.3, 0.0), rel=1e-12)
+
+
+def test_utility_is_that_of_the_tasks_that_came_back_on_time() -> None:
+    spec = network(warmup_s=1.0)
+    records, metrics, _ = perform(spec)
+
+    expected = 0.0
+    for group in spec["users"]:
+        rate_hz = group["arrival"]["rate_hz"]
+        for number in range(group["count"]):
+            on_time = sum(
+                isinstance(r, TaskEnd)
+                and r.user == f"{group['name']}-{number}"
+                and r.outcome == "completed"
+                and 1.0 <= r.ended_s <= r.due_s
+                for r in records
+            )
+            got_hz = on_time / (spec["duration_s"] - 1.0)
+            expected += group.get("value", 1.0) * rate_hz * math.log(1.0 + got_hz / rate_hz)
+    assert metrics.summary()["all"]["utility"] == pytest.approx(expected, rel=1e-12)
