@@ -25,7 +25,7 @@ from agents.scheduled.channel_plan import plan_rounds
 from agents.scheduled.conflict import Attachment, ConflictGraph, attach
 from agents.scheduled.oracle import greedy, heaviest, play, weigh
 from agents.scheduled.region import Cells
-from agents.scheduled.region_search import solve
+from agents.scheduled.region_search import _branches, solve
 
 WHOLE = Effort(greedy_rounds=64)  # more rounds than any chain of decisions below
 FLOAT32 = 1e-6  # relative; sums of float32 weights are compared
@@ -354,3 +354,20 @@ def test_bodies_survive_encoding() -> None:
 
 def test_the_default_effort_follows_the_size() -> None:
     assert [effort_default(stations) for stations in (1, 9, 10, 36)] == [4, 4, 2, 2]
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 2**32))
+def test_every_branch_of_the_search_is_smaller_than_its_parent(
+    users: int, channels: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    allowed = rng.random((users, channels)) < 0.5
+    weights = np.where(allowed, rng.exponential(1.0, allowed.shape), 0.0)
+    chosen = allowed & (rng.random(allowed.shape) < 0.3)
+
+    branches = list(_branches(allowed, weights, chosen, rng.random(users)))
+
+    for branch in branches:
+        assert not (branch & ~allowed).any()
+        assert branch.sum() < allowed.sum()

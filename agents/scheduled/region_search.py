@@ -168,14 +168,18 @@ def _repaired(picked: Bools, weights: Floats) -> Ints:
 def _branches(allowed: Bools, weights: Floats, chosen: Bools, prices: Floats) -> Iterator[Bools]:
     """Splits a node: one user has this channel, or that one, or none of them.
 
-    The user is the one wanted by most channels; if none is wanted twice, the dearest left out.
+    The user is the one wanted by most channels; if none is wanted twice, the dearest left out of
+    those that have a choice: for one with a single channel the first branch would be its parent.
     """
     wanted = chosen.sum(axis=1)
     if wanted.max(initial=0) > 1:
         user = int(np.lexsort((-weights.max(axis=1), -wanted))[0])
         options = np.flatnonzero(chosen[user])
     else:
-        user = int(np.where(wanted == 0, prices, -1.0).argmax())
+        may_choose = (wanted == 0) & ((weights > 0.0).sum(axis=1) > 1)
+        if not may_choose.any():
+            return
+        user = int(np.where(may_choose, prices, -1.0).argmax())
         options = np.flatnonzero(weights[user] > 0.0)
     rest = allowed.copy()
     rest[user, options] = False
@@ -184,5 +188,4 @@ def _branches(allowed: Bools, weights: Floats, chosen: Bools, prices: Floats) ->
         branch[user] = False
         branch[user, channel] = True
         yield branch
-    if options.size:  # else the user was never in play, and nothing is left to decide
-        yield rest
+    yield rest
