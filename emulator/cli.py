@@ -316,7 +316,7 @@ def compare(
 @click.option(
     "--seeds",
     type=click.IntRange(2, 1000),
-    default=3,
+    default=5,
     show_default=True,
     help="How many seeds, from the scenario's on.",
 )

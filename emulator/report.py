@@ -110,6 +110,8 @@ def _head(result: Result) -> str:
         lines.append(f"lateness p99 {readable('_s', late_s)}")
     elif summary:
         lines.append(f"digest {summary['digest']}")
+    if (violations := summary.get("violations")) is not None:
+        lines.append(f"{violations} violations of the delay bound")
     mark = "good" if verdict == "good" else "bad"
     return (
         f'<h1>{escape(scenario.name)} <span class="verdict {mark}">{escape(verdict)}</span></h1>'
@@ -201,11 +203,16 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
     at = sorted({value for points in delays.values() for value, _ in points})
     if at:
         at.insert(0, at[0] / 1.02)  # the lower edge of the first bucket, where the share is 0
-        shares = [
+        shares: list[dict[str, Any]] = [
             {"label": name, "values": _steps(points, at)}
             for name, points in list(delays.items())[:CURVES_MAX]
         ]
-        data = {"unit": "ratio", "x": "value", "at": at, "series": shares}
+        deadlines_s = {group.deadline_s for group in result.scenario.users if group.deadline_s}
+        marks = sorted(due_s for due_s in deadlines_s if due_s > at[0])
+        at += [due_s for due_s in marks if due_s > at[-1]]
+        for each in shares:
+            each["values"] += [each["values"][-1]] * (len(at) - len(each["values"]))
+        data = {"unit": "ratio", "x": "value", "at": at, "series": shares, "marks": marks}
         title = "Share of results within a delay"
         yield {"title": title, "more": len(delays) - len(shares), "data": data}
 

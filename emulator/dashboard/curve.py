@@ -43,7 +43,7 @@ def curve(points: Sequence[Point], x_name: str, y_name: str) -> str:
             f'<path class="whisker" d="M{x:.1f},{low:.1f}V{high:.1f}"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="var(--c0)">'
             f"<title>{escape(p.name)}: {escape(p.y_text)}</title></circle>"
-            f'<text x="{x:.1f}" y="{y - 10:.1f}" text-anchor="middle">{escape(p.name)}</text>'
+            f'<text x="{x + 6:.1f}" y="{y - 8:.1f}">{escape(p.name)}</text>'
         )
     lowest, highest = min(points, key=lambda p: p.y), max(points, key=lambda p: p.y)
     for p in {lowest.y_text: lowest, highest.y_text: highest}.values():

@@ -48,6 +48,25 @@ function nameBands(u) {
   });
 }
 
+// Deadlines in a plot over values: nothing that kept its bound lies to the right of its own.
+function mark(panel) {
+  return (u) => {
+    u.ctx.save();
+    u.ctx.strokeStyle = u.ctx.fillStyle = style("--bad");
+    u.ctx.font = 11 * devicePixelRatio + "px system-ui, sans-serif";
+    u.ctx.textAlign = "right";
+    panel.marks.forEach((value) => {
+      const x = u.valToPos(value, "x", true);
+      u.ctx.beginPath();
+      u.ctx.moveTo(x, u.bbox.top);
+      u.ctx.lineTo(x, u.bbox.top + u.bbox.height);
+      u.ctx.stroke();
+      u.ctx.fillText("deadline", x - 4 * devicePixelRatio, u.bbox.top + u.bbox.height / 2);
+    });
+    u.ctx.restore();
+  };
+}
+
 // A value between two gaps has no line; it gets a point.
 function alone(u, s) {
   const values = u.data[s];
@@ -102,7 +121,7 @@ function make(panel, place) {
       label: s.label, stroke: () => style("--c" + i), width: 1.8,
       points: { show: false, size: 5, filter: alone, fill: () => style("--c" + i) },
     }))],
-    hooks: { setCursor: [follow(place.parentElement, panel, format)], ...(overTime ? { drawClear: [shade], draw: [nameBands] } : {}) },
+    hooks: { setCursor: [follow(place.parentElement, panel, format)], ...(overTime ? { drawClear: [shade], draw: [nameBands] } : { draw: [mark(panel)] }) },
   };
   return new uPlot(options, [panel.at, ...panel.series.map((s) => s.values)], place);
 }
