@@ -208,9 +208,9 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
             yield (*where, "accelerator", "kind"), text, "leave work out, or choose kind: fitted"
         if isinstance(accelerator, scenario.FittedAccelerator):
             yield from _law((*where, "accelerator", "service"), accelerator.service)
-        elif accelerator.model not in zoo.NAMES:
+        elif accelerator.model not in zoo.names():
             text = f"unknown network '{accelerator.model}'"
-            yield (*where, "accelerator", "model"), text, suggest(accelerator.model, zoo.NAMES)
+            yield (*where, "accelerator", "model"), text, suggest(accelerator.model, zoo.names())
         elif accelerator.batch_max > latency.BATCH_MAX:
             text = f"batches were measured up to {latency.BATCH_MAX}"
             yield (*where, "accelerator", "batch_max"), text, f"at most {latency.BATCH_MAX}"

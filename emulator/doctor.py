@@ -63,7 +63,7 @@ def _space(what: str, path: Path, needed: int, remedy: str) -> Finding:
 def _networks() -> Iterator[Finding]:
     from models import zoo
 
-    for name in zoo.NAMES:
+    for name in zoo.names():
         try:
             zoo.load(name)
         except Exception as error:

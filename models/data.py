@@ -1,10 +1,13 @@
-"""Data sets. Embedded: the UCI handwritten digits, 1,797 grey images of 8 x 8.
+"""Data sets. Embedded: the UCI handwritten digits, 1,797 grey images of 8 x 8; others from disk.
 
-The file beside this module was written once from scikit-learn's copy (`python -m models.data`,
-which needs scikit-learn); nothing is downloaded, and scikit-learn is not needed to run.
+`load("cifar100", root)` looks under `root` (or $FRESCO_DATA) for the standard python or binary
+batches, or for mosaics (see `data_files.py`); `load("folder:PATH")` takes a folder of pictures with
+one folder a class. Nothing is downloaded unless `download` is called. The digits beside this module
+were written once from scikit-learn's copy (`python -m models.data`).
 """
 
 import hashlib
+import os
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +21,9 @@ FILE = Path(__file__).parent / "digits" / "digits.npz"
 SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 SPLIT_SEED = 0
 TRAIN, VAL = 1000, 297  # of 1,797 in a seeded random order; the last 500 are the test split
+CIFAR_VAL = 5000  # the last training images, class balanced or nearly so, are for validation
+ROOT_VARIABLE = "FRESCO_DATA"
+NAMES = ("digits", "cifar10", "cifar100")
 
 
 class DataError(ValueError):
@@ -25,27 +31,44 @@ class DataError(ValueError):
 
 
 class Split(Struct, frozen=True):
-    """Images uint8 [N, 8, 8] of values 0 to 16, and their labels int64 [N] of 0 to 9."""
+    """Images uint8 [N, H, W] or [N, C, H, W], and their labels int64 [N]."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
 class Splits(Struct, frozen=True):
-    """A data set cut in three. `scale` is the largest pixel value."""
+    """A data set cut in three. Pixels are (value / scale - mean) / deviation, by channel."""
 
     train: Split
     val: Split
     test: Split
     classes: int
     scale: float
+    mean: tuple[float, ...] = (0.0,)
+    deviation: tuple[float, ...] = (1.0,)
 
 
 @cache
-def load(name: str = "digits") -> Splits:
-    """Loads a data set; DataError if it is unknown or its file is not what was shipped."""
-    if name != "digits":
-        raise DataError(f"unknown data set '{name}'; known: digits")
+def load(name: str = "digits", root: Path | None = None) -> Splits:
+    """Loads a data set; DataError if it is unknown, missing, or not what was shipped."""
+    if name == "digits":
+        return _digits()
+    from models import data_files
+
+    if name.startswith("folder:"):
+        return data_files.picture_folder(Path(name.partition(":")[2]))
+    if name not in NAMES:
+        raise DataError(f"unknown data set '{name}'; known: {', '.join(NAMES)}, folder:PATH")
+    place = root or (Path(found) if (found := os.environ.get(ROOT_VARIABLE)) else None)
+    if place is None:
+        raise DataError(
+            f"{name} is not shipped: put it on disk and say where, --data-root or ${ROOT_VARIABLE}"
+        )
+    return data_files.cifar(name, place)
+
+
+def _digits() -> Splits:
     found = hashlib.sha256(FILE.read_bytes()).hexdigest()
     if found != SHA256:
         raise DataError(f"{FILE} has sha256 {found}, expected {SHA256}; install Fresco again")

@@ -35,9 +35,12 @@ class Engine:
 
     def __init__(self, name: str, threads: int = 1, batch_max: int = 1) -> None:
         torch.set_num_threads(threads)
-        splits = data.load("digits")
+        splits = data.load(zoo.manifest(name).dataset)
         self.test = splits.test
         self._scale = 1.0 / splits.scale
+        shape = (1, -1, 1, 1)
+        self._mean = torch.tensor(splits.mean).view(shape)
+        self._gain = 1.0 / torch.tensor(splits.deviation).view(shape)
         network = fuse(zoo.load(name))
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for batch in range(1, batch_max + 1):
@@ -45,10 +48,12 @@ class Engine:
                 self.infer(self.test.images[:batch])
 
     def infer(self, images: NDArray[np.uint8]) -> Inference:
-        """Classifies images uint8 [B, 8, 8]."""
+        """Classifies images uint8 [B, H, W] or [B, C, H, W]."""
         began_s = time.thread_time()
         with torch.inference_mode():
-            pixels = torch.from_numpy(images).unsqueeze(1).float().mul_(self._scale)
+            raw = torch.from_numpy(images)
+            pixels = (raw.unsqueeze(1) if raw.dim() == 3 else raw).float().mul_(self._scale)
+            pixels = pixels.sub_(self._mean).mul_(self._gain)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
             labels = self._network(pixels).argmax(dim=1).numpy()
         return Inference(labels, time.thread_time() - began_s)
@@ -65,13 +70,22 @@ class Engine:
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Folds each batch norm of `network.features` into the convolution before it."""
-    layers = list(network.features)  # type: ignore[arg-type]  # Module attributes are untyped
-    fused: list[nn.Module] = []
-    for layer in layers:
-        if isinstance(layer, nn.BatchNorm2d):
-            fused[-1] = fuse_conv_bn_eval(fused[-1], layer)  # type: ignore[type-var]
+    """Folds each batch norm into the convolution before it, in every sequence of layers."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.Sequential):
+            setattr(network, name, nn.Sequential(*_fused(child)))
         else:
-            fused.append(layer)
-    network.features = nn.Sequential(*fused)
+            fuse(child)
     return network
+
+
+def _fused(layers: nn.Sequential) -> list[nn.Module]:
+    found: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d) and found and isinstance(found[-1], nn.Conv2d):
+            found[-1] = fuse_conv_bn_eval(found[-1], layer)
+        elif isinstance(layer, nn.Sequential):
+            found.append(nn.Sequential(*_fused(layer)))
+        else:
+            found.append(fuse(layer))
+    return found

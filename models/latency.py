@@ -1,13 +1,13 @@
-"""Measured latencies of the shipped networks: `python -m models.latency digits-s`.
+"""Measured latencies of networks: what `fresco profile` measures, and what is read of it.
 
 A trace per batch size: thread-CPU seconds on the machine named in the file, batch sizes taken in
 turn so that a drift of the machine hits them alike. Virtual time draws from these, so they are
 part of what a seed repeats.
 """
 
-import argparse
 import json
 import platform
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.zoo import NAMES, WEIGHTS, ModelError, manifest
+from models import zoo
+from models.zoo import ModelError
 
 BATCH_MAX = 8
 ROUNDS = 512
@@ -34,10 +35,9 @@ class Latency(Struct, frozen=True):
 @cache
 def read(name: str) -> Latency:
     """Reads a network's measurements; ModelError where the name is unknown or there are none."""
-    manifest(name)  # an unknown name is refused here: measuring it would be the wrong remedy
-    path = WEIGHTS / name / "latency.json"
+    path = zoo.folder(name) / "latency.json"  # an unknown name is refused here
     if not path.exists():
-        raise ModelError(f"{path} is missing: measure it with `python -m models.latency {name}`")
+        raise ModelError(f"{path} is missing: measure it with `fresco profile {name} --write`")
     return msgspec.json.decode(path.read_bytes(), type=Latency)
 
 
@@ -55,13 +55,18 @@ def moments(name: str, batch: int) -> tuple[float, float]:
     return float(samples_s.mean()), float((samples_s**2).mean())
 
 
-def measure(name: str, rounds: int = ROUNDS) -> Latency:
-    """Measures batches of 1 to `BATCH_MAX` images, `rounds` times each, on one thread."""
+def measure(
+    name: str,
+    rounds: int = ROUNDS,
+    threads: int = 1,
+    on_round: Callable[[int], None] = lambda done: None,
+) -> Latency:
+    """Measures batches of 1 to `BATCH_MAX` images, `rounds` times each."""
     import torch
 
     from models.engine import Engine
 
-    engine = Engine(name, threads=1, batch_max=BATCH_MAX)
+    engine = Engine(name, threads=threads, batch_max=BATCH_MAX)
     images = engine.test.images
     samples_s: list[list[float]] = [[] for _ in range(BATCH_MAX)]
     for number in range(rounds):
@@ -69,7 +74,38 @@ def measure(name: str, rounds: int = ROUNDS) -> Latency:
             first = (number * 31) % (len(images) - batch)
             cpu_s = engine.infer(images[first : first + batch]).cpu_s
             samples_s[batch - 1].append(round(cpu_s, 9))
-    return Latency(_processor(), str(torch.__version__), 1, samples_s)
+        on_round(number + 1)
+    return Latency(_processor(), str(torch.__version__), threads, samples_s)
+
+
+class Profile(Struct, frozen=True):
+    """Latency of one batch size in seconds: quantiles, E[S], E[S^2], squared variation."""
+
+    batch: int
+    mean_s: float
+    second_moment_s2: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    scv: float
+
+
+def profiles(measured: Latency) -> list[Profile]:
+    found = []
+    for batch, samples_s in enumerate(measured.samples_s, start=1):
+        seconds = np.array(samples_s)
+        p50_s, p95_s, p99_s = map(float, np.percentile(seconds, (50, 95, 99)))
+        mean_s, second_s2 = float(seconds.mean()), float((seconds**2).mean())
+        scv = float(seconds.var()) / mean_s**2
+        found.append(Profile(batch, mean_s, second_s2, p50_s, p95_s, p99_s, scv))
+    return found
+
+
+def write(name: str, measured: Latency) -> Path:
+    """Puts measurements beside a network's weights, where scenarios find them."""
+    path = zoo.folder(name) / "latency.json"
+    path.write_text(json.dumps(msgspec.to_builtins(measured)) + "\n")
+    return path
 
 
 def _processor() -> str:
@@ -79,24 +115,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure a network's latency and write its trace.")
-    parser.add_argument("name", choices=NAMES)
-    name = parser.parse_args().name
-    measured = measure(name)
-    path = Path(WEIGHTS / name / "latency.json")
-    path.write_text(json.dumps(msgspec.to_builtins(measured)) + "\n")
-    for batch, samples_s in enumerate(measured.samples_s, start=1):
-        seconds = np.array(samples_s)
-        p50, p95, p99 = np.percentile(seconds, (50, 95, 99))
-        scv = seconds.var() / seconds.mean() ** 2
-        print(
-            f"batch {batch}: E[S] {1e3 * seconds.mean():.3f} ms, p50 {1e3 * p50:.3f}, "
-            f"p95 {1e3 * p95:.3f}, p99 {1e3 * p99:.3f}, c2 {scv:.4f}"
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,11 @@
-"""The shipped networks by name: what each is, and its weights, checked against their hash.
+"""Networks by name: what each is, and its weights, checked against their hash.
 
-A network is a folder `weights/<name>/` with `weights.safetensors` and `manifest.json`. Weights are
-never pickles.
+A network is a folder with `weights.safetensors` and `manifest.json`. Fresco ships some; others are
+looked for in $FRESCO_MODELS, where `fresco distill --out` can put them. Weights are never pickles.
 """
 
 import hashlib
+import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,16 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from torch import nn
 
-WIDTHS = {"digits-s": 12}  # name -> width of DigitsConv
-NAMES = tuple(WIDTHS)
 WEIGHTS = Path(__file__).parent / "weights"
+OWN_VARIABLE = "FRESCO_MODELS"
+DIGITS_WIDTHS = {"digits-conv4": 4, "digits-conv12": 12, "digits-conv24": 24, "digits-conv48": 48}
+ARCHITECTURES = (
+    *DIGITS_WIDTHS,
+    *("resnet20", "resnet32", "resnet56", "resnet110", "resnet8x4", "resnet32x4"),
+    *("wrn-16-2", "wrn-40-2", "vgg8", "vgg13", "mobilenet-v2", "shufflenet-v2"),
+    *("plain8", "plain16", "plain32", "teacher24"),
+)
+RESNET_X4 = (32, 64, 128, 256)
 
 
 class ModelError(ValueError):
@@ -28,50 +36,110 @@ class Manifest(Struct, frozen=True):
     """Where a network's weights come from, and what they are worth."""
 
     name: str
+    architecture: str
     dataset: str
+    classes: int
+    recipe: str
+    teacher: str
     command: str
     seed: int
     epochs: int
     parameters: int
     val_accuracy: float
     test_accuracy: float
+    test_images: int
     torch: str
     created: str
     sha256: str
 
 
-def manifest(name: str, root: Path = WEIGHTS) -> Manifest:
+def shelves() -> list[Path]:
+    """Returns the folders that networks are looked for in."""
+    own = os.environ.get(OWN_VARIABLE)
+    return [WEIGHTS, *([Path(own)] if own else [])]
+
+
+def names() -> tuple[str, ...]:
+    """Names every network that is at hand."""
+    found = [path.parent.name for shelf in shelves() for path in shelf.glob("*/manifest.json")]
+    return tuple(sorted(set(found)))
+
+
+def folder(name: str) -> Path:
+    """Returns a network's folder; ModelError if there is none of that name."""
+    for shelf in shelves():
+        if (shelf / name / "manifest.json").exists():
+            return shelf / name
+    known = names()
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise ModelError(
+        f"unknown network '{name}'{hint} (known: {', '.join(known)}; others from ${OWN_VARIABLE})"
+    )
+
+
+def manifest(name: str) -> Manifest:
     """Reads what is known of a network, without torch; ModelError if the name is unknown."""
-    if name not in NAMES:
-        close = get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ModelError(f"unknown network '{name}'{hint} (known: {', '.join(NAMES)})")
-    path = root / name / "manifest.json"
-    if not path.exists():
-        raise ModelError(f"{path} is missing: train it with `python -m models.train {name}`")
-    return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    return _read(folder(name) / "manifest.json")
 
 
-def build(name: str) -> "nn.Module":
-    """Returns the untrained network."""
+def _read(path: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{path} is no manifest: {error}") from error
+
+
+def build(architecture: str, classes: int) -> "nn.Module":
+    """Returns an untrained network; ModelError if there is no such architecture."""
+    from models import cifar_nets as nets
     from models.networks import DigitsConv
 
-    return DigitsConv(WIDTHS[name])
+    if architecture in DIGITS_WIDTHS:
+        return DigitsConv(DIGITS_WIDTHS[architecture])
+    match architecture:
+        case "resnet8x4":
+            return nets.resnet(8, classes, RESNET_X4)
+        case "resnet32x4":
+            return nets.resnet(32, classes, RESNET_X4)
+        case "resnet20" | "resnet32" | "resnet56" | "resnet110":
+            return nets.resnet(int(architecture.removeprefix("resnet")), classes)
+        case "wrn-16-2" | "wrn-40-2":
+            _, depth, factor = architecture.split("-")
+            return nets.wide_resnet(int(depth), int(factor), classes)
+        case "vgg8" | "vgg13":
+            return nets.vgg(int(architecture.removeprefix("vgg")), classes)
+        case "mobilenet-v2":
+            return nets.mobilenet_v2(classes)
+        case "shufflenet-v2":
+            return nets.shufflenet_v2(classes)
+        case "plain8" | "plain16" | "plain32":
+            return nets.plain(int(architecture.removeprefix("plain")), classes)
+        case "teacher24":
+            return nets.teacher24(classes)
+    close = get_close_matches(architecture, ARCHITECTURES, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    known = ", ".join(ARCHITECTURES)
+    raise ModelError(f"unknown architecture '{architecture}'{hint} (known: {known})")
 
 
-def load(name: str, root: Path = WEIGHTS) -> "nn.Module":
+def load(name: str) -> "nn.Module":
     """Returns the trained network in evaluation mode; ModelError if its weights were changed."""
+    return load_from(folder(name))
+
+
+def load_from(place: Path) -> "nn.Module":
+    """As `load`, from a folder."""
     from safetensors.torch import load as load_tensors
 
-    expected = manifest(name, root).sha256
-    path = root / name / "weights.safetensors"
+    made, path = _read(place / "manifest.json"), place / "weights.safetensors"
     packed = path.read_bytes()
     found = hashlib.sha256(packed).hexdigest()
-    if found != expected:
+    if found != made.sha256:
         raise ModelError(
-            f"{path} has sha256 {found}, its manifest says {expected}; install Fresco again, or "
-            f"train it with `python -m models.train {name}`"
+            f"{path} has sha256 {found}, its manifest says {made.sha256}; install Fresco again, or "
+            f"make it with `{made.command}`"
         )
-    network = build(name)
+    network = build(made.architecture, made.classes)
     network.load_state_dict(load_tensors(packed))
     return network.eval()

@@ -1,0 +1,255 @@
+"""Networks for 32 x 32 colour images, as the distillation literature uses them, and our own.
+
+Input float32 [B, 3, 32, 32], output logits [B, K]. ResNet, WRN, VGG, MobileNetV2, ShuffleNetV2 are
+the CIFAR forms of Tian et al., "Contrastive representation distillation", 2020, whose parameter
+counts the tests compare with. `plain` are ours: a stem and six convolutions, cheap on one core.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+
+
+def _conv_norm(
+    inputs: int, outputs: int, size: int = 3, stride: int = 1, groups: int = 1, act: bool = True
+) -> list[nn.Module]:
+    layers = [_conv(inputs, outputs, size, stride, groups), nn.BatchNorm2d(outputs)]
+    return [*layers, nn.ReLU(inplace=True)] if act else layers
+
+
+class Classifier(nn.Module):
+    """Features, their mean over the picture, and a linear head."""
+
+    def __init__(self, features: nn.Sequential, width: int, classes: int) -> None:
+        super().__init__()
+        self.features = features
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(x).mean(dim=(2, 3)))
+        return logits
+
+
+class _Basic(nn.Module):
+    """Two convolutions and a shortcut (He et al., 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_conv_norm(inputs, outputs, stride=stride), *_conv_norm(outputs, outputs, act=False)
+        )
+        same = stride == 1 and inputs == outputs
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(*_conv_norm(inputs, outputs, 1, stride, act=False))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet(depth: int, classes: int, widths: tuple[int, ...] = (16, 16, 32, 64)) -> Classifier:
+    """ResNet of `depth` = 6 n + 2 layers; `widths` of stem and three stages."""
+    blocks = (depth - 2) // 6
+    layers = _conv_norm(3, widths[0])
+    for stage, (inputs, outputs) in enumerate(pairwise(widths)):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            layers.append(_Basic(outputs if block else inputs, outputs, stride))
+    return Classifier(nn.Sequential(*layers), widths[-1], classes)
+
+
+class _Wide(nn.Module):
+    """Norm and activation before each convolution (Zagoruyko and Komodakis, 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(inputs), _conv(inputs, outputs, stride=stride)
+        self.norm2, self.conv2 = nn.BatchNorm2d(outputs), _conv(outputs, outputs)
+        self.same = inputs == outputs
+        self.shortcut = nn.Identity() if self.same else _conv(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = functional.relu(self.norm1(x))
+        body = self.conv2(functional.relu(self.norm2(self.conv1(active))))
+        shortcut: Tensor = x if self.same else self.shortcut(active)
+        out: Tensor = body + shortcut
+        return out
+
+
+def wide_resnet(depth: int, factor: int, classes: int) -> Classifier:
+    """WRN-`depth`-`factor`, depth = 6 n + 4."""
+    blocks, widths = (depth - 4) // 6, (16, 16 * factor, 32 * factor, 64 * factor)
+    layers: list[nn.Module] = [_conv(3, widths[0])]
+    for stage, (inputs, outputs) in enumerate(pairwise(widths)):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            layers.append(_Wide(outputs if block else inputs, outputs, stride))
+    layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)]
+    return Classifier(nn.Sequential(*layers), widths[-1], classes)
+
+
+VGG_WIDTHS = {
+    8: ((64,), (128,), (256,), (512,), (512,)),
+    13: ((64,) * 2, (128,) * 2, (256,) * 2, (512,) * 2, (512,) * 2),
+}
+
+
+def vgg(depth: int, classes: int) -> Classifier:
+    """VGG8 or VGG13 with batch norm; convolutions keep their bias, as in the literature's code."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for stage, widths in enumerate(VGG_WIDTHS[depth]):
+        if 0 < stage < 4:
+            layers.append(nn.MaxPool2d(2))
+        for width in widths:
+            layers += [
+                nn.Conv2d(inputs, width, 3, padding=1),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            inputs = width
+    return Classifier(nn.Sequential(*layers), inputs, classes)
+
+
+class _Inverted(nn.Module):
+    """Inverted residual (Sandler et al., 2018)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expand: int) -> None:
+        super().__init__()
+        hidden = inputs * expand
+        self.body = nn.Sequential(
+            *_conv_norm(inputs, hidden, 1),
+            *_conv_norm(hidden, hidden, 3, stride, groups=hidden),
+            *_conv_norm(hidden, outputs, 1, act=False),
+        )
+        self.same = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.body(x) if self.same else self.body(x)
+        return out
+
+
+def mobilenet_v2(classes: int) -> Classifier:
+    """MobileNetV2 of half width with expansion 6, in its CIFAR form."""
+    plan = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 1),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
+    layers = _conv_norm(3, 16, 3, 2)
+    inputs = 16
+    for expand, width, count, stride in plan:
+        outputs = width // 2
+        for number in range(count):
+            layers.append(_Inverted(inputs, outputs, stride if number == 0 else 1, expand))
+            inputs = outputs
+    layers += _conv_norm(inputs, 1280, 1)
+    return Classifier(nn.Sequential(*layers), 1280, classes)
+
+
+class _Shuffle(nn.Module):
+    """ShuffleNetV2 unit (Ma et al., 2018): split, or two branches where the picture is halved."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        half = outputs // 2
+        self.halves = stride == 2
+        if self.halves:
+            self.left = nn.Sequential(
+                *_conv_norm(inputs, inputs, 3, 2, groups=inputs, act=False),
+                *_conv_norm(inputs, half, 1),
+            )
+        own = inputs if self.halves else half
+        self.right = nn.Sequential(
+            *_conv_norm(own, half, 1),
+            *_conv_norm(half, half, 3, stride, groups=half, act=False),
+            *_conv_norm(half, half, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.halves:
+            both = torch.cat([self.left(x), self.right(x)], dim=1)
+        else:
+            left, right = x.chunk(2, dim=1)
+            both = torch.cat([left, self.right(right)], dim=1)
+        batch, channels, height, width = both.shape
+        return both.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(both.shape)
+
+
+def shufflenet_v2(classes: int) -> Classifier:
+    """ShuffleNetV2 x1 with a stem that keeps the picture's size."""
+    layers = _conv_norm(3, 24, 1)
+    inputs = 24
+    for outputs, count in ((116, 3), (232, 7), (464, 3)):
+        layers.append(_Shuffle(inputs, outputs, 2))
+        layers += [_Shuffle(outputs, outputs, 1) for _ in range(count)]
+        inputs = outputs
+    layers += _conv_norm(inputs, 1024, 1)
+    return Classifier(nn.Sequential(*layers), 1024, classes)
+
+
+def plain(width: int, classes: int, channels: int = 3) -> Classifier:
+    """Six 3 x 3 convolutions of `width` to 4 `width`, strides 2, 1, 2, 1, 2, 1."""
+    plan = ((width, 2), (width, 1), (2 * width, 2), (2 * width, 1), (4 * width, 2), (4 * width, 1))
+    layers: list[nn.Module] = []
+    inputs = channels
+    for outputs, stride in plan:
+        layers += _conv_norm(inputs, outputs, stride=stride)
+        inputs = outputs
+    return Classifier(nn.Sequential(*layers), inputs, classes)
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_conv_norm(width, width), *_conv_norm(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.body(x)
+        return out
+
+
+def teacher24(classes: int) -> Classifier:
+    """A small ResNet-9 of width 24 with a stem of stride 2: the teacher that a CPU can train."""
+    w = 24
+    layers = [
+        *_conv_norm(3, w, stride=2),
+        *_conv_norm(w, 2 * w),
+        _Residual(2 * w),
+        *_conv_norm(2 * w, 4 * w, stride=2),
+        *_conv_norm(4 * w, 8 * w, stride=2),
+        _Residual(8 * w),
+    ]
+    return Classifier(nn.Sequential(*layers), 8 * w, classes)
+
+
+def count_macs(network: nn.Module, image: Tensor) -> int:
+    """Counts the multiply-accumulates of convolutions and linear layers for one image [1, ...]."""
+    total = 0
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            fan_in = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
+            total += output.numel() * fan_in
+        elif isinstance(layer, nn.Linear):
+            total += output.numel() * layer.in_features
+
+    handles = [layer.register_forward_hook(hook) for layer in network.modules()]
+    with torch.inference_mode():
+        network.eval()(image)
+    for handle in handles:
+        handle.remove()
+    return total
