@@ -1,8 +1,8 @@
-# make demo | make test | make bench | make bench-freshness: each builds .venv from the locked requirements first.
+# make demo | test | bench | bench-freshness | bench-todg | bench-models: each builds .venv from the locked requirements first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-freshness clean
+.PHONY: demo test lint bench bench-freshness bench-todg bench-models clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -43,6 +43,19 @@ bench-freshness: .venv/ready
 		$(BIN)/fresco compare scenarios/popec-$$name.yaml --protocols $(COMPARED) --seeds 10 \
 			|| exit 1; \
 	done
+
+bench-todg: .venv/ready
+	$(BIN)/python -m benchmarks.todg
+	for table in rivals tradeoff blackout guarantee; do \
+		$(BIN)/python -m benchmarks.todg_network $$table || exit 1; \
+	done
+
+# CIFAR-100 is not shipped: FRESCO_DATA says where it lies; without it only the digits are run.
+bench-models: .venv/ready
+	$(BIN)/python -m benchmarks.distillation digits
+	test -z "$$FRESCO_DATA" || $(BIN)/python -m benchmarks.distillation cifar --data-root "$$FRESCO_DATA"
+	$(BIN)/fresco sweep vision-digits --seeds 5 \
+		--set servers.0.accelerator.model=digits-xs,digits-s,digits-m,digits-l,digits-teacher
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -23,7 +23,7 @@ from emulator.scenario import Scenario
 from emulator.scheduling import is_scheduled
 from emulator.stats import ALL, METRICS
 from emulator.topology import Layout, build, layout, members
-from models import latency, zoo
+from models import data, latency, zoo
 
 Complaint = tuple[tuple[str | int, ...], str, str]
 SLOTTED = ("slotted", "scheduled")
@@ -211,9 +211,20 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
         elif accelerator.model not in zoo.names():
             text = f"unknown network '{accelerator.model}'"
             yield (*where, "accelerator", "model"), text, suggest(accelerator.model, zoo.names())
+        elif accelerator.kind == "live" and (missing := _data_missing(accelerator.model)):
+            yield (*where, "accelerator", "model"), missing, "or choose a digits network"
         elif accelerator.batch_max > latency.BATCH_MAX:
             text = f"batches were measured up to {latency.BATCH_MAX}"
             yield (*where, "accelerator", "batch_max"), text, f"at most {latency.BATCH_MAX}"
+
+
+def _data_missing(model: str) -> str:
+    """Says what a network's data set lacks; empty when it is at hand."""
+    try:
+        data.require(zoo.manifest(model).dataset)
+    except data.DataError as error:
+        return str(error)
+    return ""
 
 
 def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:

@@ -16,6 +16,8 @@ import click
 import msgspec
 from rich.console import Console
 
+from emulator import verbs_models
+
 RUNS = Path("runs")
 ROOT = Path(__file__).resolve().parent
 
@@ -372,6 +374,10 @@ def _values(assignment: str) -> list[str]:
     text = assignment.partition("=")[2].strip()
     values = [value.strip() for value in text.split(",")]
     return values if len(values) > 1 and text[0] not in "[{\"'" and all(values) else []
+
+
+fresco.add_command(verbs_models.distill)
+fresco.add_command(verbs_models.profile)
 
 
 @fresco.command()

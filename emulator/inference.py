@@ -129,3 +129,15 @@ def nominal_moments(accelerator: scenario.Accelerator, speed: float) -> tuple[fl
 
         mean_s, second_s2 = latency.moments(accelerator.model, 1)
     return mean_s / speed, second_s2 / speed**2
+
+
+IMAGES = 500  # where no network says how many it was tested on
+
+
+def images_of(chosen: scenario.Scenario) -> int:
+    """Returns how many images tasks are drawn from: those that every network was tested on."""
+    from models import zoo
+
+    devices = [*chosen.servers, *(group.cpu for group in chosen.users if group.cpu is not None)]
+    models = {d.accelerator.model for d in devices if d.accelerator.kind != "fitted"}
+    return min((zoo.manifest(model).test_images for model in models), default=IMAGES)

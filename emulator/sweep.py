@@ -14,7 +14,13 @@ from emulator.dashboard.page import page
 from emulator.display import readable
 from emulator.stats import METRICS
 
-TRADE_OFFS = (("backlog_mean", "utility"), ("delay_mean_s", "utility"), ("drop_ratio", "utility"))
+TRADE_OFFS = (
+    ("backlog_mean", "utility"),
+    ("delay_mean_s", "utility"),
+    ("drop_ratio", "utility"),
+    ("aoi_mean_s", "accuracy"),
+    ("aoi_mean_s", "fresh_correct_hz"),
+)
 
 
 def write(folder: Path, field: str, values: Sequence[str], comparison: Comparison) -> Path:

@@ -30,7 +30,7 @@ from agents.station import Station
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
 from agents.user import Demand, User
 from emulator import laws, scenario
-from emulator.inference import Accelerator, Fitted, Live, Replay, nominal_moments
+from emulator.inference import Accelerator, Fitted, Live, Replay, images_of, nominal_moments
 from emulator.kernel import Kernel, Remote
 from emulator.pace import Pace
 from emulator.plan import Plan
@@ -41,7 +41,6 @@ from emulator.wiring import Wiring
 
 P = TypeVar("P", bound=Policy)
 Read = Callable[[float], dict[str, float]]
-IMAGES = 500  # the digits test split; tasks carry an index into it
 
 
 def assemble(
@@ -75,6 +74,7 @@ class Assembly:
             group.name: nominal_moments(group.accelerator, group.speed)
             for group in self.scenario.servers
         }
+        self.images = images_of(self.scenario)
         self.demands = {group.name: self._demand(group) for group in self.scenario.users}
         self.reach = {bs: self._reach(bs) for bs in self.base_stations}
         self.wiring = Wiring(plan, self.streams)
@@ -156,7 +156,7 @@ class Assembly:
             arrivals=self._arrivals(group.arrival),
             priority=group.priority,
             size_bits=group.input_bits,
-            images=IMAGES,
+            images=self.images,
             deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
             expires=group.drop_late,
             work=group.work,

@@ -58,14 +58,26 @@ def load(name: str = "digits", root: Path | None = None) -> Splits:
 
     if name.startswith("folder:"):
         return data_files.picture_folder(Path(name.partition(":")[2]))
+    return data_files.cifar(name, _place(name, root))
+
+
+def require(name: str) -> None:
+    """Raises DataError unless the data set is at hand; reads nothing of it."""
+    from models import data_files
+
+    if name != "digits" and not name.startswith("folder:"):
+        data_files.locate(name, _place(name, None))
+
+
+def _place(name: str, root: Path | None) -> Path:
     if name not in NAMES:
         raise DataError(f"unknown data set '{name}'; known: {', '.join(NAMES)}, folder:PATH")
-    place = root or (Path(found) if (found := os.environ.get(ROOT_VARIABLE)) else None)
-    if place is None:
+    found = os.environ.get(ROOT_VARIABLE)
+    if root is None and not found:
         raise DataError(
             f"{name} is not shipped: put it on disk and say where, --data-root or ${ROOT_VARIABLE}"
         )
-    return data_files.cifar(name, place)
+    return root or Path(str(found))
 
 
 def _digits() -> Splits:

@@ -37,25 +37,26 @@ Pair = tuple[Images, Labels]
 
 def cifar(name: str, root: Path) -> Splits:
     """Loads CIFAR-10 or -100 in whichever form lies under `root`."""
-    readers: dict[str, Callable[[str, Path], tuple[Pair, Pair]]] = {
-        "python": _python_batches,
-        "binary": _binary_batches,
-        "mosaic": _mosaics,
-    }
+    form, folder = locate(name, root)
+    (images, labels), (test_images, test_labels) = READERS[form](name, folder)
+    cut = len(labels) - CIFAR_VAL
+    return Splits(
+        Split(images[:cut], labels[:cut]),
+        Split(images[cut:], labels[cut:]),
+        Split(test_images, test_labels),
+        CLASSES[name],
+        255.0,
+        MEANS[name],
+        DEVIATIONS[name],
+    )
+
+
+def locate(name: str, root: Path) -> tuple[str, Path]:
+    """Returns the form in which a data set lies under `root`, and its folder; reads nothing."""
     places = {"python": _python_folder(name), "binary": _binary_folder(name), "mosaic": name}
     for form, folder in places.items():
         if (root / folder).is_dir():
-            (images, labels), (test_images, test_labels) = readers[form](name, root / folder)
-            cut = len(labels) - CIFAR_VAL
-            return Splits(
-                Split(images[:cut], labels[:cut]),
-                Split(images[cut:], labels[cut:]),
-                Split(test_images, test_labels),
-                CLASSES[name],
-                255.0,
-                MEANS[name],
-                DEVIATIONS[name],
-            )
+            return form, root / folder
     wanted = ", ".join(f"{folder}/ ({form})" for form, folder in places.items())
     raise DataError(f"no {name} under {root}; looked for {wanted}")
 
@@ -165,6 +166,13 @@ def _mosaic(path: Path) -> Images:
     pixels = _picture(path, None)
     whole = pixels.reshape(MOSAIC_ROWS, SIDE, MOSAIC_COLUMNS, SIDE, 3)
     return whole.transpose(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE)
+
+
+READERS: dict[str, Callable[[str, Path], tuple[Pair, Pair]]] = {
+    "python": _python_batches,
+    "binary": _binary_batches,
+    "mosaic": _mosaics,
+}
 
 
 def picture_folder(root: Path, side: int = SIDE) -> Splits:

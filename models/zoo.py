@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 OWN_VARIABLE = "FRESCO_MODELS"
-DIGITS_WIDTHS = {"digits-conv4": 4, "digits-conv12": 12, "digits-conv24": 24, "digits-conv48": 48}
+DIGITS_WIDTHS = {f"digits-conv{width}": width for width in (2, 4, 12, 24, 48, 64)}
 ARCHITECTURES = (
     *DIGITS_WIDTHS,
     *("resnet20", "resnet32", "resnet56", "resnet110", "resnet8x4", "resnet32x4"),

@@ -1,0 +1,259 @@
+"""`fresco distill` and `fresco profile`: make a network, and measure what it takes."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.distill import Epoch
+
+DATA_ROOT = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where data sets lie that Fresco does not ship; else $FRESCO_DATA.",
+)
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+@click.command()
+@click.option("--preset", "name", help="What to make; --list names them.")
+@click.option("--list", "lists", is_flag=True, help="Name the presets and end.")
+@click.option("--method", help="Another recipe: scratch, kd, bdd, dkd, ... (--list).")
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Instead of the preset's.")
+@click.option("--seed", type=int, help="Instead of the preset's.")
+@click.option("--teacher", help="A network by name, or its folder, instead of the preset's.")
+@DATA_ROOT
+@click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one.")
+@click.option("--resume", is_flag=True, help="Go on from the last epoch that was saved.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the network; default runs/models/NAME. Under $FRESCO_MODELS scenarios find it.",
+)
+def distill(
+    name: str | None,
+    lists: bool,
+    method: str | None,
+    epochs: int | None,
+    seed: int | None,
+    teacher: str | None,
+    data_root: Path | None,
+    download: bool,
+    device: str,
+    resume: bool,
+    out: Path | None,
+) -> None:
+    """Train a network, most of them as students of another one.
+
+    \b
+    fresco distill --preset digits-s                     under a minute
+    fresco distill --preset digits-s --method kd --seed 7
+    fresco distill --preset cifar100-m --data-root ~/data
+    """
+    from models.presets import PRESETS
+    from models.recipes import RECIPES
+
+    console = Console()
+    if lists or name is None:
+        for each, made in PRESETS.items():
+            by = f"{made.recipe} from {made.teacher}" if made.teacher else "from labels"
+            console.print(f"{each:26} {made.architecture} on {made.dataset}, {by}", highlight=False)
+        console.print(f"methods: {', '.join(RECIPES)}", highlight=False)
+        if not lists:
+            _fail("name one of these with --preset")
+        return
+    _distill(console, name, method, epochs, seed, teacher, data_root, download, device, resume, out)
+
+
+def _distill(
+    console: Console,
+    name: str,
+    method: str | None,
+    epochs: int | None,
+    seed: int | None,
+    teacher: str | None,
+    data_root: Path | None,
+    download: bool,
+    device: str,
+    resume: bool,
+    out: Path | None,
+) -> None:
+    import msgspec
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from models import data, data_files, distill, zoo
+    from models.presets import preset
+    from models.recipes import RECIPES
+
+    try:
+        made = preset(name)
+        recipe = method or made.recipe
+        if recipe not in RECIPES:
+            _fail(f"unknown method '{recipe}' (known: {', '.join(RECIPES)})")
+        changes = {"epochs": epochs, "seed": seed}
+        options = msgspec.structs.replace(
+            made.options, **{key: value for key, value in changes.items() if value is not None}
+        )
+        taught_by = teacher or made.teacher
+        if RECIPES[recipe].needs_teacher and not taught_by:
+            _fail(f"'{recipe}' needs a teacher: name one with --teacher")
+        if download and made.dataset in data_files.ARCHIVES:
+            with console.status(f"fetching {made.dataset}"):
+                data_files.download(made.dataset, data_root or Path("data"))
+        splits = data.load(made.dataset, data_root)
+        master = _network(taught_by) if RECIPES[recipe].needs_teacher else None
+    except (zoo.ModelError, data.DataError) as error:
+        _fail(str(error))
+    folder = out or Path("runs") / "models" / name
+    checkpoint = folder / "checkpoint.safetensors"
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    curve: list[distill.Epoch] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(name, total=options.epochs)
+
+        def told(epoch: distill.Epoch) -> None:
+            curve.append(epoch)
+            said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
+            progress.update(bar, completed=epoch.number, description=said)
+            if not console.is_terminal and epoch.number % max(1, options.epochs // 10) == 0:
+                console.print(f"epoch {epoch.number}/{options.epochs}  {said}", highlight=False)
+
+        try:
+            student = distill.train(
+                distill.fresh(made.architecture, splits.classes, options.seed),
+                splits,
+                recipe,
+                options,
+                master,
+                told,
+                checkpoint,
+                device,
+            )
+        except zoo.ModelError as error:
+            _fail(str(error))
+    command = f"fresco distill --preset {name} --method {recipe} --seed {options.seed}"
+    command += f" --epochs {options.epochs}"
+    result = distill.ship(
+        folder,
+        student,
+        splits,
+        options,
+        architecture=made.architecture,
+        dataset=made.dataset,
+        recipe=recipe,
+        teacher=taught_by if RECIPES[recipe].needs_teacher else "",
+        command=command,
+    )
+    checkpoint.unlink(missing_ok=True)
+    _draw(folder, name, curve)
+    console.print(_bars([epoch.val_accuracy for epoch in curve]), highlight=False)
+    console.print(
+        f"{name}: {result.parameters:,} parameters, val {100.0 * result.val_accuracy:.2f} %, "
+        f"test {100.0 * result.test_accuracy:.2f} %",
+        highlight=False,
+    )
+    if name in zoo.names() and folder.resolve() != zoo.folder(name).resolve():
+        stated = zoo.manifest(name)
+        console.print(f"the one that is shipped: test {100.0 * stated.test_accuracy:.2f} %")
+    console.print(f"network: {folder}   curve: {folder / 'curve.html'}", highlight=False)
+
+
+def _network(name: str) -> "nn.Module":
+    """Loads a network by name, or from its folder."""
+    from models import zoo
+
+    place = Path(name)
+    return zoo.load_from(place) if (place / "manifest.json").exists() else zoo.load(name)
+
+
+def _draw(folder: Path, name: str, curve: "list[Epoch]") -> None:
+    """Writes curve.csv and curve.html."""
+    from emulator.dashboard.curve import Point
+    from emulator.dashboard.curve import curve as draw
+    from emulator.dashboard.page import page
+
+    with (folder / "curve.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("epoch", "loss", "val_accuracy", "rate"))
+        lines.writerows((e.number, e.loss, e.val_accuracy, e.rate) for e in curve)
+    accuracies = [f"{100.0 * e.val_accuracy:.1f} %" for e in curve]
+    losses = [f"{e.loss:.3g}" for e in curve]
+    cards = ""
+    for title, values, texts in (
+        ("Validation accuracy", [e.val_accuracy for e in curve], accuracies),
+        ("Loss", [e.loss for e in curve], losses),
+    ):
+        named = [""] * (len(curve) - 1) + texts[-1:]
+        points = [
+            Point(epoch.number, value, 0.0, mark, str(epoch.number), text)
+            for epoch, value, mark, text in zip(curve, values, named, texts, strict=True)
+        ]
+        cards += f'<section class="card"><h2>{title}</h2>{draw(points, "epoch", title)}</section>'
+    body = f'<h1>{name}</h1><div class="cards">{cards}</div>'
+    (folder / "curve.html").write_text(page(name, body, styles=("report.css",)), encoding="utf-8")
+
+
+def _bars(values: list[float]) -> str:
+    """Draws values as one line of bars, lowest to highest."""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    bars = "".join(BARS[round((v - low) / span * (len(BARS) - 1))] for v in values)
+    return f"{100.0 * low:.1f} % {bars} {100.0 * high:.1f} % (validation, by epoch)"
+
+
+@click.command()
+@click.argument("name", metavar="NETWORK")
+@click.option("--rounds", type=click.IntRange(8, 100_000), default=512, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--write", "writes", is_flag=True, help="Keep the trace beside the network.")
+def profile(name: str, rounds: int, threads: int, writes: bool) -> None:
+    """Measure how long NETWORK takes on this machine, in CPU time of the computing thread.
+
+    Batches of 1 to 8 images in turn, so that a drift of the machine hits them alike.
+    """
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from models import data, latency, zoo
+
+    console = Console()
+    try:
+        zoo.manifest(name)
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task(f"measuring {name}", total=rounds)
+            measured = latency.measure(
+                name, rounds, threads, lambda done: progress.update(bar, completed=done)
+            )
+    except (zoo.ModelError, data.DataError) as error:
+        _fail(str(error))
+    table = Table(
+        title=f"{name} on {measured.processor}, {threads} thread(s)", title_justify="left"
+    )
+    for head in ("batch", "E[S]", "E[S²]", "p50", "p95", "p99", "c²"):
+        table.add_column(head, justify="right")
+    for each in latency.profiles(measured):
+        times = (each.p50_s, each.p95_s, each.p99_s)
+        table.add_row(
+            str(each.batch),
+            f"{1e3 * each.mean_s:.3f} ms",
+            f"{1e6 * each.second_moment_s2:.4f} ms²",
+            *(f"{1e3 * value:.3f} ms" for value in times),
+            f"{each.scv:.4f}",
+        )
+    console.print(table)
+    if writes:
+        console.print(f"written: {latency.write(name, measured)}", highlight=False)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"fresco: {message}", err=True)
+    sys.exit(2)
