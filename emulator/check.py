@@ -17,7 +17,7 @@ import msgspec
 from agents import radio
 from agents.protocols import PROTOCOLS
 from emulator import scenario, traces
-from emulator.faults import Fading, Partition, ServerSlowdown, selects
+from emulator.faults import ChannelLoss, Fading, Partition, ServerFault, selects
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.stats import ALL, METRICS
@@ -220,6 +220,9 @@ def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scen
 def _faults(chosen: Scenario) -> Iterator[Complaint]:
     everyone = [name for name, _ in _kinds(chosen)]
     servers = [name for name, kind in _kinds(chosen) if kind == "server"]
+    shared = {
+        name: group.channels for name, group in members(chosen.base_stations) if group.channels
+    }
     fades = any(spec.kind == "rayleigh" for spec in chosen.channels)
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
@@ -229,13 +232,22 @@ def _faults(chosen: Scenario) -> Iterator[Complaint]:
         targets: list[tuple[str, str, list[str]]] = []
         if isinstance(fault, Partition):
             targets += [(key, each, everyone) for key in ("a", "b") for each in getattr(fault, key)]
-        elif isinstance(fault, ServerSlowdown):
+        elif isinstance(fault, ChannelLoss):
+            targets.append(("target", fault.target, list(shared)))
+            for name, count in shared.items():
+                if selects(fault.target, name) and max(fault.channels) >= count:
+                    text = f"'{name}' has the channels 0 to {count - 1}, not {max(fault.channels)}"
+                    yield (*where, "channels"), text, "name channels that it has"
+                    break
+        elif isinstance(fault, ServerFault):
             targets.append(("target", fault.target, servers))
         else:
             targets += [("target", end, everyone) for end in fault.target.split("->", 1)]
         for key, selector, names in targets:
             if not any(selects(selector, name) for name in names):
-                kind = "server" if isinstance(fault, ServerSlowdown) else "node"
+                kind = "server" if isinstance(fault, ServerFault) else "node"
+                if isinstance(fault, ChannelLoss):
+                    kind = "base station with shared channels"
                 text = f"'{selector}' selects no {kind}"
                 yield (*where, key), text, suggest(selector, names)
 

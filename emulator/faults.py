@@ -84,6 +84,26 @@ class Loss(_LinkFault):
     p: float = Field(ge=0.0, le=1.0)
 
 
+class Corrupt(_LinkFault):
+    """Each attempt that gets through is received but useless with probability `p`."""
+
+    type: Literal["corrupt"]
+    p: float = Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")
+
+
+class ChannelLoss(_Fault):
+    """Base stations hear nothing on some of their shared channels, and do not know it."""
+
+    type: Literal["channel_loss"]
+    target: str = Field(description="Base stations with contention, granted or slotted access.")
+    channels: list[Annotated[int, Field(ge=0)]] = Field(
+        min_length=1, description="Numbers of the channels, from 0."
+    )
+
+    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        return kind == "uplink" and selects(self.target, target)
+
+
 class BurstLoss(_LinkFault):
     """Losses in bursts: an overall share `loss`, in runs of `burst_length` slots on average."""
 
@@ -148,16 +168,26 @@ class Partition(_Fault):
         )
 
 
-class ServerSlowdown(_Fault):
+class _ServerFault(_Fault):
+    target: str = Field(description="Servers, as in 'edge-0' or 'edge-*,!edge-1'.")
+
+
+class ServerPause(_ServerFault):
+    """No batch starts; the running one is finished, tasks queue up meanwhile."""
+
+    type: Literal["server_pause"]
+
+
+class ServerSlowdown(_ServerFault):
     """Every service takes `factor` times as long."""
 
     type: Literal["server_slowdown"]
-    target: str
     factor: float = Field(gt=0.0)
 
 
-LinkFault = Blackout | Loss | BurstLoss | Fading | Delay | Rate | Partition
-AnyFault = LinkFault | ServerSlowdown
+LinkFault = Blackout | Loss | Corrupt | BurstLoss | Fading | Delay | Rate | ChannelLoss | Partition
+ServerFault = ServerPause | ServerSlowdown
+AnyFault = LinkFault | ServerFault
 Fault = Annotated[AnyFault, Field(discriminator="type")]
 
 
@@ -171,6 +201,8 @@ class Effect(Struct, frozen=True):
     delay_s: float = 0.0
     jitter_s: float = 0.0
     rate_bps: float = math.inf
+    clean_p: float = 1.0  # probability that what got through is not corrupted
+    dead_channels: frozenset[int] = frozenset()
 
 
 HEALTHY = Effect()
@@ -184,14 +216,20 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
     delays_s: list[float] = []
     jitters_s: list[float] = []
     bursts: list[tuple[float, float, float]] = []
+    cleans: list[float] = []
+    dead: set[int] = set()
     for fault in active:
-        if isinstance(fault, ServerSlowdown) or not fault.touches(source, target, kind):
+        if isinstance(fault, _ServerFault) or not fault.touches(source, target, kind):
             continue
         match fault:
             case Blackout() | Partition():
                 blocked_by = max(blocked_by, fault.type)
             case Loss(p=p):
                 passes.append(1.0 - p)
+            case Corrupt(p=p):
+                cleans.append(1.0 - p)
+            case ChannelLoss(channels=channels):
+                dead.update(channels)
             case BurstLoss():
                 bursts.append((fault.p, fault.r, fault.slot_s))
             case Fading(depth_db=depth_db):
@@ -209,6 +247,8 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
         math.fsum(delays_s),
         math.fsum(jitters_s),
         rate_bps,
+        math.prod(sorted(cleans)),
+        frozenset(dead),
     )
     return HEALTHY if effect == HEALTHY else effect
 
@@ -221,3 +261,8 @@ def slowdown(active: Iterable[AnyFault], server: NodeId) -> float:
         if isinstance(fault, ServerSlowdown) and selects(fault.target, server)
     )
     return math.prod(sorted(factors))  # sorted: floating point products depend on the order
+
+
+def paused(active: Iterable[AnyFault], server: NodeId) -> bool:
+    """Folds the active faults onto one server: whether it starts any batch."""
+    return any(isinstance(f, ServerPause) and selects(f.target, server) for f in active)

@@ -27,7 +27,7 @@ from agents.bodies import (
 )
 from agents.edge_server import EdgeServer
 from agents.tasks import Task
-from emulator.faults import AnyFault, slowdown
+from emulator.faults import AnyFault, paused, slowdown
 from emulator.inference import Accelerator
 from emulator.journal import Readings, Record
 from emulator.network import Again, Deliver, Flight, Link, Network
@@ -67,6 +67,8 @@ class Kernel:
         self._readings = readings
         self._accelerators = accelerators
         self._slowdowns: dict[NodeId, float] = {}
+        self._paused: set[NodeId] = set()
+        self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
         self._active: list[AnyFault] = []
         self._pace = pace
         self._remote = remote
@@ -145,6 +147,8 @@ class Kernel:
         """Names every task that is in flight here: held by a node, on the air, in service."""
         for node in self.nodes.values():
             yield from node.tasks()
+        for batch in self._held.values():
+            yield from batch.tasks
         for _, _, _, payload in self._heap:
             match payload:
                 case Message(body=body) | Flight(body=body):
@@ -247,6 +251,9 @@ class Kernel:
         self._perform(name, self.nodes[name].on_tick(wake, now_s), now_s)
 
     def _execute(self, source: NodeId, batch: Execute, now_s: float) -> None:
+        if source in self._paused:
+            self._held[source] = batch
+            return
         executed = self._accelerators[source].execute(batch)
         slower = self._slowdowns.get(source, 1.0)
         if slower != 1.0:
@@ -290,7 +297,7 @@ class Kernel:
         link = self._network.link(flight.source, flight.target)
         grant = flight.grant
         flight.channel = link.pick() if grant is None else grant.channel
-        verdict = link.judge(flight.body.size_bits, flight.attempt, now_s)
+        verdict = link.judge(flight.body.size_bits, flight.attempt, now_s, flight.channel)
         if grant is not None and verdict.at_s > grant.until_s + ROUNDING_S:
             self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
             return
@@ -337,17 +344,20 @@ class Kernel:
 
     def _begin(self, fault: AnyFault, now_s: float) -> None:
         self._active.append(fault)
-        self._feel()
+        self._feel(now_s)
 
     def _heal(self, fault: AnyFault, now_s: float) -> None:
         self._active.remove(fault)
-        self._feel()
+        self._feel(now_s)
 
-    def _feel(self) -> None:
+    def _feel(self, now_s: float) -> None:
         self._network.feel(self._active)
         if self._control is not None:
             self._control.feel(self._active)
         self._slowdowns = {name: slowdown(self._active, name) for name in self._accelerators}
+        self._paused = {name for name in self._accelerators if paused(self._active, name)}
+        for name in sorted(self._held.keys() - self._paused):
+            self._execute(name, self._held.pop(name), now_s)
 
     def _forward(self, node: NodeId, now_s: float) -> float:
         """Keeps a node's time from running backwards when a message comes late from a host."""

@@ -129,8 +129,11 @@ class Link:
         if effect.jitter_s and self._jitter is None:
             self._jitter = self._streams.uniform("jitter", self.source, self.target)
 
-    def judge(self, size_bits: float, attempt: int, now_s: float) -> Verdict:
-        """Decides attempt number `attempt` (from 1), which begins at `now_s`."""
+    def judge(self, size_bits: float, attempt: int, now_s: float, channel_no: int = -1) -> Verdict:
+        """Decides attempt number `attempt` (from 1), which begins at `now_s`.
+
+        `channel_no` is the shared channel it is on; -1: a link of its own.
+        """
         tally = self.tally
         tally.attempts += 1
         tally.bits += size_bits
@@ -147,6 +150,8 @@ class Link:
             at_s = max(now_s, at_s + effect.jitter_s * (2.0 * self._jitter() - 1.0))
         if effect.blocked_by:
             return self._failed(effect.blocked_by, attempt, at_s)
+        if channel_no in effect.dead_channels:
+            return self._failed("channel-loss", attempt, at_s)
         success = channel.success(now_s, effect.fade_db)
         if lucky >= success:
             return self._failed(channel.reason, attempt, at_s)
@@ -154,6 +159,8 @@ class Link:
             return self._failed("loss-fault", attempt, at_s)
         if any(chain.bad(now_s) for chain in self._bursts):
             return self._failed("burst-fault", attempt, at_s)
+        if lucky >= success * effect.pass_p * effect.clean_p:
+            return self._failed("corrupt-fault", attempt, at_s)
         return Deliver(at_s)
 
     def retry_s(self, reason: str, attempt: int, now_s: float) -> float | None:
