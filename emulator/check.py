@@ -17,7 +17,7 @@ import msgspec
 from agents import radio
 from agents.protocols import PROTOCOLS
 from emulator import scenario, traces
-from emulator.faults import ChannelLoss, Fading, Partition, ServerFault, selects
+from emulator.faults import ChannelLoss, Fading, Interference, Partition, ServerFault, selects
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.stats import ALL, METRICS
@@ -226,8 +226,9 @@ def _faults(chosen: Scenario) -> Iterator[Complaint]:
     fades = any(spec.kind == "rayleigh" for spec in chosen.channels)
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
-        if isinstance(fault, Fading) and not fades:
-            text = f"fading needs a signal-to-noise ratio; a {chosen.channel.kind} channel has none"
+        if isinstance(fault, Fading | Interference) and not fades:
+            radio_kind = chosen.channel.kind
+            text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
             yield (*where, "type"), text, "use loss, or channel kind rayleigh"
         targets: list[tuple[str, str, list[str]]] = []
         if isinstance(fault, Partition):
@@ -239,6 +240,9 @@ def _faults(chosen: Scenario) -> Iterator[Complaint]:
                     text = f"'{name}' has the channels 0 to {count - 1}, not {max(fault.channels)}"
                     yield (*where, "channels"), text, "name channels that it has"
                     break
+        elif isinstance(fault, Interference):
+            radios = [name for name, kind in _kinds(chosen) if kind != "server"]
+            targets.append(("target", fault.target, radios))
         elif isinstance(fault, ServerFault):
             targets.append(("target", fault.target, servers))
         else:

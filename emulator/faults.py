@@ -139,6 +139,17 @@ class Fading(_LinkFault):
     depth_db: float = Field(gt=0.0, le=200.0)
 
 
+class Interference(_Fault):
+    """Receivers hear a noise that is `rise_db` stronger; for channels that know an SNR."""
+
+    type: Literal["interference"]
+    target: str = Field(description="Who hears it: users, base stations or both.")
+    rise_db: float = Field(gt=0.0, le=200.0, description="By how much noise rises, in dB.")
+
+    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        return kind in RADIO_KINDS and selects(self.target, target)
+
+
 class Delay(_LinkFault):
     """Everything takes `delay_s` longer, give or take `jitter_s` (uniform)."""
 
@@ -185,7 +196,18 @@ class ServerSlowdown(_ServerFault):
     factor: float = Field(gt=0.0)
 
 
-LinkFault = Blackout | Loss | Corrupt | BurstLoss | Fading | Delay | Rate | ChannelLoss | Partition
+LinkFault = (
+    Blackout
+    | Loss
+    | Corrupt
+    | BurstLoss
+    | Fading
+    | Interference
+    | Delay
+    | Rate
+    | ChannelLoss
+    | Partition
+)
 ServerFault = ServerPause | ServerSlowdown
 AnyFault = LinkFault | ServerFault
 Fault = Annotated[AnyFault, Field(discriminator="type")]
@@ -234,6 +256,8 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
                 bursts.append((fault.p, fault.r, fault.slot_s))
             case Fading(depth_db=depth_db):
                 fades_db.append(depth_db)
+            case Interference(rise_db=rise_db):
+                fades_db.append(rise_db)
             case Delay(delay_s=more_s, jitter_s=spread_s):
                 delays_s.append(more_s)
                 jitters_s.append(spread_s)

@@ -154,6 +154,7 @@ class GroupStats:
         self.peak_s = Histogram(age_bounds_s)
         self.delay_s = Histogram(delay_bounds_s)
         self.stages_s = [Bins(delay_bounds_s) for _ in STAGES]
+        self._add_stages = [bins.add for bins in self.stages_s]  # looked up once
         self.outcomes: Counter[str] = Counter()
         self.drops: Counter[str] = Counter()
         self.with_deadline = 0
@@ -196,11 +197,11 @@ class GroupStats:
         born_s, arrived_s = end.born_s, end.arrived_s
         started_s, finished_s = end.started_s, end.finished_s
         self.delay_s.add(ended_s - born_s)
-        uplink, queue, compute, downlink = self.stages_s
-        uplink.add(arrived_s - born_s)
-        queue.add(started_s - arrived_s)
-        compute.add(finished_s - started_s)
-        downlink.add(ended_s - finished_s)
+        uplink, queue, compute, downlink = self._add_stages
+        uplink(arrived_s - born_s)
+        queue(started_s - arrived_s)
+        compute(finished_s - started_s)
+        downlink(ended_s - finished_s)
         if peak_s is not None:
             self.peak_s.add(peak_s)
         if end.correct is not None:

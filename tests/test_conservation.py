@@ -74,6 +74,7 @@ def faults() -> st.SearchStrategy[Spec]:
         {"type": "corrupt", "p": CHANCE},
         {"type": "burst_loss", "loss": 0.4, "burst_length": 3.0},
         {"type": "fading", "depth_db": 10.0},
+        {"type": "interference", "rise_db": 10.0},
         {"type": "delay", "delay_s": 0.05, "jitter_s": st.sampled_from([0.0, 0.2])},
         {"type": "rate", "rate_bps": 1.0e4},
     )

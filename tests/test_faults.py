@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from agents.bodies import TaskEnd
-from emulator.channel import Bernoulli, airtime
+from emulator.channel import Bernoulli, Rayleigh, airtime
 from emulator.check import problems
 from emulator.faults import HEALTHY, AnyFault, Fault, fold, paused, selects, slowdown
 from emulator.network import Drop, Link, Resend, Verdict
@@ -51,6 +51,7 @@ FAULTS = st.lists(
         st.builds(lambda n: fault("channel_loss", channels=[n, 7]), st.integers(0, 3)),
         st.builds(lambda n: fault("burst_loss", loss=0.3, burst_length=n), st.floats(1.0, 9.0)),
         st.builds(lambda d: fault("fading", depth_db=d), st.floats(0.1, 100.0)),
+        st.builds(lambda d: fault("interference", rise_db=d), st.floats(0.1, 100.0)),
         st.builds(lambda d: fault("delay", delay_s=d, jitter_s=d / 3.0), st.floats(1e-3, 1.0)),
         st.builds(lambda r: fault("rate", rate_bps=r), st.floats(1.0, 1e6)),
         st.just(fault("partition", a=["user-*"], b=["bs-0"])),
@@ -172,6 +173,31 @@ def test_fades_add_in_decibels() -> None:
     )
 
     assert effect.fade_db == 7.0
+
+
+def test_interference_strikes_receivers_only_and_adds_to_fades() -> None:
+    noises = [fault("interference", target="bs-0", rise_db=rise_db) for rise_db in (3.0, 4.0)]
+    active = [*noises, fault("fading", target="user-0", depth_db=1.0)]
+
+    fades_db = {ends: fold(active, *ends, kind).fade_db for ends, kind in LINKS.items()}
+
+    others = dict.fromkeys((("bs-0", "user-1"), TO, FROM), 0.0)
+    assert fades_db == {UP: 8.0, DOWN: 1.0, ("user-1", "bs-0"): 7.0, **others}
+
+
+def test_interference_raises_the_outage_to_that_of_a_weaker_signal() -> None:
+    attempts, snr_db, threshold_db, rise_db = 40_000, 12.0, 5.0, 4.0
+    field = Streams(SEED).field("fading", "user-0", "bs-0")
+    channel = Rayleigh(snr_db, threshold_db, 0.01, 1.0e6, field)
+    link = Link("user-0", "bs-0", "uplink", channel, Resend(), Streams(SEED))
+    link.feel([fault("interference", target="bs-*", rise_db=rise_db)])
+
+    lost = sum(isinstance(link.judge(1000.0, 1, (k + 0.5) * 0.01), Drop) for k in range(attempts))
+
+    # One attempt in each coherence time: independent exponential gains
+    expected = 1.0 - math.exp(-(10.0 ** ((threshold_db - snr_db + rise_db) / 10.0)))
+    error = math.sqrt(expected * (1.0 - expected) / attempts)
+    assert lost / attempts == pytest.approx(expected, abs=SIGMAS * error)
 
 
 @pytest.mark.parametrize(("loss", "length"), [(0.2, 4.0), (0.5, 10.0), (0.3, 1.0), (0.9, 20.0)])
