@@ -17,7 +17,7 @@ import msgspec
 from agents import radio
 from agents.protocols import PROTOCOLS
 from emulator import check_scheduled, scenario, traces
-from emulator.faults import ChannelLoss, Fading, Partition, ServerSlowdown, selects
+from emulator.faults import ChannelLoss, Fading, Interference, Partition, ServerFault, selects
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.scheduling import is_scheduled
@@ -238,30 +238,38 @@ def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scen
 def _faults(chosen: Scenario) -> Iterator[Complaint]:
     everyone = [name for name, _ in _kinds(chosen)]
     servers = [name for name, kind in _kinds(chosen) if kind == "server"]
+    shared = {
+        name: group.channels for name, group in members(chosen.base_stations) if group.channels
+    }
     fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
-    channels = max(group.channels or 0 for group in chosen.base_stations)
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
-        if isinstance(fault, Fading) and not fades:
-            text = f"fading needs a signal-to-noise ratio; a {chosen.channel.kind} channel has none"
+        if isinstance(fault, Fading | Interference) and not fades:
+            radio_kind = chosen.channel.kind
+            text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
             yield (*where, "type"), text, "use loss, or channel kind rayleigh"
-        if isinstance(fault, ChannelLoss):
-            if not is_scheduled(chosen):
-                text = "only users of scheduled access look which channels are good"
-                yield (*where, "type"), text, "use blackout, or set access: scheduled"
-            elif not all(0 <= channel < channels for channel in fault.channels):
-                text = f"base stations have the channels 0 to {channels - 1}"
-                yield (*where, "channels"), text, "name some of them"
         targets: list[tuple[str, str, list[str]]] = []
         if isinstance(fault, Partition):
             targets += [(key, each, everyone) for key in ("a", "b") for each in getattr(fault, key)]
-        elif isinstance(fault, ServerSlowdown):
+        elif isinstance(fault, ChannelLoss):
+            targets.append(("target", fault.target, list(shared)))
+            for name, count in shared.items():
+                if selects(fault.target, name) and max(fault.channels) >= count:
+                    text = f"'{name}' has the channels 0 to {count - 1}, not {max(fault.channels)}"
+                    yield (*where, "channels"), text, "name channels that it has"
+                    break
+        elif isinstance(fault, Interference):
+            radios = [name for name, kind in _kinds(chosen) if kind != "server"]
+            targets.append(("target", fault.target, radios))
+        elif isinstance(fault, ServerFault):
             targets.append(("target", fault.target, servers))
         else:
             targets += [("target", end, everyone) for end in fault.target.split("->", 1)]
         for key, selector, names in targets:
             if not any(selects(selector, name) for name in names):
-                kind = "server" if isinstance(fault, ServerSlowdown) else "node"
+                kind = "server" if isinstance(fault, ServerFault) else "node"
+                if isinstance(fault, ChannelLoss):
+                    kind = "base station with shared channels"
                 text = f"'{selector}' selects no {kind}"
                 yield (*where, key), text, suggest(selector, names)
 

@@ -182,9 +182,9 @@ def run(
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
-            show(progress)
             if server is not None:
-                exporter.take(progress)
+                exporter.take(progress)  # first: what people see is then on the page too
+            show(progress)
 
         try:
             summary = drive(planned, steps, folder, shown)

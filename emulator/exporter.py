@@ -4,6 +4,7 @@ The number of series does not depend on the number of users. A scrape reads a fi
 so it never waits for the run and the run never for it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from http.server import HTTPServer
 
@@ -17,13 +18,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from emulator.metrics import Metrics
 from emulator.run import Progress, versions
 from emulator.scenario import Scenario
-from emulator.stats import Histogram
+from emulator.stats import STAGES, Bins
 
-AGE_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-DELAY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CLASS = ("group", "priority")
+CELLS_MAX = 64  # cells with a label of their own; what happens in further ones is `other`'s
 
 
 class Exporter(Collector):
@@ -32,6 +33,13 @@ class Exporter(Collector):
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._snapshot: Sequence[Metric] = ()
+        self._ages_s: dict[str, Bins] = {}
+        # Every accelerator of a server group runs the same network.
+        self._models = {
+            f"{group.name}-{number}": getattr(group.accelerator, "model", "fitted")
+            for group in scenario.servers
+            for number in range(group.count)
+        }
         self._build = {"scenario": scenario.name, "protocol": scenario.protocol.kind, **versions()}
 
     def serve(self, port: int) -> tuple[str, HTTPServer]:
@@ -45,75 +53,150 @@ class Exporter(Collector):
         yield from self._snapshot
 
     def take(self, progress: Progress) -> None:
-        self._snapshot = list(self._families(progress))
+        """Makes the page of this step. The age of each user is looked at once a step."""
+        now_s = progress.step.now_s
+        for name, stats in progress.metrics.groups.items():
+            ages_s = self._ages_s.setdefault(name, Bins(stats.age_bounds_s))
+            for tracker in stats.users:
+                ages_s.add(tracker.age_s(now_s))
+            ages_s.settle()
+        self._snapshot = [
+            *self._classes(progress.metrics, now_s),
+            *self._links(progress.metrics),
+            *self._servers(progress.metrics),
+            *self._protocol(progress.metrics),
+            *self._faults(progress.metrics),
+            *self._pace(progress),
+        ]
 
-    def _families(self, progress: Progress) -> Iterator[Metric]:
-        metrics, step = progress.metrics, progress.step
-        age = GaugeMetricFamily(
+    def _classes(self, metrics: Metrics, now_s: float) -> Iterator[Metric]:
+        mean = GaugeMetricFamily(
             "fresco_aoi_mean_seconds", "Age of information now, mean over users", labels=CLASS
+        )
+        age = HistogramMetricFamily(
+            "fresco_aoi_seconds", "Age of information, looked at once a step", labels=CLASS
         )
         peak = HistogramMetricFamily(
             "fresco_peak_aoi_seconds", "Peak age of information", labels=CLASS
         )
         delay = HistogramMetricFamily(
-            "fresco_task_delay_seconds", "Birth of a task to receipt of its result", labels=CLASS
+            "fresco_task_delay_seconds",
+            "Delay of tasks that brought a result, by stage",
+            labels=("stage", *CLASS),
         )
         tasks = CounterMetricFamily("fresco_tasks", "Tasks that ended", labels=("outcome", *CLASS))
         missed = CounterMetricFamily(
             "fresco_deadline_misses", "Tasks that did not meet their deadline", labels=CLASS
         )
-        users = GaugeMetricFamily("fresco_users", "Users", labels=CLASS)
+        bound = CounterMetricFamily(
+            "fresco_deadline_tasks", "Tasks that ended and had a deadline", labels=CLASS
+        )
         for name, stats in metrics.groups.items():
             labels = (name, str(stats.priority))
-            ages_s = [tracker.age_s(step.now_s) for tracker in stats.users]
-            age.add_metric(labels, sum(ages_s) / len(ages_s))
-            users.add_metric(labels, len(ages_s))
+            ages_s = [tracker.age_s(now_s) for tracker in stats.users]
+            mean.add_metric(labels, sum(ages_s) / len(ages_s))
+            _add(age, labels, self._ages_s[name])
+            _add(peak, labels, stats.peak_s)
+            _add(delay, ("total", *labels), stats.delay_s)
+            for stage, bins in zip(STAGES, stats.stages_s, strict=True):
+                _add(delay, (stage, *labels), bins)
             missed.add_metric(labels, stats.missed)
+            bound.add_metric(labels, stats.with_deadline)
             for outcome in ("completed", "expired", "dropped"):
                 tasks.add_metric((outcome, *labels), stats.outcomes[outcome])
-            for family, histogram, bounds_s in (
-                (peak, stats.peak_s, AGE_BUCKETS_S),
-                (delay, stats.delay_s, DELAY_BUCKETS_S),
-            ):
-                family.add_metric(labels, _buckets(histogram, bounds_s), histogram.total)
-        yield from (age, peak, delay, tasks, missed, users)
+        yield from (mean, age, peak, delay, tasks, missed, bound)
 
-        attempts = CounterMetricFamily(
-            "fresco_link_attempts", "Transmission attempts", labels=("bs", "link")
-        )
+    def _links(self, metrics: Metrics) -> Iterator[Metric]:
+        cells = sorted({bs for bs, _ in metrics.attempts})[:CELLS_MAX]
+        attempts, losses = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
         for (bs, kind), count in metrics.attempts.items():
-            attempts.add_metric((bs, kind), count)
-        losses = CounterMetricFamily(
-            "fresco_link_losses", "Transmission attempts lost", labels=("bs", "link", "reason")
+            attempts[bs if bs in cells else "other", kind] += count
+        for (bs, kind, reason), count in metrics.losses.items():
+            losses[bs if bs in cells else "other", kind, reason] += count
+        yield _counter("fresco_link_attempts", "Transmission attempts", ("bs", "link"), attempts)
+        labels = ("bs", "link", "reason")
+        yield _counter("fresco_link_drops", "Transmission attempts lost", labels, losses)
+        yield CounterMetricFamily(
+            "fresco_link_bytes", "Bytes that all attempts put on the air", value=metrics.bits / 8.0
         )
-        for key, count in metrics.losses.items():
-            losses.add_metric(key, count)
+
+    def _servers(self, metrics: Metrics) -> Iterator[Metric]:
         backlog = GaugeMetricFamily(
             "fresco_queue_backlog_tasks", "Tasks waiting or running", labels=("server",)
         )
-        service = GaugeMetricFamily(
-            "fresco_service_mean_seconds", "Running estimate of E[S]", labels=("server",)
+        service = HistogramMetricFamily(
+            "fresco_inference_duration_seconds",
+            "Service of a task, all of its batch",
+            labels=("model", "server"),
         )
         for server, report in metrics.servers.items():
             backlog.add_metric((server,), report.backlog)
-            service.add_metric((server,), report.mean_s)
-        faults = GaugeMetricFamily("fresco_faults_active", "Active faults", labels=("type",))
-        for kind in sorted({fault.type for fault in self._scenario.faults}):
-            active = sum(c.fault["type"] == kind for c in metrics.faults_active.values())
-            faults.add_metric((kind,), active)
-        yield from (attempts, losses, backlog, service, faults)
-        yield GaugeMetricFamily("fresco_sim_time_seconds", "Emulated time", value=step.now_s)
-        if step.lateness is not None:
+            _add(service, (self._models[server], server), metrics.service_s[server])
+        yield from (backlog, service)
+
+    def _protocol(self, metrics: Metrics) -> Iterator[Metric]:
+        """What the protocol reports of itself, at its latest: as in the report."""
+        columns, kind = metrics.series.columns, self._scenario.protocol.kind
+        shown = GaugeMetricFamily(
+            "fresco_protocol_reading",
+            "What the protocol reports of itself",
+            labels=("protocol", "reading"),
+        )
+        residual = GaugeMetricFamily("fresco_admm_residual", "Residual", labels=("kind",))
+        for reading in metrics.series.readings:
+            value = columns.get(f"protocol/{reading.name}", [None])[-1]
+            if value is None:
+                continue
+            shown.add_metric((kind, reading.name), value)
+            if reading.name in ("primal", "dual"):
+                residual.add_metric((reading.name,), value)
+        yield from (shown, residual)
+
+    def _faults(self, metrics: Metrics) -> Iterator[Metric]:
+        begun = Counter(str(c.fault["type"]) for c in metrics.fault_log if c.op == "begin")
+        active = Counter(str(c.fault["type"]) for c in metrics.faults_active.values())
+        now = GaugeMetricFamily("fresco_faults_active", "Active faults", labels=("type",))
+        ever = CounterMetricFamily("fresco_faults_injected", "Faults so far", labels=("type",))
+        for kind in sorted({fault.type for fault in self._scenario.faults} | begun.keys()):
+            now.add_metric((kind,), active[kind])
+            ever.add_metric((kind,), begun[kind])
+        yield from (now, ever)
+
+    def _pace(self, progress: Progress) -> Iterator[Metric]:
+        now_s, lateness, scenario = progress.step.now_s, progress.step.lateness, self._scenario
+        actors = GaugeMetricFamily("fresco_actors", "Nodes", labels=("kind",))
+        for kind in ("users", "base_stations", "servers"):
+            actors.add_metric(
+                (kind.removesuffix("s"),), sum(g.count for g in getattr(scenario, kind))
+            )
+        yield actors
+        yield GaugeMetricFamily("fresco_sim_time_seconds", "Emulated time", value=now_s)
+        if progress.wall_s > 0.0:
+            yield GaugeMetricFamily(
+                "fresco_time_scale_ratio",
+                "Emulated seconds per second of the wall clock",
+                value=now_s / progress.wall_s,
+            )
+        if lateness is not None:
             late = GaugeMetricFamily(
                 "fresco_lateness_seconds", "How late events were handled", labels=("quantile",)
             )
             for q in (0.5, 0.99):
-                late.add_metric((str(q),), step.lateness.quantile_s(q))
+                late.add_metric((str(q),), lateness.quantile_s(q))
             yield late
         yield InfoMetricFamily("fresco_build", "What runs", value=self._build)
 
 
-def _buckets(histogram: Histogram, bounds_s: Sequence[float]) -> list[tuple[str, float]]:
-    counts = histogram.cumulative(bounds_s)
-    labelled = [(str(bound_s), float(n)) for bound_s, n in zip(bounds_s, counts, strict=True)]
-    return [*labelled, ("+Inf", float(histogram.count))]
+def _counter(
+    name: str, about: str, labels: tuple[str, ...], counts: Counter[tuple[str, ...]]
+) -> Metric:
+    family = CounterMetricFamily(name, about, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _add(family: HistogramMetricFamily, labels: Sequence[str], bins: Bins) -> None:
+    bounds = [*map(str, bins.bounds), "+Inf"]
+    cumulative = map(float, bins.cumulative())
+    family.add_metric(labels, list(zip(bounds, cumulative, strict=True)), bins.total)

@@ -93,6 +93,29 @@ class Loss(_LinkFault):
     p: float = Field(ge=0.0, le=1.0)
 
 
+class Corrupt(_LinkFault):
+    """Each attempt that gets through is received but useless with probability `p`."""
+
+    type: Literal["corrupt"]
+    p: float = Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")
+
+
+class ChannelLoss(_Fault):
+    """Base stations hear nothing on some of their shared channels.
+
+    Only users of scheduled access look first, and see it.
+    """
+
+    type: Literal["channel_loss"]
+    target: str = Field(description="Base stations whose access is not dedicated.")
+    channels: list[Annotated[int, Field(ge=0)]] = Field(
+        min_length=1, description="Numbers of the channels, from 0."
+    )
+
+    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        return kind == "uplink" and selects(self.target, target)
+
+
 class BurstLoss(_LinkFault):
     """Losses in bursts: an overall share `loss`, in runs of `burst_length` slots on average."""
 
@@ -128,6 +151,17 @@ class Fading(_LinkFault):
     depth_db: float = Field(gt=0.0, le=200.0)
 
 
+class Interference(_Fault):
+    """Receivers hear a noise that is `rise_db` stronger; for channels that know an SNR."""
+
+    type: Literal["interference"]
+    target: str = Field(description="Who hears it: users, base stations or both.")
+    rise_db: float = Field(gt=0.0, le=200.0, description="By how much noise rises, in dB.")
+
+    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        return kind in RADIO_KINDS and selects(self.target, target)
+
+
 class Delay(_LinkFault):
     """Everything takes `delay_s` longer, give or take `jitter_s` (uniform)."""
 
@@ -141,13 +175,6 @@ class Rate(_LinkFault):
 
     type: Literal["rate"]
     rate_bps: float = Field(gt=0.0)
-
-
-class ChannelLoss(_LinkFault):
-    """Some channels of shared access carry nothing; who looks at them sees it."""
-
-    type: Literal["channel_loss"]
-    channels: list[int] = Field(min_length=1, description="Their numbers, from 0.")
 
 
 class Partition(_Fault):
@@ -164,16 +191,37 @@ class Partition(_Fault):
         )
 
 
-class ServerSlowdown(_Fault):
+class _ServerFault(_Fault):
+    target: str = Field(description="Servers, as in 'edge-0' or 'edge-*,!edge-1'.")
+
+
+class ServerPause(_ServerFault):
+    """No batch starts; the running one is finished, tasks queue up meanwhile."""
+
+    type: Literal["server_pause"]
+
+
+class ServerSlowdown(_ServerFault):
     """Every service takes `factor` times as long."""
 
     type: Literal["server_slowdown"]
-    target: str
     factor: float = Field(gt=0.0)
 
 
-LinkFault = Blackout | Loss | BurstLoss | Fading | Delay | Rate | ChannelLoss | Partition
-AnyFault = LinkFault | ServerSlowdown
+LinkFault = (
+    Blackout
+    | Loss
+    | Corrupt
+    | BurstLoss
+    | Fading
+    | Interference
+    | Delay
+    | Rate
+    | ChannelLoss
+    | Partition
+)
+ServerFault = ServerPause | ServerSlowdown
+AnyFault = LinkFault | ServerFault
 Fault = Annotated[AnyFault, Field(discriminator="type")]
 
 
@@ -187,7 +235,8 @@ class Effect(Struct, frozen=True):
     delay_s: float = 0.0
     jitter_s: float = 0.0
     rate_bps: float = math.inf
-    lost_channels: frozenset[int] = frozenset()
+    clean_p: float = 1.0  # probability that what got through is not corrupted
+    dead_channels: frozenset[int] = frozenset()
 
 
 HEALTHY = Effect()
@@ -201,26 +250,31 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
     delays_s: list[float] = []
     jitters_s: list[float] = []
     bursts: list[tuple[float, float, float]] = []
-    lost_channels: set[int] = set()
+    cleans: list[float] = []
+    dead: set[int] = set()
     for fault in active:
-        if isinstance(fault, ServerSlowdown) or not fault.touches(source, target, kind):
+        if isinstance(fault, _ServerFault) or not fault.touches(source, target, kind):
             continue
         match fault:
             case Blackout() | Partition():
                 blocked_by = max(blocked_by, fault.type)
             case Loss(p=p):
                 passes.append(1.0 - p)
+            case Corrupt(p=p):
+                cleans.append(1.0 - p)
+            case ChannelLoss(channels=channels):
+                dead.update(channels)
             case BurstLoss():
                 bursts.append((fault.p, fault.r, fault.slot_s))
             case Fading(depth_db=depth_db):
                 fades_db.append(depth_db)
+            case Interference(rise_db=rise_db):
+                fades_db.append(rise_db)
             case Delay(delay_s=more_s, jitter_s=spread_s):
                 delays_s.append(more_s)
                 jitters_s.append(spread_s)
             case Rate(rate_bps=cap_bps):
                 rate_bps = min(rate_bps, cap_bps)
-            case ChannelLoss(channels=channels):
-                lost_channels.update(channels)
     effect = Effect(
         blocked_by,
         math.prod(sorted(passes)),  # sorted: a product of floats depends on the order
@@ -229,7 +283,8 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
         math.fsum(delays_s),
         math.fsum(jitters_s),
         rate_bps,
-        frozenset(lost_channels),
+        math.prod(sorted(cleans)),
+        frozenset(dead),
     )
     return HEALTHY if effect == HEALTHY else effect
 
@@ -242,3 +297,8 @@ def slowdown(active: Iterable[AnyFault], server: NodeId) -> float:
         if isinstance(fault, ServerSlowdown) and selects(fault.target, server)
     )
     return math.prod(sorted(factors))  # sorted: floating point products depend on the order
+
+
+def paused(active: Iterable[AnyFault], server: NodeId) -> bool:
+    """Folds the active faults onto one server: whether it starts any batch."""
+    return any(isinstance(f, ServerPause) and selects(f.target, server) for f in active)

@@ -29,7 +29,7 @@ from agents.edge_server import EdgeServer
 from agents.scheduled.server import ScheduledServer
 from agents.slot_bodies import Burst, Sense, Sensed
 from agents.tasks import HEADER_BITS, Task
-from emulator.faults import AnyFault, slowdown
+from emulator.faults import AnyFault, paused, slowdown
 from emulator.inference import Accelerator
 from emulator.journal import Readings, Record
 from emulator.network import Again, Deliver, Flight, Link, Network
@@ -72,6 +72,8 @@ class Kernel:
         self._readings = readings
         self._accelerators = accelerators
         self._slowdowns: dict[NodeId, float] = {}
+        self._paused: set[NodeId] = set()
+        self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
         self._active: list[AnyFault] = []
         self._pace = pace
         self._remote = remote
@@ -150,6 +152,8 @@ class Kernel:
         """Names every task that is in flight here: held by a node, on the air, in service."""
         for node in self.nodes.values():
             yield from node.tasks()
+        for batch in self._held.values():
+            yield from batch.tasks
         for _, _, _, payload in self._heap:
             match payload:
                 case Message(body=body) | Flight(body=body):
@@ -256,6 +260,9 @@ class Kernel:
         self._perform(name, self.nodes[name].on_tick(wake, now_s), now_s)
 
     def _execute(self, source: NodeId, batch: Execute, now_s: float) -> None:
+        if source in self._paused:
+            self._held[source] = batch
+            return
         executed = self._accelerators[source].execute(batch)
         slower = self._slowdowns.get(source, 1.0)
         if slower != 1.0:
@@ -364,17 +371,20 @@ class Kernel:
 
     def _begin(self, fault: AnyFault, now_s: float) -> None:
         self._active.append(fault)
-        self._feel()
+        self._feel(now_s)
 
     def _heal(self, fault: AnyFault, now_s: float) -> None:
         self._active.remove(fault)
-        self._feel()
+        self._feel(now_s)
 
-    def _feel(self) -> None:
+    def _feel(self, now_s: float) -> None:
         self._network.feel(self._active)
         if self._control is not None:
             self._control.feel(self._active)
         self._slowdowns = {name: slowdown(self._active, name) for name in self._accelerators}
+        self._paused = {name for name in self._accelerators if paused(self._active, name)}
+        for name in sorted(self._held.keys() - self._paused):
+            self._execute(name, self._held.pop(name), now_s)
 
     def _forward(self, node: NodeId, now_s: float) -> float:
         """Keeps a node's time from running backwards when a message comes late from a host."""

@@ -12,7 +12,7 @@ from agents.freshness import AgeTracker
 from agents.policy import Reading
 from emulator.journal import FaultChange, HostLost, LinkCount, Readings, Record, Remains
 from emulator.series import Series
-from emulator.stats import ALL, GroupStats, ratio
+from emulator.stats import ALL, DELAY_BOUNDS_S, Bins, GroupStats, ratio
 
 ROUNDING_S = 1e-9  # instants are sums of floats
 
@@ -34,6 +34,8 @@ class Metrics:
         self.losses: Counter[tuple[str, str, str]] = Counter()  # the same and the reason
         self.bits = 0.0
         self.servers: dict[NodeId, ServerReport] = {}
+        # Of each edge server, from its first report on; a user's own CPU is in its group's stages.
+        self.service_s: dict[NodeId, Bins] = {}
         self.faults_active: dict[int, FaultChange] = {}
         self.fault_log: list[FaultChange] = []
         self.hosts_lost: list[HostLost] = []
@@ -65,6 +67,8 @@ class Metrics:
                         self.losses[bs, kind, reason] += count
                 case ServerReport(server=server):
                     self.servers[server] = record
+                    if server not in self.service_s:
+                        self.service_s[server] = Bins(DELAY_BOUNDS_S)
                 case FaultChange(number=number, op=op):
                     self.fault_log.append(record)
                     if op == "begin":
@@ -81,8 +85,9 @@ class Metrics:
             self._end_warm_up()
         self.now_s = now_s
         for stats in self.groups.values():
-            stats.peak_s.settle()
-            stats.delay_s.settle()
+            stats.settle()
+        for service in self.service_s.values():
+            service.settle()
         self.series.add(now_s, self.groups, self.uplink_counts(), self.servers, self.reported())
 
     def _end_warm_up(self) -> None:
@@ -116,6 +121,9 @@ class Metrics:
                 stats.ages.fall(peak_s - delay_s, ended_s)
         if counts:
             stats.count(end, peak_s)
+            service = self.service_s.get(end.server)
+            if service is not None and end.outcome == "completed":
+                service.add(end.finished_s - end.started_s)
             if peak_s is not None:
                 tracker.peaks += 1
                 tracker.peaks_s += peak_s

@@ -136,14 +136,14 @@ class Link:
     def _rate_bps(self, channel: int, now_s: float) -> float:
         assert isinstance(self._channel, Adaptive)
         effect = self._effect
-        if effect.blocked_by or channel in effect.lost_channels:
+        if effect.blocked_by or channel in effect.dead_channels:
             return 0.0
         return min(self._channel.rate_bps(channel, now_s, effect.fade_db), effect.rate_bps)
 
-    def judge(self, size_bits: float, attempt: int, now_s: float, on: int = -1) -> Verdict:
+    def judge(self, size_bits: float, attempt: int, now_s: float, channel_no: int = -1) -> Verdict:
         """Decides attempt number `attempt` (from 1), which begins at `now_s`.
 
-        `on` is the shared channel it uses, where there is one.
+        `channel_no` is the shared channel it is on; -1: a link of its own.
         """
         tally = self.tally
         tally.attempts += 1
@@ -152,10 +152,10 @@ class Link:
         uniform = self._uniform or self._draws()
         lucky = uniform()
         airtime_s = channel.airtime_s(size_bits, now_s, uniform())
-        if on >= 0 and isinstance(channel, Adaptive):
-            rate_bps = self._rate_bps(on, now_s)
+        if channel_no >= 0 and isinstance(channel, Adaptive):
+            rate_bps = self._rate_bps(channel_no, now_s)
             if rate_bps <= 0.0:  # who was granted it did not look
-                return self._failed(effect.blocked_by or "channel-lost", attempt, now_s)
+                return self._failed(effect.blocked_by or "channel-loss", attempt, now_s)
             airtime_s = size_bits / rate_bps
         at_s = now_s + airtime_s
         if effect is HEALTHY:
@@ -167,6 +167,8 @@ class Link:
             at_s = max(now_s, at_s + effect.jitter_s * (2.0 * self._jitter() - 1.0))
         if effect.blocked_by:
             return self._failed(effect.blocked_by, attempt, at_s)
+        if channel_no in effect.dead_channels:
+            return self._failed("channel-loss", attempt, at_s)
         success = channel.success(now_s, effect.fade_db)
         if lucky >= success:
             return self._failed(channel.reason, attempt, at_s)
@@ -174,6 +176,8 @@ class Link:
             return self._failed("loss-fault", attempt, at_s)
         if any(chain.bad(now_s) for chain in self._bursts):
             return self._failed("burst-fault", attempt, at_s)
+        if lucky >= success * effect.pass_p * effect.clean_p:
+            return self._failed("corrupt-fault", attempt, at_s)
         return Deliver(at_s)
 
     def retry_s(self, reason: str, attempt: int, now_s: float) -> float | None:

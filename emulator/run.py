@@ -84,11 +84,16 @@ class Recorder:
 
 def fresh_metrics(scenario: Scenario) -> Metrics:
     """Returns the empty fold for a scenario's journal."""
+    deadlines_s = [group.deadline_s for group in scenario.users if group.deadline_s is not None]
     return Metrics(
         {name: group.name for name, group in members(scenario.users)},
         {
             group.name: GroupStats(
-                group.priority, group.weight, group.value, rate_hz(group.arrival, {})
+                group.priority,
+                group.weight,
+                deadlines_s,
+                value=group.value,
+                rate_hz=rate_hz(group.arrival, {}),
             )
             for group in scenario.users
         },

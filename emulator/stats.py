@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.bodies import TaskEnd
 from agents.freshness import AgeIntegral, AgeTracker
 
 ALL = "all"
 STAGES = ("uplink", "queue", "compute", "downlink")
+AGE_BOUNDS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+DELAY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 METRICS: dict[str, str] = {
     "aoi_mean_s": "age of information, averaged over time and users",
     "paoi_mean_s": "peak age of information, mean",
@@ -40,30 +43,27 @@ METRICS: dict[str, str] = {
 }
 
 
-class Histogram:
-    """Counts of positive values in buckets 2 % apart; mean exact, quantiles within 1 %."""
+class Bins:
+    """Counts of values between fixed bounds, and their exact sum.
 
-    GROWTH = math.log(1.02)
-    SMALLEST = 1e-9  # anything below counts as it
-    BATCH = 4096  # values are put into buckets together: ten times cheaper than one by one
+    Values are put into bins together: ten times cheaper than one by one.
+    """
 
-    def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()  # bucket b holds 1.02^b up to 1.02^(b+1)
+    BATCH = 4096
+
+    def __init__(self, bounds: Sequence[float] = ()) -> None:
+        """`bounds` rise; a value on a bound counts as below it."""
+        self.bounds = tuple(bounds)
+        self._binned = np.zeros(len(self.bounds) + 1, dtype=np.int64)
+        self._count = 0
         self._total = 0.0
-        self._fresh: list[float] = []  # not yet in their buckets
+        self._fresh: list[float] = []  # not yet in their bins
         self.add: Callable[[float], None] = self._fresh.append
         """Takes a value in. Whoever adds many calls `settle` now and then."""
 
-    def merge(self, other: "Histogram") -> None:
-        """Adds what another histogram counted."""
-        for histogram in (self, other):
-            histogram.settle(1)
-        self._buckets.update(other._buckets)
-        self._total += other._total
-
     @property
     def count(self) -> int:
-        return self._buckets.total() + len(self._fresh)
+        return self._count + len(self._fresh)
 
     @property
     def total(self) -> float:
@@ -73,6 +73,43 @@ class Histogram:
     @property
     def mean(self) -> float | None:
         return self.total / self.count if self.count else None
+
+    def cumulative(self) -> list[int]:
+        """Returns how many values are at most each bound, and last how many there are."""
+        self.settle(1)
+        return [int(n) for n in np.cumsum(self._binned)]
+
+    def settle(self, at_least: int = BATCH) -> None:
+        """Puts the values added since into their bins, once they are that many."""
+        fresh = self._fresh
+        if len(fresh) >= at_least:
+            self._count += len(fresh)
+            self._total += math.fsum(fresh)
+            self._take(np.array(fresh))
+            fresh.clear()
+
+    def _take(self, values: NDArray[np.float64]) -> None:
+        places = np.searchsorted(self.bounds, values, side="left")
+        self._binned += np.bincount(places, minlength=len(self._binned))
+
+
+class Histogram(Bins):
+    """Bins that also know quantiles within 1 %, from buckets of positive values 2 % apart."""
+
+    GROWTH = math.log(1.02)
+    SMALLEST = 1e-9  # anything below counts as it
+
+    def __init__(self, bounds: Sequence[float] = ()) -> None:
+        super().__init__(bounds)
+        self._buckets: Counter[int] = Counter()  # bucket b holds 1.02^b up to 1.02^(b+1)
+
+    def merge(self, other: "Histogram") -> None:
+        """Adds what another histogram counted, its bins left out: their bounds may differ."""
+        for histogram in (self, other):
+            histogram.settle(1)
+        self._buckets.update(other._buckets)
+        self._count += other._count
+        self._total += other._total
 
     def quantile(self, q: float) -> float | None:
         """Returns the middle of the bucket that holds the quantile; None when empty."""
@@ -94,25 +131,12 @@ class Histogram:
             points.append((math.exp((bucket + 1) * self.GROWTH), below / count))
         return points
 
-    def cumulative(self, bounds: Sequence[float]) -> list[int]:
-        """Returns how many values lie below each bound, to the resolution of the buckets."""
-        self.settle(1)
-        return [
-            sum(
-                n for bucket, n in self._buckets.items() if (bucket + 0.5) * self.GROWTH < log_bound
-            )
-            for log_bound in map(math.log, bounds)
-        ]
-
-    def settle(self, at_least: int = BATCH) -> None:
-        """Puts the values added since into their buckets, once they are that many."""
-        fresh = self._fresh
-        if len(fresh) >= at_least:
-            self._total += math.fsum(fresh)
-            logs = np.log(np.maximum(fresh, self.SMALLEST))
-            buckets, counts = np.unique(np.floor(logs / self.GROWTH), return_counts=True)
-            self._buckets.update(dict(zip(map(int, buckets), map(int, counts), strict=True)))
-            fresh.clear()
+    def _take(self, values: NDArray[np.float64]) -> None:
+        if self.bounds:
+            super()._take(values)
+        logs = np.log(np.maximum(values, self.SMALLEST))
+        buckets, counts = np.unique(np.floor(logs / self.GROWTH), return_counts=True)
+        self._buckets.update(dict(zip(map(int, buckets), map(int, counts), strict=True)))
 
 
 class GroupStats:
@@ -122,9 +146,15 @@ class GroupStats:
         self,
         priority: int | None,
         weight: float = 1.0,
+        deadlines_s: Iterable[float] = (),
+        *,
         value: float = 1.0,
         rate_hz: float = 0.0,
     ) -> None:
+        """`deadlines_s`, those of all groups, are bounds too: what misses one is then exact."""
+        deadlines_s = set(deadlines_s) - {math.inf}
+        age_bounds_s = sorted(deadlines_s.union(AGE_BOUNDS_S))
+        delay_bounds_s = sorted(deadlines_s.union(DELAY_BOUNDS_S))
         self.priority = priority  # None: several groups together
         self.weight = weight  # of each user, as are:
         self.value = value  # what a task is worth on time
@@ -134,9 +164,11 @@ class GroupStats:
         self.parts: list[GroupStats] = [self]
         self.users: list[AgeTracker] = []
         self.ages = AgeIntegral(0)
-        self.peak_s = Histogram()
-        self.delay_s = Histogram()
-        self.stage_s = [0.0] * len(STAGES)
+        self.age_bounds_s = age_bounds_s
+        self.peak_s = Histogram(age_bounds_s)
+        self.delay_s = Histogram(delay_bounds_s)
+        self.stages_s = [Bins(delay_bounds_s) for _ in STAGES]
+        self._add_stages = [bins.add for bins in self.stages_s]  # looked up once
         self.outcomes: Counter[str] = Counter()
         self.drops: Counter[str] = Counter()
         self.with_deadline = 0
@@ -158,7 +190,6 @@ class GroupStats:
             everyone.ages.add(group.ages)
             everyone.peak_s.merge(group.peak_s)
             everyone.delay_s.merge(group.delay_s)
-            everyone.stage_s = [a + b for a, b in zip(everyone.stage_s, group.stage_s, strict=True)]
             everyone.outcomes.update(group.outcomes)
             everyone.drops.update(group.drops)
             everyone.with_deadline += group.with_deadline
@@ -185,11 +216,11 @@ class GroupStats:
         born_s, arrived_s = end.born_s, end.arrived_s
         started_s, finished_s = end.started_s, end.finished_s
         self.delay_s.add(ended_s - born_s)
-        stage_s = self.stage_s
-        stage_s[0] += arrived_s - born_s
-        stage_s[1] += started_s - arrived_s
-        stage_s[2] += finished_s - started_s
-        stage_s[3] += ended_s - finished_s
+        uplink, queue, compute, downlink = self._add_stages
+        uplink(arrived_s - born_s)
+        queue(started_s - arrived_s)
+        compute(finished_s - started_s)
+        downlink(ended_s - finished_s)
         if peak_s is not None:
             self.peak_s.add(peak_s)
         if end.correct is not None:
@@ -197,13 +228,20 @@ class GroupStats:
             self.correct += end.correct
             self.fresh_correct += end.correct and peak_s is not None and ended_s <= due_s
 
+    def settle(self) -> None:
+        """Bounds the memory that values take which are not yet counted."""
+        for bins in (self.peak_s, self.delay_s, *self.stages_s):
+            bins.settle()
+
     def summary(self, now_s: float, span_s: float) -> dict[str, float | int | None]:
         """Returns every metric by name; None where nothing was seen to measure."""
         completed, ended = self.outcomes["completed"], self.outcomes.total()
         users, area_s2 = len(self.users), self.ages.until_s2(now_s) - self.area_at_warmup_s2
         stages = {
-            f"{stage}_mean_s": ratio(total_s, completed)
-            for stage, total_s in zip(STAGES, self.stage_s, strict=True)
+            f"{stage}_mean_s": ratio(
+                math.fsum(part.stages_s[number].total for part in self.parts), completed
+            )
+            for number, stage in enumerate(STAGES)
         }
         return {
             "aoi_mean_s": ratio(area_s2, users * span_s),

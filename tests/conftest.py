@@ -1,7 +1,11 @@
 """Scenarios as plain dicts, and ways to play them: what most tests begin with."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import pytest
 
 from emulator.journal import Record
 from emulator.loop import Step, play
@@ -9,6 +13,16 @@ from emulator.metrics import Metrics
 from emulator.plan import plan
 from emulator.run import Recorder
 from emulator.scenario import Scenario
+from models import data
+
+NEEDS_DATA = pytest.mark.skipif(
+    data.ROOT_VARIABLE not in os.environ,
+    reason=f"CIFAR-100 is not shipped; ${data.ROOT_VARIABLE} says where it lies",
+)
+SHIPPED = [
+    pytest.param(path, marks=NEEDS_DATA if path.stem == "vision-cifar" else (), id=path.stem)
+    for path in sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
+]
 
 Spec = dict[str, Any]
 """A scenario as YAML would give it."""

@@ -71,8 +71,10 @@ def faults() -> st.SearchStrategy[Spec]:
     links = (
         {"type": "blackout"},
         {"type": "loss", "p": CHANCE},
+        {"type": "corrupt", "p": CHANCE},
         {"type": "burst_loss", "loss": 0.4, "burst_length": 3.0},
         {"type": "fading", "depth_db": 10.0},
+        {"type": "interference", "rise_db": 10.0},
         {"type": "delay", "delay_s": 0.05, "jitter_s": st.sampled_from([0.0, 0.2])},
         {"type": "rate", "rate_bps": 1.0e4},
     )
@@ -83,6 +85,8 @@ def faults() -> st.SearchStrategy[Spec]:
     return kinds(
         *({**link, **when, "target": st.sampled_from(NODES)} for link in links),
         {**when, "type": "partition", "a": ["phone-*"], "b": ["bs-0"]},
+        {**when, "type": "channel_loss", "target": "bs-0", "channels": [0]},
+        {**when, "type": "server_pause", "target": "*"},
         {**when, "type": "server_slowdown", "target": "*", "factor": st.sampled_from([0.5, 5.0])},
     )
 

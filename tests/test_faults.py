@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from agents.bodies import TaskEnd
-from emulator.channel import Bernoulli, airtime
-from emulator.faults import HEALTHY, AnyFault, Fault, fold, selects, slowdown
+from emulator.channel import Bernoulli, Rayleigh, airtime
+from emulator.check import problems
+from emulator.faults import HEALTHY, AnyFault, Fault, fold, paused, selects, slowdown
 from emulator.network import Drop, Link, Resend, Verdict
+from emulator.scenario import Scenario
 from emulator.streams import Streams
 
 SEED = 11
@@ -45,11 +47,15 @@ FAULTS = st.lists(
     st.one_of(
         st.just(fault("blackout")),
         st.builds(lambda p: fault("loss", p=p), st.floats(0.0, 1.0)),
+        st.builds(lambda p: fault("corrupt", p=p), st.floats(0.0, 1.0)),
+        st.builds(lambda n: fault("channel_loss", channels=[n, 7]), st.integers(0, 3)),
         st.builds(lambda n: fault("burst_loss", loss=0.3, burst_length=n), st.floats(1.0, 9.0)),
         st.builds(lambda d: fault("fading", depth_db=d), st.floats(0.1, 100.0)),
+        st.builds(lambda d: fault("interference", rise_db=d), st.floats(0.1, 100.0)),
         st.builds(lambda d: fault("delay", delay_s=d, jitter_s=d / 3.0), st.floats(1e-3, 1.0)),
         st.builds(lambda r: fault("rate", rate_bps=r), st.floats(1.0, 1e6)),
         st.just(fault("partition", a=["user-*"], b=["bs-0"])),
+        st.just(fault("server_pause")),
         st.builds(lambda f: fault("server_slowdown", factor=f), st.floats(0.1, 9.0)),
     ),
     max_size=6,
@@ -78,6 +84,7 @@ def test_healing_all_in_any_order_returns_to_the_baseline(
 
     assert fold(active, "user-0", "bs-0", "uplink") is HEALTHY
     assert slowdown(active, "edge-0") == 1.0
+    assert not paused(active, "edge-0")
     assert verdicts(link, 50) == verdicts(untouched, 50)
 
 
@@ -105,6 +112,24 @@ def test_loss_faults_compose_like_independent_losses(losses: tuple[float, ...]) 
     expected = 1.0 - (1.0 - channel_loss) * math.prod(1.0 - p for p in losses)
     error = math.sqrt(expected * (1.0 - expected) / attempts)
     assert share == pytest.approx(expected, abs=SIGMAS * error)
+
+
+def test_corruption_strikes_what_got_through_and_has_its_own_name() -> None:
+    attempts, link = 40_000, uplink(0.1)
+    link.feel([fault("loss", p=0.2), fault("corrupt", p=0.3), fault("corrupt", p=0.5)])
+
+    reasons = Counter(v.reason if isinstance(v, Drop) else "" for v in verdicts(link, attempts))
+
+    expected = {
+        "loss": 0.1,
+        "loss-fault": 0.9 * 0.2,
+        "corrupt-fault": 0.9 * 0.8 * (1.0 - 0.7 * 0.5),
+        "": 0.9 * 0.8 * 0.7 * 0.5,
+    }
+    for reason, share in expected.items():
+        error = math.sqrt(share * (1.0 - share) / attempts)
+        assert reasons[reason] / attempts == pytest.approx(share, abs=SIGMAS * error)
+    assert reasons.keys() == expected.keys()
 
 
 def test_delays_add_and_the_slowest_rate_counts() -> None:
@@ -148,6 +173,31 @@ def test_fades_add_in_decibels() -> None:
     )
 
     assert effect.fade_db == 7.0
+
+
+def test_interference_strikes_receivers_only_and_adds_to_fades() -> None:
+    noises = [fault("interference", target="bs-0", rise_db=rise_db) for rise_db in (3.0, 4.0)]
+    active = [*noises, fault("fading", target="user-0", depth_db=1.0)]
+
+    fades_db = {ends: fold(active, *ends, kind).fade_db for ends, kind in LINKS.items()}
+
+    others = dict.fromkeys((("bs-0", "user-1"), TO, FROM), 0.0)
+    assert fades_db == {UP: 8.0, DOWN: 1.0, ("user-1", "bs-0"): 7.0, **others}
+
+
+def test_interference_raises_the_outage_to_that_of_a_weaker_signal() -> None:
+    attempts, snr_db, threshold_db, rise_db = 40_000, 12.0, 5.0, 4.0
+    field = Streams(SEED).field("fading", "user-0", "bs-0")
+    channel = Rayleigh(snr_db, threshold_db, 0.01, 1.0e6, field)
+    link = Link("user-0", "bs-0", "uplink", channel, Resend(), Streams(SEED))
+    link.feel([fault("interference", target="bs-*", rise_db=rise_db)])
+
+    lost = sum(isinstance(link.judge(1000.0, 1, (k + 0.5) * 0.01), Drop) for k in range(attempts))
+
+    # One attempt in each coherence time: independent exponential gains
+    expected = 1.0 - math.exp(-(10.0 ** ((threshold_db - snr_db + rise_db) / 10.0)))
+    error = math.sqrt(expected * (1.0 - expected) / attempts)
+    assert lost / attempts == pytest.approx(expected, abs=SIGMAS * error)
 
 
 @pytest.mark.parametrize(("loss", "length"), [(0.2, 4.0), (0.5, 10.0), (0.3, 1.0), (0.9, 20.0)])
@@ -279,6 +329,70 @@ def test_a_server_slowdown_doubles_the_measured_service() -> None:
     for born_s, service_s in services_s.items():
         if not any(abs(born_s - change_s) < 0.05 for change_s in (3.0, 7.0)):
             assert service_s == pytest.approx(0.02 if 3.0 < born_s < 7.0 else 0.01)
+
+
+def test_a_paused_server_starts_nothing_and_then_catches_up() -> None:
+    pause = {"type": "server_pause", "target": "edge-*", "at_s": 3.0, "for_s": 4.0}
+
+    told = sorted(ends(lone_user(faults=[pause])), key=lambda end: end.seq)
+
+    # Lindley's recursion for one server that takes 0.01 s, closed from 3 to 7 s
+    free_s = 0.0
+    for end in told:
+        begins_s = max(end.arrived_s, free_s)
+        free_s = (7.0 if 3.0 <= begins_s < 7.0 else begins_s) + 0.01
+        assert end.outcome == "completed"
+        assert end.finished_s == pytest.approx(free_s)
+    assert sum(end.arrived_s < 7.0 < end.finished_s for end in told) >= 39
+
+
+def shared(access: str, **changes: object) -> Spec:
+    """One user alone on two channels that lose nothing, over and over; one attempt a task."""
+    return lone_user(
+        duration_s=200.0,
+        base_stations=[{"name": "bs", "access": access, "channels": 2, "grant_s": 0.05}],
+        resend={"attempts_max": 1},
+        **changes,
+    )
+
+
+def test_a_lost_channel_loses_the_share_of_attempts_that_pick_it() -> None:
+    lost = {"type": "channel_loss", "target": "bs-*", "channels": [1], "at_s": 0.0}
+
+    reasons = Counter(end.reason for end in ends(shared("contention", faults=[lost])))
+
+    count = reasons.total()
+    assert reasons.keys() == {"", "channel-loss"}
+    error = math.sqrt(0.25 / count)  # each of two channels is picked half the time
+    assert reasons["channel-loss"] / count == pytest.approx(0.5, abs=SIGMAS * error)
+
+
+@pytest.mark.parametrize("access", ["contention", "granted"])
+def test_with_all_channels_lost_nothing_arrives_until_they_are_back(access: str) -> None:
+    lost = {"type": "channel_loss", "target": "bs-0", "channels": [0, 1]}
+
+    for end in ends(shared(access, faults=[{**lost, "at_s": 3.0, "for_s": 4.0}])):
+        if end.outcome == "completed":
+            assert not 3.0 < end.born_s < 6.9
+        else:
+            assert end.reason == "channel-loss"
+            assert 2.9 < end.born_s < 7.0
+
+
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        ({"type": "server_pause", "target": "egde-0"}, "did you mean 'edge-0'?"),
+        ({"type": "channel_loss", "target": "edge-0", "channels": [0]}, "known: bs-0"),
+        ({"type": "channel_loss", "target": "bs-0", "channels": [2]}, "name channels that it has"),
+    ],
+)
+def test_a_fault_that_touches_nothing_is_refused(bad: Spec, text: str) -> None:
+    given = shared("contention", faults=[{**bad, "at_s": 0.0}])
+
+    (complaint,) = problems(Scenario.model_validate(given))
+
+    assert text in complaint[2]
 
 
 @pytest.mark.parametrize(

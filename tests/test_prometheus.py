@@ -1,0 +1,240 @@
+"""A real Prometheus scrapes a run that a fault disturbs; its rules, alerts and dashboard answer."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Spec, law, scenario, server_group, unfold, user_group
+from prometheus_client import CollectorRegistry, generate_latest
+from ruamel.yaml import YAML
+
+from agents.bodies import TaskEnd
+from emulator.exporter import Exporter
+from emulator.run import Progress
+from emulator.scenario import Scenario
+from emulator.stats import Bins
+
+ROOT = Path(__file__).resolve().parent.parent
+RULES = ROOT / "deploy" / "prometheus"
+BOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "fresco.json").read_text())
+DEADLINE_S = 0.37  # no bucket's border by itself
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("promtool") is None or shutil.which("prometheus") is None,
+    reason="no prometheus here: apt-get install prometheus",
+)
+
+
+def spec(users: int = 2) -> Spec:
+    return scenario(
+        duration_s=60.0,
+        users=[user_group(count=users, deadline_s=DEADLINE_S)],
+        servers=[server_group(law("exponential", 0.01), count=2)],
+        channel={"kind": "bernoulli", "loss": 0.3, "rate_bps": 3.0e3},
+        faults=[{"type": "loss", "target": "*", "p": 0.1, "at_s": 2.0}],
+    )
+
+
+def page(given: Spec) -> tuple[str, list[TaskEnd]]:
+    """Plays a scenario; returns the last page of metrics and the ends of all tasks."""
+    exporter, ends = Exporter(Scenario.model_validate(given)), []
+    for step, metrics in unfold(given):
+        exporter.take(Progress(metrics, step, 1.0))
+        ends += [record for record in step.records if isinstance(record, TaskEnd)]
+    registry = CollectorRegistry()
+    registry.register(exporter)
+    return generate_latest(registry).decode(), ends
+
+
+def expressions() -> list[str]:
+    panels = [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]
+    return panels + [each["expr"] for each in BOARD["annotations"]["list"]]
+
+
+def test_bins_count_as_one_by_one_would() -> None:
+    values = [float(v) for v in np.random.default_rng(1).integers(0, 40, 10_000)] + [7.0, 20.0]
+    bins = Bins((7.0, 20.0, 30.5))
+    for value in values:
+        bins.add(value)
+        bins.settle()
+
+    assert bins.cumulative() == [
+        sum(v <= bound for v in values) for bound in (7.0, 20.0, 30.5, np.inf)
+    ]
+    assert bins.total == sum(values)
+
+
+def test_a_deadline_is_a_border_so_that_late_results_can_be_counted_exactly() -> None:
+    text, ends = page(spec())
+
+    sample = f'fresco_task_delay_seconds_bucket{{group="user",le="{DEADLINE_S}",priority="0",'
+    (line,) = (line for line in text.splitlines() if line.startswith(sample + 'stage="total"'))
+    done = [end for end in ends if end.outcome == "completed"]
+    assert float(line.split()[-1]) == sum(e.ended_s - e.born_s <= DEADLINE_S for e in done)
+    assert len(done) > 10
+
+
+def test_the_number_of_series_does_not_depend_on_the_number_of_users() -> None:
+    counts = {sum(line[0] != "#" for line in page(spec(n))[0].splitlines()) for n in (2, 40)}
+
+    assert len(counts) == 1
+
+
+def test_the_dashboard_is_well_formed_and_names_the_provisioned_source() -> None:
+    source = YAML(typ="safe").load(ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml")
+    uids = {each["uid"] for each in source["datasources"]}
+
+    identities = [panel["id"] for panel in BOARD["panels"]]
+    assert len(set(identities)) == len(identities)
+    for panel in BOARD["panels"]:
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"]["uid"] in uids
+    assert BOARD["annotations"]["list"][0]["datasource"]["uid"] in uids
+
+
+@needs_prometheus
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "config", "prometheus.yml"],
+        ["check", "rules", "--lint=all", "--lint-fatal", "rules.yml", "alerts.yml"],
+        ["test", "rules", "alerts.test.yml"],
+    ],
+)
+def test_promtool_accepts(words: list[str]) -> None:
+    done = subprocess.run(["promtool", *words], cwd=RULES, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_prometheus
+def test_promtool_finds_no_fault_with_the_metrics() -> None:
+    text, _ = page(spec())
+
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(what: str, holds: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """Asks until the answer is true; the limit only ends a test that fails."""
+    give_up_s = time.monotonic() + within_s
+    while not (found := holds()):
+        assert time.monotonic() < give_up_s, f"never: {what}"
+        time.sleep(0.3)
+    return found
+
+
+class Asking:
+    """One Prometheus with our rules, scraping one run."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str, **query: str) -> Any:
+        address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return json.load(answer)["data"]
+        except ConnectionError:
+            return {}
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{query}: {error.read().decode()}") from error
+        except urllib.error.URLError:
+            return {}
+
+    def series(self, expr: str) -> list[Any]:
+        return self.get("query", query=expr).get("result", [])
+
+    def firing(self) -> set[str]:
+        alerts = self.get("alerts").get("alerts", [])
+        return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
+    folder, port, metrics = tmp_path_factory.mktemp("prom"), free_port(), free_port()
+    for name in ("rules.yml", "alerts.yml"):
+        shutil.copy(RULES / name, folder)
+    config = (RULES / "prometheus.yml").read_text()
+    config = config[: config.index("  - job_name: ray")].replace("9095", str(metrics))
+    (folder / "prometheus.yml").write_text(config)
+    words = ["run", "popec-live", "--runtime", "loop", "--paced", "--duration", "300"]
+    words += ["--accelerator", "replay", "--metrics-port", str(metrics), "--out", str(folder)]
+    # From 10 to 25 s nothing gets through, then everything is as before.
+    words += ["-s", "users.0.deadline_s=0.3"]
+    words += ["-s", "faults=[{at_s: 10, for_s: 15, type: blackout, target: '*'}]"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "emulator", *words],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        ),
+        subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stderr=subprocess.DEVNULL,
+        ),
+    ]
+    try:
+        yield Asking(f"http://127.0.0.1:{port}")
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@needs_prometheus
+def test_a_fault_makes_the_alert_fire_and_its_end_resolves_it(asking: Asking) -> None:
+    eventually("a fault", lambda: asking.series("fresco_faults_active > 0"))
+    eventually("PeakAoITooHigh", lambda: "PeakAoITooHigh" in asking.firing())
+    eventually("healed", lambda: not asking.series("fresco_faults_active > 0"))
+    eventually("silence", lambda: "PeakAoITooHigh" not in asking.firing())
+    assert asking.series('up{job="fresco"} == 1')
+
+
+@needs_prometheus
+@pytest.mark.parametrize("expr", expressions())
+def test_every_expression_of_the_dashboard_returns_data(asking: Asking, expr: str) -> None:
+    # The fault is healed by now, so the annotation's bare condition holds no more.
+    always = expr.removesuffix(" > 0")
+    eventually(expr, lambda: asking.series(always))
+
+
+@needs_prometheus
+def test_every_rule_evaluates_and_every_metric_it_names_exists(asking: Asking) -> None:
+    names: set[str] = set()
+    for file in ("rules.yml", "alerts.yml"):
+        for group in YAML(typ="safe").load(RULES / file)["groups"]:
+            for rule in group["rules"]:
+                unquoted = re.sub(r'"[^"]*"', "", rule["expr"])
+                names |= set(re.findall(r"\b(?:fresco[a-z0-9_:]*|up)\b", unquoted))
+
+    for name in sorted(names):
+        eventually(name, lambda name=name: asking.series(name))
+    groups = asking.get("rules")["groups"]
+    assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
