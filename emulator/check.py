@@ -17,7 +17,7 @@ import msgspec
 from agents import radio
 from agents.protocols import PROTOCOLS
 from emulator import scenario, traces
-from emulator.faults import Fading, Partition, ServerSlowdown, selects
+from emulator.faults import AnyFault, Fading, Partition, ServerSlowdown, selects
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.stats import ALL, METRICS
@@ -215,6 +215,11 @@ def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scen
     for index, user in enumerate(chosen.users):
         if user.cpu is not None:
             yield ("users", index, "cpu"), user.cpu
+
+
+def fault_problems(chosen: Scenario, fault: AnyFault) -> list[Complaint]:
+    """Returns what is wrong with one more fault for this scenario."""
+    return list(_faults(chosen.model_copy(update={"faults": [fault]})))
 
 
 def _faults(chosen: Scenario) -> Iterator[Complaint]:

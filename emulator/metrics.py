@@ -64,10 +64,10 @@ class Metrics:
                     self.servers[server] = record
                 case FaultChange(number=number, op=op):
                     self.fault_log.append(record)
-                    if op == "begin":
-                        self.faults_active[number] = record
-                    else:
+                    if op == "heal":
                         self.faults_active.pop(number, None)
+                    else:
+                        self.faults_active[number] = record
                 case HostLost():
                     self.hosts_lost.append(record)
                 case Readings(host=host):
