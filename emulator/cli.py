@@ -5,6 +5,7 @@ Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -16,22 +17,11 @@ import click
 import msgspec
 from rich.console import Console
 
+from emulator import verbs_live
+from emulator.verbs import Verbs
+
 RUNS = Path("runs")
 ROOT = Path(__file__).resolve().parent
-
-
-class Verbs(click.Group):
-    """A group that knows what you meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(error.message + hint, ctx) from None
 
 
 @click.group(
@@ -104,6 +94,17 @@ def _override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.IntRange(0, 65535),
     help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.",
 )
+@click.option(
+    "--dashboard/--no-dashboard",
+    default=None,
+    help="Watch and steer the run in a browser. Default: on in real time (Ray, --paced).",
+)
+@click.option("--dashboard-host", default="127.0.0.1", show_default=True, help="Address it is on.")
+@click.option(
+    "--dashboard-port",
+    type=click.IntRange(0, 65535),
+    help="Default: 7373 if it is free, else any.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def run(
@@ -115,6 +116,9 @@ def run(
     out: Path,
     csv: bool,
     metrics_port: int | None,
+    dashboard: bool | None,
+    dashboard_host: str,
+    dashboard_port: int | None,
     as_json: bool,
     quiet: bool,
     **overrides: Any,
@@ -128,7 +132,7 @@ def run(
     fresco run s.yaml -s users.0.count=200 -p random    change anything
     """
     from emulator import check, source
-    from emulator.display import Display, closing
+    from emulator.display import Display, closing, stop_on_interrupt
     from emulator.exporter import Exporter
     from emulator.plan import plan
     from emulator.run import EXIT_STATUS, Progress, RunError, new_folder
@@ -147,6 +151,9 @@ def run(
         _fail("--address needs the Ray runtime: add --runtime ray")
     if paced and on_ray:
         _fail("--paced is for the loop: the Ray runtime always keeps to the wall clock")
+    is_live = on_ray or paced
+    if dashboard and not is_live:
+        _fail("virtual time is over before anybody could watch: add --paced for a dashboard")
     stopwatch = accelerator == "live" if accelerator else on_ray or paced
     console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
     if accelerator == "live" and not (on_ray or paced):
@@ -164,6 +171,22 @@ def run(
             _fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
         console.print(f"metrics: {url}", highlight=False)
     planned = plan(chosen, stopwatch)
+    steering = service = None
+    if is_live:
+        from emulator.steering import Steering
+
+        steering = Steering(planned)
+        stop_on_interrupt(steering, console)
+    if steering is not None and dashboard is not False:
+        from emulator.control import Service
+
+        try:
+            token = os.environ.get("FRESCO_TOKEN")
+            service = Service(planned, steering, folder, dashboard_host, dashboard_port, token)
+            service.start()
+        except (ValueError, OSError) as error:
+            _fail(f"dashboard: {error}")
+        console.print(f"dashboard: {service.url}", highlight=False)
     steps: Iterator[Any]
     if on_ray:
         from emulator import cluster
@@ -172,22 +195,32 @@ def run(
             packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
             (folder / "hosts.json").write_bytes(packed)
 
-        steps = cluster.play(planned, address, display.ready, started)
+        def ready(hosts: int, of: int) -> None:
+            display.ready(hosts, of)
+            if service is not None:
+                service.ready(hosts, of)
+
+        steps = cluster.play(planned, address, ready, started, steering)
     else:
         from emulator import loop
 
-        steps = loop.play(planned, paced)
+        steps = loop.play(planned, paced, steering)
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
             show(progress)
             if server is not None:
                 exporter.take(progress)
+            if service is not None:
+                service.take(progress)
 
         try:
-            summary = drive(planned, steps, folder, shown)
+            summary = drive(planned, steps, folder, shown, steering)
         except RunError as error:
             _fail(str(error), status=3)
+        finally:
+            if service is not None:
+                service.stop()
     if server is not None:
         server.shutdown()
     closing(summary, chosen, console)
@@ -385,3 +418,8 @@ def _results(folder: Path, csv: bool) -> Path:
 def _fail(message: str, status: int = 2) -> NoReturn:
     click.echo(f"fresco: {message}", err=True)
     sys.exit(status)
+
+
+fresco.add_command(verbs_live.fault)
+fresco.add_command(verbs_live.status)
+fresco.add_command(verbs_live.watch)

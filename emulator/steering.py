@@ -49,7 +49,7 @@ class Known(Struct):
     resolved: list[str] = []
     state: Literal["scheduled", "active", "healed", "expired", "failed"] = "scheduled"
     applied: Applied | None = None
-    patched: int = 0
+    ended_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         fault = self.fault
@@ -61,6 +61,7 @@ class Known(Struct):
             "type": described.pop("type"),
             "at_s": described.pop("at_s"),
             "until_s": until_s,
+            "ended_s": self.ended_s,
             "for_s": described.pop("for_s", None),
             "params": described,
             "source": self.source,
@@ -245,6 +246,7 @@ class Steering:
         for change in changes:
             known = self.faults[change.number]
             if change.op == "heal":
+                known.ended_s = change.at_s
                 if known.state != "healed":
                     known.state = "expired"
             elif known.state == "scheduled":
