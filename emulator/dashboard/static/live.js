@@ -52,7 +52,10 @@ const now = () => frame?.now_s ?? run.now_s ?? 0;
 
 function shade(u) {
   u.ctx.save();
-  for (const band of bands()) {
+  u.ctx.textAlign = "left";
+  const shown = bands();
+  for (const [i, band] of shown.entries()) {
+    const lane = shown.slice(0, i).filter((other) => other.to > band.from && other.from < band.to).length;
     const x0 = u.valToPos(Math.max(band.from, u.scales.x.min), "x", true);
     const x1 = u.valToPos(Math.min(band.to, u.scales.x.max), "x", true);
     if (x1 <= x0) continue;
@@ -61,7 +64,7 @@ function shade(u) {
     u.ctx.fillStyle = style("--bad");
     u.ctx.font = 11 * devicePixelRatio + "px system-ui, sans-serif";
     u.ctx.textBaseline = "top";
-    if (u.ctx.measureText(band.label).width < x1 - x0) u.ctx.fillText(band.label, x0 + 3, u.bbox.top + 3);
+    if (u.ctx.measureText(band.label).width < x1 - x0) u.ctx.fillText(band.label, x0 + 3, u.bbox.top + (3 + 13 * lane) * devicePixelRatio);
   }
   u.ctx.restore();
 }
@@ -186,11 +189,12 @@ $("map").addEventListener("click", (event) => {
 
 // Form
 
+const rank = (name) => (name === "target" ? 0 : name === "for_s" ? 2 : 1);
 function fillForm() {
   const schema = types[$("type").value];
   const target = $("field-target")?.value ?? "";
   $("type-about").textContent = schema.description;
-  $("fields").replaceChildren(...Object.entries(schema.properties).map(([name, spec]) => {
+  $("fields").replaceChildren(...Object.entries(schema.properties).sort(([a], [b]) => rank(a) - rank(b)).map(([name, spec]) => {
     const label = make("label", name);
     const attributes = { id: "field-" + name, name, title: spec.description ?? "", autocomplete: "off" };
     let input;
