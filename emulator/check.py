@@ -7,8 +7,7 @@ warning is shown by `fresco check` and does not.
 import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,13 +15,13 @@ import msgspec
 
 from agents import radio
 from agents.protocols import PROTOCOLS
-from emulator import check_scheduled, scenario, traces
-from emulator.faults import ChannelLoss, Fading, Interference, Partition, ServerFault, selects
+from emulator import check_faults, check_scheduled, scenario, traces
+from emulator.check_faults import kinds_of, suggest
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.scheduling import is_scheduled
 from emulator.stats import ALL, METRICS
-from emulator.topology import Layout, build, layout, members
+from emulator.topology import Layout, build, layout
 from models import data, latency, zoo
 
 Complaint = tuple[tuple[str | int, ...], str, str]
@@ -38,14 +37,14 @@ def problems(chosen: Scenario) -> list[Complaint]:
         *check_scheduled.fields(chosen),
         *_channels(chosen),
         *_devices(chosen),
-        *_faults(chosen),
+        *check_faults.problems(chosen),
         *_expectations(chosen),
         *_files(chosen),
     ]
     if chosen.warmup_s >= chosen.duration_s:
         remedy = f"make it shorter than duration_s = {chosen.duration_s:g}"
         found.append((("warmup_s",), "the warm-up leaves nothing to measure", remedy))
-    nodes, hosts = len(list(_kinds(chosen))), chosen.runtime.hosts
+    nodes, hosts = len(list(kinds_of(chosen))), chosen.runtime.hosts
     if hosts is not None and hosts > nodes:
         found.append((("runtime", "hosts"), f"{hosts} hosts for {nodes} nodes", f"at most {nodes}"))
     if not found:
@@ -55,7 +54,12 @@ def problems(chosen: Scenario) -> list[Complaint]:
 
 def warnings(chosen: Scenario) -> list[Complaint]:
     """Returns what runs, but probably not as meant."""
-    return [*_load(chosen), *_deadlines(chosen), *_late_faults(chosen), *_idle_faults(chosen)]
+    return [
+        *_load(chosen),
+        *_deadlines(chosen),
+        *check_faults.late(chosen),
+        *check_faults.idle(chosen),
+    ]
 
 
 def _names(chosen: Scenario) -> Iterator[Complaint]:
@@ -64,7 +68,7 @@ def _names(chosen: Scenario) -> Iterator[Complaint]:
         for kind in ("users", "base_stations", "servers")
         for index, group in enumerate(getattr(chosen, kind))
     ]
-    nodes = {name for name, _ in _kinds(chosen)}
+    nodes = {name for name, _ in kinds_of(chosen)}
     seen = Counter[str]()
     for kind, index, name in groups:
         seen[name] += 1
@@ -235,45 +239,6 @@ def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scen
             yield ("users", index, "cpu"), user.cpu
 
 
-def _faults(chosen: Scenario) -> Iterator[Complaint]:
-    everyone = [name for name, _ in _kinds(chosen)]
-    servers = [name for name, kind in _kinds(chosen) if kind == "server"]
-    shared = {
-        name: group.channels for name, group in members(chosen.base_stations) if group.channels
-    }
-    fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
-    for index, fault in enumerate(chosen.faults):
-        where = ("faults", index)
-        if isinstance(fault, Fading | Interference) and not fades:
-            radio_kind = chosen.channel.kind
-            text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
-            yield (*where, "type"), text, "use loss, or channel kind rayleigh"
-        targets: list[tuple[str, str, list[str]]] = []
-        if isinstance(fault, Partition):
-            targets += [(key, each, everyone) for key in ("a", "b") for each in getattr(fault, key)]
-        elif isinstance(fault, ChannelLoss):
-            targets.append(("target", fault.target, list(shared)))
-            for name, count in shared.items():
-                if selects(fault.target, name) and max(fault.channels) >= count:
-                    text = f"'{name}' has the channels 0 to {count - 1}, not {max(fault.channels)}"
-                    yield (*where, "channels"), text, "name channels that it has"
-                    break
-        elif isinstance(fault, Interference):
-            radios = [name for name, kind in _kinds(chosen) if kind != "server"]
-            targets.append(("target", fault.target, radios))
-        elif isinstance(fault, ServerFault):
-            targets.append(("target", fault.target, servers))
-        else:
-            targets += [("target", end, everyone) for end in fault.target.split("->", 1)]
-        for key, selector, names in targets:
-            if not any(selects(selector, name) for name in names):
-                kind = "server" if isinstance(fault, ServerFault) else "node"
-                if isinstance(fault, ChannelLoss):
-                    kind = "base station with shared channels"
-                text = f"'{selector}' selects no {kind}"
-                yield (*where, key), text, suggest(selector, names)
-
-
 def _expectations(chosen: Scenario) -> Iterator[Complaint]:
     groups = [ALL, *(group.name for group in chosen.users)]
     for index, expect in enumerate(chosen.expect):
@@ -324,7 +289,7 @@ def _topology(chosen: Scenario) -> Iterator[Complaint]:
     except Exception as error:  # networkx has a zoo of its own for files it cannot read
         yield where, f"cannot be read: {error}", "see docs/scenarios.md"
         return
-    expected = dict(_kinds(chosen))
+    expected = dict(kinds_of(chosen))
     found = {str(name): attributes.get("kind") for name, attributes in graph.nodes(data=True)}
     if found != expected:
         for name in sorted(expected.keys() - found.keys())[:5]:
@@ -359,13 +324,6 @@ def _crooked(tables: Layout) -> Iterator[str]:
             for other, length in others:
                 if not 0.0 <= length < math.inf:
                     yield f"says it is {length:g} {unit} from '{name}' to '{other}'"
-
-
-def _kinds(chosen: Scenario) -> Iterator[tuple[str, str]]:
-    """Yields every node with its kind."""
-    yield from ((name, "user") for name, _ in members(chosen.users))
-    yield from ((name, "base_station") for name, _ in members(chosen.base_stations))
-    yield from ((name, "server") for name, _ in members(chosen.servers))
 
 
 def _load(chosen: Scenario) -> Iterator[Complaint]:
@@ -406,44 +364,3 @@ def _deadlines(chosen: Scenario) -> Iterator[Complaint]:
                 f"service of the fastest device, {fastest_s:.3g} s"
             )
             yield ("users", index, "deadline_s"), text, "a longer deadline, or a faster device"
-
-
-def _late_faults(chosen: Scenario) -> Iterator[Complaint]:
-    for index, fault in enumerate(chosen.faults):
-        if fault.at_s >= chosen.duration_s:
-            text = f"fault {index} ({fault.type}) begins at {fault.at_s:g} s, after the run ends"
-            yield ("faults", index, "at_s"), text, "begin earlier, or run longer"
-        elif fault.for_s is not None and fault.until_s > chosen.duration_s:
-            text = f"fault {index} ({fault.type}) lasts past the end of the run"
-            yield ("faults", index, "for_s"), text, "shorten for_s to see the recovery"
-
-
-def _idle_faults(chosen: Scenario) -> Iterator[Complaint]:
-    """Looks for faults between nodes that no link joins: `partition` of users and servers, say.
-
-    A warning only, because a generated topology may join them under another seed.
-    """
-    ends = {
-        index: (",".join(fault.a), ",".join(fault.b))
-        if isinstance(fault, Partition)
-        else tuple(fault.target.split("->", 1))
-        for index, fault in enumerate(chosen.faults)
-        if isinstance(fault, Partition) or "->" in fault.target
-    }
-    links = list(build(chosen).edges) if ends else []
-    for index, (a, b) in ends.items():
-        if not any(
-            (selects(a, left) and selects(b, right)) or (selects(a, right) and selects(b, left))
-            for left, right in links
-        ):
-            text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
-            remedy = "users are linked to base stations, base stations to servers"
-            yield ("faults", index), f"{text}'{a}' and '{b}'", remedy
-
-
-def suggest(given: str, known: Iterable[str]) -> str:
-    """Returns the remedy for an unknown word: the nearest known one, or all of them."""
-    names = list(known)
-    close = get_close_matches(given, names, n=1, cutoff=0.5)
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"did you mean '{close[0]}'?" if close else f"known: {shown}"

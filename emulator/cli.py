@@ -5,35 +5,20 @@ Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is
 """
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
 
-from emulator import verbs_models
-
-RUNS = Path("runs")
-ROOT = Path(__file__).resolve().parent
-
-
-class Verbs(click.Group):
-    """A group that knows what you meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(error.message + hint, ctx) from None
+from emulator import verbs_compare, verbs_live, verbs_models
+from emulator.arguments import RUNS, fail, load, override_options, scenario_argument
+from emulator.verbs import Verbs
 
 
 @click.group(
@@ -50,31 +35,9 @@ def fresco() -> None:
     """
 
 
-def _scenario_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.argument("scenario", metavar="SCENARIO")(command)
-
-
-def _override_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "--set",
-            "-s",
-            "sets",
-            multiple=True,
-            metavar="PATH=VALUE",
-            help="Change any field, e.g. users.0.count=50. Repeatable.",
-        ),
-        click.option("--protocol", "-p", help="Use this protocol instead, e.g. random."),
-        click.option("--duration", type=float, metavar="SECONDS", help="Emulated seconds."),
-        click.option("--seed", type=int, help="Seed of all randomness."),
-    ):
-        command = option(command)
-    return command
-
-
 @fresco.command()
-@_scenario_argument
-@_override_options
+@scenario_argument
+@override_options
 @click.option(
     "--runtime",
     type=click.Choice(["loop", "ray"]),
@@ -106,6 +69,17 @@ def _override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.IntRange(0, 65535),
     help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.",
 )
+@click.option(
+    "--dashboard/--no-dashboard",
+    default=None,
+    help="Watch and steer the run in a browser. Default: on in real time (Ray, --paced).",
+)
+@click.option("--dashboard-host", default="127.0.0.1", show_default=True, help="Address it is on.")
+@click.option(
+    "--dashboard-port",
+    type=click.IntRange(0, 65535),
+    help="Default: 7373 if it is free, else any.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def run(
@@ -117,6 +91,9 @@ def run(
     out: Path,
     csv: bool,
     metrics_port: int | None,
+    dashboard: bool | None,
+    dashboard_host: str,
+    dashboard_port: int | None,
     as_json: bool,
     quiet: bool,
     **overrides: Any,
@@ -130,7 +107,7 @@ def run(
     fresco run s.yaml -s users.0.count=200 -p random    change anything
     """
     from emulator import check, source
-    from emulator.display import Display, closing
+    from emulator.display import Display, closing, stop_on_interrupt
     from emulator.exporter import Exporter
     from emulator.plan import plan
     from emulator.run import EXIT_STATUS, Progress, RunError, new_folder
@@ -138,7 +115,7 @@ def run(
 
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
-    chosen = _load(scenario, **overrides)
+    chosen = load(scenario, **overrides)
     on_ray = chosen.runtime.kind == "ray"
     if (
         address is not None
@@ -146,9 +123,12 @@ def run(
         and click.get_current_context().get_parameter_source("address")
         is click.core.ParameterSource.COMMANDLINE
     ):
-        _fail("--address needs the Ray runtime: add --runtime ray")
+        fail("--address needs the Ray runtime: add --runtime ray")
     if paced and on_ray:
-        _fail("--paced is for the loop: the Ray runtime always keeps to the wall clock")
+        fail("--paced is for the loop: the Ray runtime always keeps to the wall clock")
+    is_live = on_ray or paced
+    if dashboard and not is_live:
+        fail("virtual time is over before anybody could watch: add --paced for a dashboard")
     stopwatch = accelerator == "live" if accelerator else on_ray or paced
     console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
     if accelerator == "live" and not (on_ray or paced):
@@ -163,9 +143,25 @@ def run(
         try:
             url, server = exporter.serve(metrics_port)
         except OSError as error:
-            _fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
+            fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
         console.print(f"metrics: {url}", highlight=False)
     planned = plan(chosen, stopwatch)
+    steering = service = None
+    if is_live:
+        from emulator.steering import Steering
+
+        steering = Steering(planned)
+        stop_on_interrupt(steering, console)
+    if steering is not None and dashboard is not False:
+        from emulator.control import Service
+
+        try:
+            token = os.environ.get("FRESCO_TOKEN")
+            service = Service(planned, steering, folder, dashboard_host, dashboard_port, token)
+            service.start()
+        except (ValueError, OSError) as error:
+            fail(f"dashboard: {error}")
+        console.print(f"dashboard: {service.url}", highlight=False)
     steps: Iterator[Any]
     if on_ray:
         from emulator import cluster
@@ -174,22 +170,32 @@ def run(
             packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
             (folder / "hosts.json").write_bytes(packed)
 
-        steps = cluster.play(planned, address, display.ready, started)
+        def ready(hosts: int, of: int) -> None:
+            display.ready(hosts, of)
+            if service is not None:
+                service.ready(hosts, of)
+
+        steps = cluster.play(planned, address, ready, started, steering)
     else:
         from emulator import loop
 
-        steps = loop.play(planned, paced)
+        steps = loop.play(planned, paced, steering)
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
             if server is not None:
                 exporter.take(progress)  # first: what people see is then on the page too
+            if service is not None:
+                service.take(progress)
             show(progress)
 
         try:
-            summary = drive(planned, steps, folder, shown)
+            summary = drive(planned, steps, folder, shown, steering)
         except RunError as error:
-            _fail(str(error), status=3)
+            fail(str(error), status=3)
+        finally:
+            if service is not None:
+                service.stop()
     if server is not None:
         server.shutdown()
     closing(summary, chosen, console)
@@ -203,7 +209,7 @@ def run(
 
 @fresco.command("check")
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
-@_override_options
+@override_options
 def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
     """Check scenarios without running them; show what they would start."""
     from emulator import check
@@ -212,7 +218,7 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
     failed = False
     for name in scenarios:
         try:
-            chosen = _load(name, **overrides)
+            chosen = load(name, **overrides)
         except SystemExit:
             failed = True
             continue
@@ -245,139 +251,8 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
 def report(folder: Path, csv: bool) -> None:
     """Write the report and tables of a run again, from its FOLDER (default: the latest run)."""
     if not (folder / "journal.msgpack").exists():
-        _fail(f"{folder} is no run folder: it has no journal.msgpack")
+        fail(f"{folder} is no run folder: it has no journal.msgpack")
     click.echo(f"report: {_results(folder, csv)}")
-
-
-@fresco.command()
-@_scenario_argument
-@_override_options
-@click.option(
-    "--protocols",
-    "-P",
-    required=True,
-    metavar="A,B,...",
-    help="The first is the one that others are compared with.",
-)
-@click.option(
-    "--seeds",
-    type=click.IntRange(2, 1000),
-    default=5,
-    show_default=True,
-    help="How many seeds, from the scenario's on.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=RUNS,
-    show_default=True,
-    help="Where run folders go.",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else."
-)
-def compare(
-    scenario: str, protocols: str, seeds: int, out: Path, as_json: bool, **overrides: Any
-) -> None:
-    """Compare protocols on SCENARIO in virtual time, paired by seed.
-
-    Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
-    much sharper than the numbers themselves.
-    """
-    from rich.progress import Progress
-
-    from emulator import compare as comparing
-    from emulator.run import new_folder
-
-    names = [name.strip() for name in protocols.split(",") if name.strip()]
-    chosen = _load(scenario, **overrides)
-    for name in names:  # each must be right before the first run starts
-        _load(scenario, **{**overrides, "protocol": name})
-    console = Console(stderr=as_json)
-    first_seed = chosen.seed
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("runs", total=len(names) * seeds)
-        comparison = comparing.run(
-            chosen,
-            names,
-            list(range(first_seed, first_seed + seeds)),
-            lambda done, of: progress.update(bar, completed=done, total=of),
-        )
-    folder = new_folder(out, f"{chosen.name}-compare")
-    comparison.write(folder)
-    if as_json:
-        click.echo(json.dumps(comparison.as_dict(), indent=1))
-    else:
-        console.print(comparison.table())
-        console.print(f"written: {folder}", highlight=False, soft_wrap=True)
-
-
-@fresco.command()
-@_scenario_argument
-@_override_options
-@click.option(
-    "--seeds",
-    type=click.IntRange(2, 1000),
-    default=5,
-    show_default=True,
-    help="How many seeds, from the scenario's on.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=RUNS,
-    show_default=True,
-    help="Where run folders go.",
-)
-def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrides: Any) -> None:
-    """Run SCENARIO in virtual time with each of several values of a field, and draw the curves.
-
-    The field is the one whose --set names values with commas.
-
-    \b
-    fresco sweep todg --set protocol.V=5,10,20,40,80
-    fresco sweep popec-async --set control.channel.loss=0,0.1,0.3 -s duration_s=30
-    """
-    from rich.progress import Progress
-
-    from emulator import compare as comparing
-    from emulator import sweep as sweeping
-    from emulator.run import new_folder
-
-    swept = [assignment for assignment in sets if _values(assignment)]
-    if len(swept) != 1:
-        _fail("name one field with several values, e.g. --set protocol.V=5,10,20")
-    field, values = swept[0].partition("=")[0], _values(swept[0])
-    others = tuple(assignment for assignment in sets if assignment != swept[0])
-    variants = {  # each must be right before the first run starts
-        value: _load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
-    }
-    first = variants[values[0]]
-    console = Console()
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("runs", total=len(values) * seeds)
-        comparison = comparing.measure(
-            first.name,
-            variants,
-            list(range(first.seed, first.seed + seeds)),
-            lambda done, of: progress.update(bar, completed=done, total=of),
-        )
-    folder = new_folder(out, f"{first.name}-sweep")
-    comparison.write(folder)
-    page = sweeping.write(folder, field, values, comparison)
-    console.print(comparison.table())
-    console.print(f"curves: {page}", highlight=False, soft_wrap=True)
-
-
-def _values(assignment: str) -> list[str]:
-    """Returns the values of PATH=A,B,...; nothing where it is a single value, list or mapping."""
-    text = assignment.partition("=")[2].strip()
-    values = [value.strip() for value in text.split(",")]
-    return values if len(values) > 1 and text[0] not in "[{\"'" and all(values) else []
-
-
-fresco.add_command(verbs_models.distill)
-fresco.add_command(verbs_models.profile)
 
 
 @fresco.command()
@@ -397,51 +272,6 @@ def doctor(with_ray: bool) -> None:
     sys.exit(0 if examine(Console(), with_ray) else 3)
 
 
-def _load(
-    name: str,
-    sets: tuple[str, ...] = (),
-    protocol: str | None = None,
-    duration: float | None = None,
-    seed: int | None = None,
-) -> Any:
-    """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
-    from emulator import source
-
-    overrides: dict[str, Any] = {}
-    for assignment in sets:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            _fail(f"--set {assignment}: expected PATH=VALUE, e.g. users.0.count=50")
-        overrides[path] = source.value(text)
-    if protocol is not None:
-        overrides["protocol"] = {"kind": protocol}  # the file's options belong to its protocol
-    for path, given in (("duration_s", duration), ("seed", seed)):
-        if given is not None:
-            overrides[path] = given
-    try:
-        return source.load(_find(name), overrides)
-    except source.ScenarioError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-
-
-def _find(name: str) -> Path:
-    """Returns the file that a scenario argument means: a path, or a scenario that we ship."""
-    path = Path(name)
-    if path.exists() or path.suffix:
-        return path
-    shelf = next(
-        place for place in (ROOT / "scenarios", ROOT.parent / "scenarios") if place.exists()
-    )
-    shipped = sorted(file.stem for file in shelf.glob("*.yaml"))
-    if name not in shipped:
-        close = get_close_matches(name, shipped, n=1)
-        known = f"Fresco comes with {', '.join(shipped)}"
-        hint = f"did you mean '{close[0]}'?" if close else known
-        _fail(f"there is no file '{name}' and no scenario of that name; {hint}")
-    return shelf / f"{name}.yaml"
-
-
 def _results(folder: Path, csv: bool) -> Path:
     """Writes tables and report from a run folder; returns the report's path."""
     from emulator import report as reporting
@@ -452,6 +282,13 @@ def _results(folder: Path, csv: bool) -> Path:
     return reporting.write(folder, result)
 
 
-def _fail(message: str, status: int = 2) -> NoReturn:
-    click.echo(f"fresco: {message}", err=True)
-    sys.exit(status)
+for verb in (
+    verbs_compare.compare,
+    verbs_compare.sweep,
+    verbs_models.distill,
+    verbs_models.profile,
+    verbs_live.fault,
+    verbs_live.status,
+    verbs_live.watch,
+):
+    fresco.add_command(verb)

@@ -19,13 +19,17 @@ from agents.api import NodeId
 from emulator import journal
 from emulator.journal import HostLost, Record
 from emulator.loop import Step
-from emulator.pace import Lateness
+from emulator.pace import Lateness, Pace
 from emulator.plan import Plan
 from emulator.run import RunError
+from emulator.steering import Steering
+from emulator.timeline import Order
 
 ONE_EACH_MAX = 16  # nodes; up to here every node is an actor of its own, above they are packed
 FETCH_S = 0.25  # wall; between two fetches of the reports
 SILENCE_MAX_S = 15.0  # wall; a host that answers nothing for so long is counted as dead
+ORDER_LEAD_S = 0.05  # wall; from an order to the instant it holds from, the same on all hosts
+ACK_MAX_S = 2.0  # wall; a host that does not say by then that it obeyed is reported
 LEAD_S = 0.3  # wall; from the order to start until emulated time zero
 OBJECT_STORE_BYTES = 100 * 1024 * 1024  # hosts exchange small messages, nothing goes through it
 
@@ -107,13 +111,19 @@ def deal(names: list[NodeId], host_count: int | None, cpu_count: int) -> dict[st
     return {f"host-{number}": names[number::host_count] for number in range(host_count)}
 
 
-def play(plan: Plan, address: str | None, on_ready: Ready, on_started: Started) -> Iterator[Step]:
-    """Runs the whole scenario on Ray, in scaled real time."""
+def play(
+    plan: Plan,
+    address: str | None,
+    on_ready: Ready,
+    on_started: Started,
+    steering: Steering | None = None,
+) -> Iterator[Step]:
+    """Runs the whole scenario on Ray, in scaled real time; `steering` lets people change it."""
     with ray_cluster(address):
         fleet = _Fleet(plan, on_ready)
         on_started(list(fleet.carriers.values()))
         try:
-            yield from fleet.steps()
+            yield from fleet.steps(steering or Steering(plan))
         finally:
             fleet.disband()
 
@@ -163,18 +173,28 @@ class _Fleet:
             self.carriers[host] = Carrier(host, shares[host], pid, ray_node)
             on_ready(len(self.carriers), len(shares))
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self, steering: Steering) -> Iterator[Step]:
         """Starts emulated time, fetches reports until it ends, and takes stock."""
         ray, scenario = self._ray, self._plan.scenario
         epoch_s = time.time() + LEAD_S
         ray.get([actor.begin.remote(self.actors, epoch_s) for actor in self.actors.values()])
-        end_s = epoch_s + scenario.duration_s * scenario.runtime.time_scale
-        while time.time() < end_s:
-            time.sleep(max(0.0, min(FETCH_S, end_s - time.time())))
+        pace = Pace(scenario.runtime.time_scale, scenario.runtime.tick_s, scenario.duration_s)
+        pace.begin(epoch_s)
+        steering.begin()
+        while (left_s := pace.wall_s(pace.end_s - pace.now_s())) > 0.0:
+            fetch_s = time.monotonic() + min(FETCH_S, left_s)
+            while (idle_s := fetch_s - time.monotonic()) > 0.0:
+                steering.turn(pace, idle_s, ORDER_LEAD_S, self._send)
             yield self._gather("report")
         ray.get([actor.halt.remote() for actor in self.actors.values()])
         self._settle()
         yield self._gather("stock")
+
+    def _send(self, orders: list[Order]) -> tuple[int, int]:
+        """Has all hosts obey; returns how many of how many said within `ACK_MAX_S` that they do."""
+        calls = [actor.steer.remote(orders) for actor in self.actors.values()]
+        done, _ = self._ray.wait(calls, num_returns=len(calls), timeout=ACK_MAX_S)
+        return len(done), len(calls)
 
     def disband(self) -> None:
         for actor in self.actors.values():

@@ -3,9 +3,13 @@
 A live table on a terminal, plain lines elsewhere. Everything shown is read from the metrics.
 """
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,6 +21,7 @@ from rich.text import Text
 from emulator.run import Progress, Show
 from emulator.scenario import Scenario
 from emulator.stats import ALL
+from emulator.steering import Steering
 
 PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
 
@@ -195,3 +200,25 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
     for cause in summary["causes"]:
         console.print(f"[bold red]{summary['verdict']}[/]: ", end="")
         console.print(cause, markup=False, highlight=False, soft_wrap=True)
+
+
+def stop_on_interrupt(steering: Steering, console: Console) -> None:
+    """The first Ctrl-C heals, flushes and reports; the second kills."""
+
+    def kill(*_: object) -> None:
+        console.show_cursor()
+        os.write(2, b"\nkilled\n")
+        os._exit(130)
+
+    def stop(*_: object) -> None:
+        if steering.phase not in ("running", "paused"):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, kill)
+        console.print("stopping: healing, flushing, reporting; Ctrl-C again kills")
+        # Not from here: the interrupted thread may hold the lock that asking takes.
+        asking = partial(steering.stop, "interrupted by the user")
+        threading.Thread(target=asking, daemon=True).start()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, stop)

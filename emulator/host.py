@@ -25,11 +25,13 @@ from emulator.loop import remains
 from emulator.network import Flight
 from emulator.pace import Pace
 from emulator.plan import Plan
+from emulator.timeline import Order
 from emulator.world import assemble
 
 FLUSH_S = 0.002  # wall; batching by 2 ms costs 5 us a message instead of 500
 REPORT_S = 0.1  # wall; how much a crash can lose
 IN_TRANSIT_MAX = 64  # frames to one host that it has not taken yet; then mail waits here
+SILENCE_S = 10.0  # wall; nobody waits longer for an order to take effect
 OUTBOX_MAX = 200_000  # messages for one host; beyond it the run is far past saving
 
 
@@ -84,6 +86,8 @@ class Host:
             host: Outbox(host) for host in sorted(set(host_of.values())) if host != name
         }
         self._taken = 0  # frames of mail taken in
+        self._orders: deque[tuple[list[Order], threading.Event]] = deque()
+        self._waiting: list[tuple[float, threading.Event]] = []  # for orders to be in effect
         self._reports: deque[bytes] = deque()
         self._rouse = threading.Event()
         self._prepared = threading.Event()
@@ -117,6 +121,14 @@ class Host:
     def report(self) -> bytes:
         """Hands over what was finished since the last call; also the sign of life."""
         return self._pack()
+
+    @ray.method(concurrency_group="ctl")
+    def steer(self, orders: list[Order]) -> None:
+        """Takes changes of faults and clock; returns once all are in effect."""
+        in_effect = threading.Event()
+        self._orders.append((orders, in_effect))
+        self._rouse.set()
+        in_effect.wait(SILENCE_S)
 
     @ray.method(concurrency_group="ctl")
     def halt(self) -> None:
@@ -182,7 +194,7 @@ class Host:
             idle_s = report_due_s - now_s
             if has_mail:
                 idle_s = min(idle_s, flush_due_s - now_s)
-            if kernel.next_s is not None:
+            if kernel.next_s is not None and not pace.held:
                 idle_s = min(idle_s, pace.wall_s(kernel.next_s - pace.now_s()))
             if idle_s > 0.0:
                 self._rouse.wait(idle_s)
@@ -197,7 +209,21 @@ class Host:
                 kernel.accept(message, at_s)
             for at_s, flight in mail.flights:
                 kernel.accept(flight, at_s)
-        kernel.run_until(self._pace.now_s())
+        while self._orders:
+            orders, in_effect = self._orders.popleft()
+            for order in orders:
+                if order.is_fault:
+                    kernel.steer(order)
+                else:
+                    self._pace.obey(order)
+            self._waiting.append((max(order.at_s for order in orders), in_effect))
+        now_s = self._pace.now_s()
+        kernel.run_until(now_s)
+        if self._waiting:
+            for at_s, in_effect in self._waiting:
+                if at_s <= now_s:
+                    in_effect.set()
+            self._waiting = [(at_s, event) for at_s, event in self._waiting if not event.is_set()]
 
     def _post(self, parcel: Message | Flight, at_s: float, to: NodeId) -> None:
         """Puts what is for the host of the node `to` into its outbox."""

@@ -38,11 +38,14 @@ class Readings(Struct, frozen=True, tag="readings", array_like=True):
 
 
 class FaultChange(Struct, frozen=True, tag="fault", array_like=True):
-    """A fault began or was healed. `fault` is its description as in the scenario."""
+    """A fault began, changed or was healed. `fault` is its description as in the scenario.
+
+    `patch` changes what it does, `extend` only how long.
+    """
 
     at_s: float
-    op: Literal["begin", "heal"]
-    number: int  # its place in the scenario
+    op: Literal["begin", "patch", "extend", "heal"]
+    number: int  # its place in the scenario; beyond it: injected while the run went on
     fault: dict[str, object]
 
 

@@ -34,6 +34,7 @@ from emulator.inference import Accelerator
 from emulator.journal import Readings, Record
 from emulator.network import Again, Deliver, Flight, Link, Network
 from emulator.pace import Pace
+from emulator.timeline import Order, scheduled
 
 ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 
@@ -74,7 +75,8 @@ class Kernel:
         self._slowdowns: dict[NodeId, float] = {}
         self._paused: set[NodeId] = set()
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
-        self._active: list[AnyFault] = []
+        self._active: dict[int, AnyFault] = {}  # by number
+        self._first = -(2**62)  # sequence numbers of orders: they precede all else at an instant
         self._pace = pace
         self._remote = remote
         self._seen_s: dict[NodeId, float] = {}  # paced only: a node's time never runs backwards
@@ -86,15 +88,20 @@ class Kernel:
         self._pass_later: Handler = self._pass
         self._try_later: Handler = self._try
         self._tick_later: Handler = self._tick
-        for fault in faults:
-            self.at(fault.at_s, self._begin, fault)
-            if fault.for_s is not None:
-                self.at(fault.until_s, self._heal, fault)
+        for order in scheduled(faults):
+            self.steer(order)
 
     def at(self, at_s: float, handler: Handler, payload: Any) -> None:
         """Schedules a call of `handler(payload, at_s)`."""
         self._seq += 1
         heappush(self._heap, (at_s, self._seq, handler, payload))
+
+    def steer(self, order: Order) -> None:
+        """Schedules a change of the active faults, ahead of whatever else is due at its instant.
+
+        So a fault that people inject does what the same fault in a scenario does.
+        """
+        self._precede(order.at_s, self._obey, order)
 
     @property
     def next_s(self) -> float | None:
@@ -369,20 +376,33 @@ class Kernel:
 
     # Faults and pace
 
-    def _begin(self, fault: AnyFault, now_s: float) -> None:
-        self._active.append(fault)
+    def _precede(self, at_s: float, handler: Handler, order: Order) -> None:
+        self._first += 1
+        heappush(self._heap, (at_s, self._first, handler, order))
+
+    def _obey(self, order: Order, now_s: float) -> None:
+        fault = order.fault
+        if fault is None:
+            self._active.pop(order.number, None)
+        else:
+            self._active[order.number] = fault
+            if fault.for_s is not None:
+                self._precede(fault.until_s, self._expire, order)
         self._feel(now_s)
 
-    def _heal(self, fault: AnyFault, now_s: float) -> None:
-        self._active.remove(fault)
-        self._feel(now_s)
+    def _expire(self, order: Order, now_s: float) -> None:
+        """Heals a fault at the end of its time, unless it was changed or healed since."""
+        if self._active.get(order.number) is order.fault:
+            del self._active[order.number]
+            self._feel(now_s)
 
     def _feel(self, now_s: float) -> None:
-        self._network.feel(self._active)
+        active = list(self._active.values())
+        self._network.feel(active)
         if self._control is not None:
-            self._control.feel(self._active)
-        self._slowdowns = {name: slowdown(self._active, name) for name in self._accelerators}
-        self._paused = {name for name in self._accelerators if paused(self._active, name)}
+            self._control.feel(active)
+        self._slowdowns = {name: slowdown(active, name) for name in self._accelerators}
+        self._paused = {name for name in self._accelerators if paused(active, name)}
         for name in sorted(self._held.keys() - self._paused):
             self._execute(name, self._held.pop(name), now_s)
 

@@ -71,10 +71,10 @@ class Metrics:
                         self.service_s[server] = Bins(DELAY_BOUNDS_S)
                 case FaultChange(number=number, op=op):
                     self.fault_log.append(record)
-                    if op == "begin":
-                        self.faults_active[number] = record
-                    else:
+                    if op == "heal":
                         self.faults_active.pop(number, None)
+                    else:
+                        self.faults_active[number] = record
                 case HostLost():
                     self.hosts_lost.append(record)
                 case Readings(host=host):

@@ -9,6 +9,8 @@ overload shows in the metrics. Both count in the lateness record.
 import math
 import time
 
+from emulator.timeline import Order
+
 BUCKETS_S = tuple(1e-4 * 10 ** (i / 8) for i in range(41))  # 0.1 ms to 10 s, 33 % apart
 
 
@@ -41,14 +43,17 @@ class Lateness:
 class Pace:
     """Emulated now = (wall - epoch) / time_scale; `time_scale` 2 takes twice as long as reality.
 
-    Before `begin` emulated time stands at minus infinity; it stops at `end_s`.
+    Before `begin` emulated time stands at minus infinity; it stops at `end_s`, and in between
+    where it is held.
     """
 
     def __init__(self, time_scale: float, tick_s: float, end_s: float) -> None:
         self._origin_s = math.inf
         self._time_scale = time_scale
         self._tick_s = tick_s
-        self._end_s = end_s
+        self.end_s = end_s
+        self.held_s = math.inf
+        self._floor_s = -math.inf  # hosts release a hold a moment ahead: time waits for it
         self.lateness = Lateness()
 
     def begin(self, epoch_s: float) -> None:
@@ -60,7 +65,25 @@ class Pace:
         self._origin_s = time.monotonic() + (epoch_s - time.time())
 
     def now_s(self) -> float:
-        return min(self._end_s, (time.monotonic() - self._origin_s) / self._time_scale)
+        run_s = (time.monotonic() - self._origin_s) / self._time_scale
+        return min(self.end_s, self.held_s, max(run_s, self._floor_s))
+
+    @property
+    def held(self) -> bool:
+        """Whether time stands still."""
+        return self.now_s() >= self.held_s
+
+    def obey(self, order: Order) -> None:
+        """Holds, releases or ends emulated time."""
+        match order.op:
+            case "hold":
+                self.held_s = order.at_s
+            case "release":
+                self._floor_s = order.at_s
+                self.begin(order.wall_s - self.wall_s(order.at_s))
+                self.held_s = math.inf
+            case "end":
+                self.end_s = order.at_s
 
     def wall_s(self, emulated_s: float) -> float:
         """Converts a span of emulated time to one of wall time."""

@@ -255,16 +255,19 @@ def _card(panel: dict[str, Any]) -> str:
 
 def _bands(metrics: Metrics) -> list[Band]:
     """Returns the spans of all faults that began."""
-    healed = {change.number: change.at_s for change in metrics.fault_log if change.op == "heal"}
-    return [
-        Band(
-            change.at_s,
-            healed.get(change.number, metrics.now_s),
-            describe({key: value for key, value in change.fault.items() if key != "for_s"}),
-        )
-        for change in metrics.fault_log
-        if change.op == "begin"
-    ]
+    bands: list[Band] = []
+    open_at: dict[int, int] = {}  # fault -> its band that has no end yet
+    for change in metrics.fault_log:
+        if change.op == "extend":
+            continue
+        if change.number in open_at:
+            ended = open_at.pop(change.number)
+            bands[ended] = msgspec.structs.replace(bands[ended], to_s=change.at_s)
+        if change.op != "heal":
+            open_at[change.number] = len(bands)
+            told = {key: value for key, value in change.fault.items() if key != "for_s"}
+            bands.append(Band(change.at_s, metrics.now_s, describe(told)))
+    return bands
 
 
 def _faults(bands: Sequence[Band]) -> str:

@@ -19,14 +19,15 @@ from msgspec import Struct
 
 from agents.protocols import PROTOCOLS
 from agents.scheduled.readings import BREACHES
-from emulator.faults import AnyFault
-from emulator.journal import FaultChange, Frame, HostLost, Record, Writer
+from emulator.journal import Frame, HostLost, Record, Writer
 from emulator.loop import Step
 from emulator.metrics import Metrics
 from emulator.plan import Plan
 from emulator.scenario import Expect, Scenario
 from emulator.scheduling import rate_hz, readings_of
 from emulator.stats import GroupStats
+from emulator.steering import Steering
+from emulator.timeline import Timeline
 from emulator.topology import members
 
 Verdict = Literal["good", "failed", "broken", "interrupted"]
@@ -51,22 +52,27 @@ Show = Callable[[Progress], None]
 class Recorder:
     """Puts every step on disk, then into the metrics."""
 
-    def __init__(self, plan: Plan, folder: Path | None) -> None:
+    def __init__(self, plan: Plan, folder: Path | None, steering: Steering | None = None) -> None:
         scenario = plan.scenario
         self.metrics = fresh_metrics(scenario)
         self.writer = Writer(folder)
         self._events = None if folder is None else (folder / "events.jsonl").open("w")
-        self._changes = sorted(
-            _changes(scenario.faults, scenario.duration_s), key=lambda c: (c.at_s, c.number)
-        )
+        self._timeline = Timeline(scenario.faults, scenario.duration_s)
+        self._steering = steering
 
     def take(self, step: Step) -> None:
-        due = [change for change in self._changes if change.at_s <= step.now_s]
-        self._changes = self._changes[len(due) :]
+        steering = self._steering
+        if steering is not None:
+            for order in steering.take_orders():
+                self._timeline.add(order)
+        due = self._timeline.advance(step.now_s)
         records: list[Record] = [*due, *step.records]
         self.writer.append(Frame(step.now_s, records))
+        if steering is not None:
+            steering.follow(due, step.now_s)
         for change in due:
-            self.note(change.op, change.at_s, number=change.number, fault=change.fault)
+            audit = {} if steering is None else steering.audit(change)
+            self.note(change.op, change.at_s, number=change.number, fault=change.fault, **audit)
         self.metrics.fold(records, step.now_s)
 
     def note(self, op: str, at_s: float, **details: object) -> None:
@@ -102,13 +108,19 @@ def fresh_metrics(scenario: Scenario) -> Metrics:
     )
 
 
-def run(plan: Plan, steps: Iterator[Step], folder: Path | None, show: Show) -> dict[str, Any]:
+def run(
+    plan: Plan,
+    steps: Iterator[Step],
+    folder: Path | None,
+    show: Show,
+    steering: Steering | None = None,
+) -> dict[str, Any]:
     """Drives the run to its end and returns its summary, which is also written to the folder.
 
     A host's death and an interrupt end the run early; what was reported by then stays. `folder`
-    None records nothing on disk.
+    None records nothing on disk. `steering` is what the steps listen to, if anything.
     """
-    recorder = Recorder(plan, folder)
+    recorder = Recorder(plan, folder, steering)
     metrics = recorder.metrics
     began_s, cpu_began_s = time.monotonic(), time.process_time()
     step: Step | None = None
@@ -130,6 +142,11 @@ def run(plan: Plan, steps: Iterator[Step], folder: Path | None, show: Show) -> d
         close = getattr(steps, "close", None)
         if close is not None:
             close()  # a generator: lets the runtime stop its hosts
+        if steering is not None:
+            steering.finish()
+    if verdict == "good" and steering is not None and steering.stop_reason:
+        verdict = "interrupted"
+        causes.append(steering.stop_reason)
     lateness = None if step is None else step.lateness
     limit_s = plan.scenario.runtime.lateness_max_s
     if verdict == "good" and lateness is not None and lateness.quantile_s(0.99) > limit_s:
@@ -227,14 +244,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def _changes(faults: list[AnyFault], duration_s: float) -> Iterator[FaultChange]:
-    for number, fault in enumerate(faults):
-        described = fault.model_dump(exclude_none=True)
-        yield FaultChange(fault.at_s, "begin", number, described)
-        if fault.until_s <= duration_s:
-            yield FaultChange(fault.until_s, "heal", number, described)
 
 
 def _obituary(lost: HostLost) -> str:

@@ -1,12 +1,13 @@
 """`fresco distill` and `fresco profile`: make a network, and measure what it takes."""
 
 import csv
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+
+from emulator.arguments import fail
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +68,7 @@ def distill(
             console.print(f"{each:26} {made.architecture} on {made.dataset}, {by}", highlight=False)
         console.print(f"methods: {', '.join(RECIPES)}", highlight=False)
         if not lists:
-            _fail("name one of these with --preset")
+            fail("name one of these with --preset")
         return
     _distill(console, name, method, epochs, seed, teacher, data_root, download, device, resume, out)
 
@@ -96,21 +97,21 @@ def _distill(
         made = preset(name)
         recipe = method or made.recipe
         if recipe not in RECIPES:
-            _fail(f"unknown method '{recipe}' (known: {', '.join(RECIPES)})")
+            fail(f"unknown method '{recipe}' (known: {', '.join(RECIPES)})")
         changes = {"epochs": epochs, "seed": seed}
         options = msgspec.structs.replace(
             made.options, **{key: value for key, value in changes.items() if value is not None}
         )
         taught_by = teacher or made.teacher
         if RECIPES[recipe].needs_teacher and not taught_by:
-            _fail(f"'{recipe}' needs a teacher: name one with --teacher")
+            fail(f"'{recipe}' needs a teacher: name one with --teacher")
         if download and made.dataset in data_files.ARCHIVES:
             with console.status(f"fetching {made.dataset}"):
                 data_files.download(made.dataset, data_root or Path("data"))
         splits = data.load(made.dataset, data_root)
         master = _network(taught_by) if RECIPES[recipe].needs_teacher else None
     except (zoo.ModelError, data.DataError) as error:
-        _fail(str(error))
+        fail(str(error))
     folder = out or Path("runs") / "models" / name
     checkpoint = folder / "checkpoint.safetensors"
     if not resume:
@@ -139,7 +140,7 @@ def _distill(
                 device,
             )
         except zoo.ModelError as error:
-            _fail(str(error))
+            fail(str(error))
     command = f"fresco distill --preset {name} --method {recipe} --seed {options.seed}"
     command += f" --epochs {options.epochs}"
     result = distill.ship(
@@ -234,7 +235,7 @@ def profile(name: str, rounds: int, threads: int, writes: bool) -> None:
                 name, rounds, threads, lambda done: progress.update(bar, completed=done)
             )
     except (zoo.ModelError, data.DataError) as error:
-        _fail(str(error))
+        fail(str(error))
     table = Table(
         title=f"{name} on {measured.processor}, {threads} thread(s)", title_justify="left"
     )
@@ -252,8 +253,3 @@ def profile(name: str, rounds: int, threads: int, writes: bool) -> None:
     console.print(table)
     if writes:
         console.print(f"written: {latency.write(name, measured)}", highlight=False)
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"fresco: {message}", err=True)
-    sys.exit(2)

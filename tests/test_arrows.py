@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "agents": {"agents", "numpy", "scipy", "networkx", "msgspec"},
-    "models": {"models", "numpy", "scipy", "msgspec", "torch", "safetensors", "sklearn"},
+    "models": {"PIL", "models", "numpy", "scipy", "msgspec", "torch", "safetensors", "sklearn"},
 }
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
 OWNERS_OF_RAY = {"emulator/cluster.py", "emulator/host.py"}

@@ -1,0 +1,84 @@
+"""What verbs share: the scenario that they are given, its overrides, and how they refuse."""
+
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+ROOT = Path(__file__).resolve().parent
+RUNS = Path("runs")
+
+
+def scenario_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("scenario", metavar="SCENARIO")(command)
+
+
+def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--set",
+            "-s",
+            "sets",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Change any field, e.g. users.0.count=50. Repeatable.",
+        ),
+        click.option("--protocol", "-p", help="Use this protocol instead, e.g. random."),
+        click.option("--duration", type=float, metavar="SECONDS", help="Emulated seconds."),
+        click.option("--seed", type=int, help="Seed of all randomness."),
+    ):
+        command = option(command)
+    return command
+
+
+def load(
+    name: str,
+    sets: tuple[str, ...] = (),
+    protocol: str | None = None,
+    duration: float | None = None,
+    seed: int | None = None,
+) -> Any:
+    """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
+    from emulator import source
+
+    overrides: dict[str, Any] = {}
+    for assignment in sets:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            fail(f"--set {assignment}: expected PATH=VALUE, e.g. users.0.count=50")
+        overrides[path] = source.value(text)
+    if protocol is not None:
+        overrides["protocol"] = {"kind": protocol}  # the file's options belong to its protocol
+    for path, given in (("duration_s", duration), ("seed", seed)):
+        if given is not None:
+            overrides[path] = given
+    try:
+        return source.load(find(name), overrides)
+    except source.ScenarioError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+def find(name: str) -> Path:
+    """Returns the file that a scenario argument means: a path, or a scenario that we ship."""
+    path = Path(name)
+    if path.exists() or path.suffix:
+        return path
+    shelf = next(
+        place for place in (ROOT / "scenarios", ROOT.parent / "scenarios") if place.exists()
+    )
+    shipped = sorted(file.stem for file in shelf.glob("*.yaml"))
+    if name not in shipped:
+        close = get_close_matches(name, shipped, n=1)
+        known = f"Fresco comes with {', '.join(shipped)}"
+        hint = f"did you mean '{close[0]}'?" if close else known
+        fail(f"there is no file '{name}' and no scenario of that name; {hint}")
+    return shelf / f"{name}.yaml"
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    click.echo(f"fresco: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,79 @@
+"""Who may ask the control service for what: checks before any handler runs.
+
+A page that the user happens to visit can reach loopback, and a name that an attacker owns can
+point to it; so Host, Origin and Content-Type are checked even there.
+"""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BODY_MAX_BYTES = 16 * 1024
+RATE_HZ, BURST = 10.0, 20.0  # of requests that change something
+COOKIE = "fresco_token"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def refusal(status: int, message: str, field: str = "") -> web.Response:
+    """Answers with an explained error."""
+    told = {"error": message} | ({"field": field} if field else {})
+    return web.json_response(told, status=status)
+
+
+def guard(host: str, token: str | None) -> Middleware:
+    """Returns the middleware of a service that listens on `host`."""
+    names = {*LOOPBACK, host}
+    any_name = host in ("0.0.0.0", "::")  # it has a token; names of this machine are not known
+    budget, filled_s = BURST, time.monotonic()
+
+    def denied(request: web.Request) -> web.Response | None:
+        nonlocal budget, filled_s
+        asked = urlsplit(f"//{request.headers.get('Host', '')}")
+        if not any_name and asked.hostname not in names:
+            return refusal(421, "this service does not answer to that Host")
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+            return refusal(403, "requests from other origins are refused")
+        if token is not None and request.path != "/healthz":
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+            given = given or request.cookies.get(COOKIE, "") or request.query.get("token", "")
+            if not hmac.compare_digest(given.encode(), token.encode()):
+                return refusal(401, "a token is needed: Authorization: Bearer ..., or /?token=...")
+        if request.method in ("POST", "PATCH", "DELETE"):
+            if request.method != "DELETE" and request.content_type != "application/json":
+                return refusal(415, "send Content-Type: application/json")
+            now_s = time.monotonic()
+            budget = min(BURST, budget + RATE_HZ * (now_s - filled_s))
+            filled_s = now_s
+            if budget < 1.0:
+                return refusal(429, f"more than {RATE_HZ:g} changes per second")
+            budget -= 1.0
+        return None
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse
+        try:
+            response = denied(request) or await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = refusal(error.status, error.reason)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    return check

@@ -1,0 +1,54 @@
+"""A run with everything that people did to it, as a scenario that does the same by itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from emulator import journal, source
+from emulator.faults import AnyFault
+from emulator.journal import FaultChange
+from emulator.scenario import Scenario
+from emulator.vocabulary import parse
+
+
+def export(folder: Path) -> Scenario:
+    """Returns the run's scenario with the faults as they were applied, injected ones included."""
+    scenario = source.load(folder / "scenario.yaml")
+    changes = [
+        record
+        for frame in journal.read_frames(folder)
+        for record in frame.records
+        if isinstance(record, FaultChange)
+    ]
+    begun = {change.number for change in changes}
+    ahead = [fault for number, fault in enumerate(scenario.faults) if number not in begun]
+    faults = sorted([*spans(changes), *ahead], key=lambda fault: fault.at_s)
+    about = f"{scenario.about} As it went, with what was injected by hand.".strip()
+    return scenario.model_copy(update={"faults": faults, "about": about})
+
+
+def spans(changes: Sequence[FaultChange]) -> list[AnyFault]:
+    """Returns one fault for every span over which nothing about it changed."""
+    done: list[AnyFault] = []
+    lasting: dict[int, AnyFault] = {}
+    for change in changes:
+        before = lasting.pop(change.number, None)
+        fault = parse(change.fault)
+        if change.op == "extend" and before is not None:
+            lasting[change.number] = fault
+            continue
+        if before is not None:
+            done.append(_until(before, change.at_s))
+        if change.op != "heal":
+            lasting[change.number] = _from(fault, change.at_s)
+    return [*done, *lasting.values()]
+
+
+def _from(fault: AnyFault, at_s: float) -> AnyFault:
+    for_s = None if fault.for_s is None else round(fault.until_s - at_s, 6)
+    return fault if at_s == fault.at_s else fault.model_copy(update={"at_s": at_s, "for_s": for_s})
+
+
+def _until(fault: AnyFault, to_s: float) -> AnyFault:
+    if fault.until_s == to_s:
+        return fault
+    return fault.model_copy(update={"for_s": round(to_s - fault.at_s, 6)})

@@ -1,0 +1,137 @@
+"""`fresco compare` and `fresco sweep`: many runs in virtual time, paired by seed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from emulator.arguments import RUNS, fail, load, override_options, scenario_argument
+
+
+@click.command()
+@scenario_argument
+@override_options
+@click.option(
+    "--protocols",
+    "-P",
+    required=True,
+    metavar="A,B,...",
+    help="The first is the one that others are compared with.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(2, 1000),
+    default=5,
+    show_default=True,
+    help="How many seeds, from the scenario's on.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RUNS,
+    show_default=True,
+    help="Where run folders go.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else."
+)
+def compare(
+    scenario: str, protocols: str, seeds: int, out: Path, as_json: bool, **overrides: Any
+) -> None:
+    """Compare protocols on SCENARIO in virtual time, paired by seed.
+
+    Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
+    much sharper than the numbers themselves.
+    """
+    from rich.progress import Progress
+
+    from emulator import compare as comparing
+    from emulator.run import new_folder
+
+    names = [name.strip() for name in protocols.split(",") if name.strip()]
+    chosen = load(scenario, **overrides)
+    for name in names:  # each must be right before the first run starts
+        load(scenario, **{**overrides, "protocol": name})
+    console = Console(stderr=as_json)
+    first_seed = chosen.seed
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("runs", total=len(names) * seeds)
+        comparison = comparing.run(
+            chosen,
+            names,
+            list(range(first_seed, first_seed + seeds)),
+            lambda done, of: progress.update(bar, completed=done, total=of),
+        )
+    folder = new_folder(out, f"{chosen.name}-compare")
+    comparison.write(folder)
+    if as_json:
+        click.echo(json.dumps(comparison.as_dict(), indent=1))
+    else:
+        console.print(comparison.table())
+        console.print(f"written: {folder}", highlight=False, soft_wrap=True)
+
+
+@click.command()
+@scenario_argument
+@override_options
+@click.option(
+    "--seeds",
+    type=click.IntRange(2, 1000),
+    default=5,
+    show_default=True,
+    help="How many seeds, from the scenario's on.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RUNS,
+    show_default=True,
+    help="Where run folders go.",
+)
+def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrides: Any) -> None:
+    """Run SCENARIO in virtual time with each of several values of a field, and draw the curves.
+
+    The field is the one whose --set names values with commas.
+
+    \b
+    fresco sweep todg --set protocol.V=5,10,20,40,80
+    fresco sweep popec-async --set control.channel.loss=0,0.1,0.3 -s duration_s=30
+    """
+    from rich.progress import Progress
+
+    from emulator import compare as comparing
+    from emulator import sweep as sweeping
+    from emulator.run import new_folder
+
+    swept = [assignment for assignment in sets if _values(assignment)]
+    if len(swept) != 1:
+        fail("name one field with several values, e.g. --set protocol.V=5,10,20")
+    field, values = swept[0].partition("=")[0], _values(swept[0])
+    others = tuple(assignment for assignment in sets if assignment != swept[0])
+    variants = {  # each must be right before the first run starts
+        value: load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
+    }
+    first = variants[values[0]]
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("runs", total=len(values) * seeds)
+        comparison = comparing.measure(
+            first.name,
+            variants,
+            list(range(first.seed, first.seed + seeds)),
+            lambda done, of: progress.update(bar, completed=done, total=of),
+        )
+    folder = new_folder(out, f"{first.name}-sweep")
+    comparison.write(folder)
+    page = sweeping.write(folder, field, values, comparison)
+    console.print(comparison.table())
+    console.print(f"curves: {page}", highlight=False, soft_wrap=True)
+
+
+def _values(assignment: str) -> list[str]:
+    """Returns the values of PATH=A,B,...; nothing where it is a single value, list or mapping."""
+    text = assignment.partition("=")[2].strip()
+    values = [value.strip() for value in text.split(",")]
+    return values if len(values) > 1 and text[0] not in "[{\"'" and all(values) else []

@@ -1,0 +1,213 @@
+"""The control service from outside: answers, refusals, streams. Real HTTP against a paced run."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from test_steering import BLACKOUT, SPEC
+
+from emulator.control import Service
+from emulator.loop import play
+from emulator.plan import plan
+from emulator.run import Progress, run
+from emulator.scenario import Scenario
+from emulator.steering import Steering
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Running:
+    """A run in a thread of this process, until it is stopped."""
+
+    def __init__(self, folder: Path, token: str | None = None) -> None:
+        runtime = SPEC["runtime"] | {"time_scale": 1.0}
+        chosen = Scenario.model_validate(
+            SPEC | {"duration_s": 100.0, "faults": [], "runtime": runtime}
+        )
+        planned = plan(chosen, stopwatch=False)
+        self.steering = Steering(planned)
+        self.service = Service(planned, self.steering, folder, port=0, token=token)
+        self.service.start()
+        steps = play(planned, paced=True, steering=self.steering)
+        begun = threading.Event()
+
+        def show(progress: Progress) -> None:
+            self.service.take(progress)
+            begun.set()
+
+        args = (planned, steps, folder, show, self.steering)
+        self.thread = threading.Thread(target=run, args=args)
+        self.thread.start()
+        assert begun.wait(10.0)
+        self.address = urlsplit(self.service.url).netloc
+
+    def ask(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        connection = http.client.HTTPConnection(self.address, timeout=10.0)
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        given = (JSON if data is not None else {}) | (headers or {})
+        connection.request(method, path, data, given)
+        response = connection.getresponse()
+        text = response.read()
+        is_json = "json" in (response.headers["Content-Type"] or "")
+        return Answer(
+            response.status, json.loads(text) if is_json else text, dict(response.headers)
+        )
+
+    def end(self) -> None:
+        self.steering.stop("the test is over")
+        self.thread.join(10.0)
+        self.service.stop()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("run"))
+    yield running
+    running.end()
+
+
+def test_a_fault_is_injected_extended_patched_and_healed(running: Running) -> None:
+    began = running.ask("POST", "/api/v1/faults", BLACKOUT)
+    again = running.ask("POST", "/api/v1/faults", BLACKOUT)
+    fault = began.body["faults"][0]
+    place = f"/api/v1/faults/{fault['id']}"
+    patched = running.ask("PATCH", place, {"for_s": 100.0})
+    listed = running.ask("GET", "/api/v1/faults").body
+    healed = running.ask("DELETE", place)
+
+    assert (began.status, again.status) == (201, 200)
+    assert began.body["applied"] == [1, 1]
+    assert (
+        fault["n"] == len(fault["resolved"]) == 4 * 2
+    )  # a base station stands for its radio links
+    assert again.body["extended"]
+    assert patched.body["faults"][0]["until_s"] == pytest.approx(patched.body["at_s"] + 100.0)
+    assert [f["state"] for f in listed["faults"] if f["id"] == fault["id"]] == ["active"]
+    assert ["user-0", "bs-0"] in listed["cut"]
+    assert healed.status == 200
+    assert running.ask("GET", "/api/v1/faults").body["cut"] == []
+    assert running.ask("DELETE", place).status == 409
+    assert running.ask("DELETE", "/api/v1/faults/999").status == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "body", "headers"),
+    [
+        (403, "POST", "/api/v1/faults", BLACKOUT, {"Origin": "http://evil.example"}),
+        (403, "GET", "/api/v1/run", None, {"Origin": "null"}),
+        (421, "GET", "/api/v1/run", None, {"Host": "evil.example"}),
+        (415, "POST", "/api/v1/faults", BLACKOUT, {"Content-Type": "text/plain"}),
+        (413, "POST", "/api/v1/faults", b'"' + b"x" * 20_000 + b'"', {}),
+        (422, "POST", "/api/v1/faults", b"{", {}),
+        (422, "POST", "/api/v1/faults", [1], {}),
+        (422, "POST", "/api/v1/faults", b'{"type": "loss", "target": "bs-0", "p": NaN}', {}),
+        (422, "POST", "/api/v1/faults", {"type": "blackout", "target": "bs-9"}, {}),
+        (422, "POST", "/api/v1/faults", {"type": ["blackout"], "target": "bs-0"}, {}),
+        (404, "GET", "/static/../../run.py", None, {}),
+        (404, "GET", "/static/%2e%2e/%2e%2e/run.py", None, {}),
+        (404, "POST", "/api/v1/run/explode", {}, {}),
+        (405, "PUT", "/api/v1/faults", {}, {}),
+        (409, "POST", "/api/v1/run/resume", {}, {}),
+    ],
+)
+def test_what_must_not_pass_is_refused_with_a_reason(
+    running: Running, status: int, method: str, path: str, body: object, headers: dict[str, str]
+) -> None:
+    answer = running.ask(method, path, body, headers)
+
+    assert answer.status == status
+    assert answer.body["error"]
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_reading_works_and_every_route_is_described(running: Running) -> None:
+    described = running.ask("GET", "/api/v1/openapi.json").body["paths"]
+
+    for path in ("run", "topology", "history", "faults", "fault-types"):
+        assert running.ask("GET", f"/api/v1/{path}").status == 200
+        assert f"/api/v1/{path}" in described
+    assert len(running.ask("GET", "/api/v1/topology").body["users"]) == 4
+    assert b"fresco_sim_time_seconds" in running.ask("GET", "/metrics").body
+    assert running.ask("GET", "/healthz").body == {"phase": "running"}
+    page = running.ask("GET", "/")
+    assert b"Inject a fault" in page.body
+    assert b"http://" not in page.body
+    assert b"https://" not in page.body
+
+
+def test_the_stream_tells_changes_and_frames(running: Running) -> None:
+    connection = http.client.HTTPConnection(running.address, timeout=10.0)
+    connection.request("GET", "/api/v1/stream")
+    response = connection.getresponse()
+    seen: dict[str, Any] = {}
+    while {"change", "frame"} - seen.keys():
+        line = response.readline().decode()
+        if line.startswith("event: "):
+            seen[line[7:].strip()] = json.loads(response.readline().decode()[6:])
+    connection.close()
+
+    assert seen["change"]["run"]["phase"] == "running"
+    assert len(seen["frame"]["worst"]) == 4
+
+
+def test_pausing_stops_emulated_time(running: Running) -> None:
+    paused = running.ask("POST", "/api/v1/run/pause", {})
+    phase = running.ask("GET", "/api/v1/run").body["phase"]
+    resumed = running.ask("POST", "/api/v1/run/resume", {})
+
+    assert (paused.status, phase, resumed.status) == (200, "paused", 200)
+    assert resumed.body["at_s"] == paused.body["at_s"]
+
+
+def test_a_flood_is_slowed_down(tmp_path: Path) -> None:
+    flooded = Running(tmp_path)
+    try:
+        statuses = [flooded.ask("DELETE", "/api/v1/faults/999").status for _ in range(60)]
+    finally:
+        flooded.end()
+
+    assert statuses[:20] == [404] * 20
+    assert 429 in statuses
+    assert not (tmp_path / "control.json").exists()
+
+
+def test_a_token_is_asked_for(tmp_path: Path) -> None:
+    secured = Running(tmp_path, token="secret")
+    try:
+        run_path = "/api/v1/run"
+        assert secured.ask("GET", run_path).status == 401
+        wrong = {"Authorization": "Bearer secreT"}
+        assert secured.ask("GET", run_path, headers=wrong).status == 401
+        right = {"Authorization": "Bearer secret"}
+        assert secured.ask("GET", run_path, headers=right).status == 200
+        assert secured.ask("GET", "/metrics").status == 401
+        assert secured.ask("GET", "/healthz").status == 200
+        welcome = secured.ask("GET", "/?token=secret")
+        assert (welcome.status, welcome.headers["Location"]) == (303, "/")
+        cookie = welcome.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        given = {"Cookie": cookie.partition(";")[0]}
+        assert secured.ask("GET", "/", headers=given).status == 200
+    finally:
+        secured.end()
+
+
+def test_other_addresses_need_a_token(tmp_path: Path) -> None:
+    planned = plan(Scenario.model_validate(SPEC), stopwatch=False)
+
+    with pytest.raises(ValueError, match="set FRESCO_TOKEN"):
+        Service(planned, Steering(planned), tmp_path, host="0.0.0.0")

@@ -1,0 +1,144 @@
+"""The verbs for a live run, each in a process of its own, and Ctrl-C on a real terminal."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emulator import source
+
+ROOT = Path(__file__).parent.parent
+FRESCO = [sys.executable, "-m", "emulator"]
+RUN = [
+    *FRESCO, *("run", "quickstart", "--runtime", "loop", "--paced", "--accelerator", "replay"),
+    *("--duration", "60", "--dashboard-port", "0"),
+]  # fmt: skip
+ENV = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+class Terminal:
+    """A run on a terminal of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.screen = ""
+        pid, self._fd = pty.fork()
+        if pid == 0:
+            os.chdir(folder)
+            os.execve(sys.executable, RUN, ENV)
+        self.pid = pid
+
+    def read_until(self, wanted: str, timeout_s: float = 60.0) -> None:
+        while wanted not in self.screen:
+            assert select.select([self._fd], [], [], timeout_s)[0], self.screen[-2000:]
+            try:
+                self.screen += os.read(self._fd, 65536).decode(errors="replace")
+            except OSError:  # the other end closed
+                assert wanted in self.screen, self.screen[-2000:]
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._fd, b"\x03")
+
+    def status(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path)
+    yield terminal
+    try:
+        os.kill(terminal.pid, signal.SIGKILL)
+        os.waitpid(terminal.pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def fresco(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*FRESCO, *words]
+    return subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True)
+
+
+def test_a_second_terminal_breaks_the_run_and_ctrl_c_ends_it_well(terminal: Terminal) -> None:
+    folder = terminal.folder
+    terminal.read_until("real time")
+
+    assert "running" in fresco(folder, "status").stdout
+    began = fresco(folder, "fault", "inject", "blackout", "bs-0", "--for", "50s")
+    assert re.search(r"fault 1 began at [\d.]+ s: 16 hit, applied 1/1", began.stdout), began
+    typo = fresco(folder, "fault", "inject", "blackot", "bs-0")
+    assert (typo.returncode, "did you mean 'blackout'" in typo.stderr) == (2, True)
+    listed = json.loads(fresco(folder, "fault", "list", "--json").stdout)
+    assert [each["state"] for each in listed] == ["scheduled", "active"]
+
+    terminal.press_ctrl_c()
+    terminal.read_until("report: ")
+    assert terminal.status() == 130
+    assert "interrupted by the user" in terminal.screen
+
+    latest = folder / "runs" / "latest"
+    summary = json.loads((latest / "summary.json").read_text())
+    assert summary["verdict"] == "interrupted"
+    assert summary["balance"]["lost"] == 0
+    events = [json.loads(line) for line in (latest / "events.jsonl").read_text().splitlines()]
+    assert [each["op"] for each in events] == ["start", "begin", "heal", "end"]
+    exported = folder / "again.yaml"
+    exported.write_text(fresco(folder, "fault", "export").stdout)
+    faults = source.load(exported).faults
+    assert [fault.at_s for fault in faults] == [events[1]["at_s"], 12.0]
+    assert "no run goes on here" in fresco(folder, "status").stderr
+
+
+STUCK = """
+import os, signal, sys, time
+from rich.console import Console
+from emulator import source
+from emulator.display import stop_on_interrupt
+from emulator.plan import plan
+from emulator.steering import Steering
+steering = Steering(plan(source.load(sys.argv[1]), stopwatch=False))
+steering.begin()
+stop_on_interrupt(steering, Console())
+print("ready", flush=True)
+time.sleep(60)  # a run that takes no orders: the first Ctrl-C cannot end it
+print("still here")
+"""
+
+
+def test_a_second_ctrl_c_kills_a_run_that_does_not_end() -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-c", STUCK, str(ROOT / "scenarios" / "quickstart.yaml")]
+    stuck = subprocess.Popen(command, env=ENV, stdin=slave, stdout=slave, stderr=slave)
+    screen = ""
+
+    def read_until(wanted: str) -> None:
+        nonlocal screen
+        while wanted not in screen:
+            assert select.select([master], [], [], 60.0)[0], screen
+            screen += os.read(master, 65536).decode()
+
+    read_until("ready")
+    stuck.send_signal(signal.SIGINT)
+    read_until("Ctrl-C again kills")
+    stuck.send_signal(signal.SIGINT)
+    read_until("killed")
+
+    assert stuck.wait(10.0) == 130
+    assert "still here" not in screen
+
+
+def test_the_vocabulary_is_listed_and_virtual_time_has_no_dashboard(tmp_path: Path) -> None:
+    listed = fresco(tmp_path, "fault", "types").stdout
+    assert "burst_loss" in listed
+    assert "loss: number from 0 to 1, required" in listed
+    refused = fresco(tmp_path, "run", "quickstart", "--runtime", "loop", "--dashboard")
+    assert refused.returncode == 2
+    assert "add --paced" in refused.stderr

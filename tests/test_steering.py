@@ -1,0 +1,260 @@
+"""People change a run while it goes: what they did is recorded, and can be played again."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Spec, law, perform, scenario, server_group, user_group
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.bodies import TaskEnd
+from emulator import journal, replay, report, source
+from emulator.faults import HEALTHY, fold
+from emulator.journal import FaultChange, Record
+from emulator.loop import play
+from emulator.pace import Pace
+from emulator.plan import plan
+from emulator.run import Progress, run
+from emulator.scenario import Scenario
+from emulator.steering import Applied, Steering
+from emulator.timeline import Order, Timeline
+from emulator.vocabulary import Refused, types
+
+# A tick longer than the run: an event counts as on time however busy the machine is, so paced and
+# virtual time must agree exactly.
+SPEC: Spec = scenario(
+    duration_s=20.0,
+    users=[user_group(count=4, arrival={"kind": "periodic", "period_s": 0.25})],
+    base_stations=[{"name": "bs", "count": 2}],
+    servers=[server_group(law("exponential", 0.02), count=2)],
+    channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e5},
+    resend={"attempts_max": 3},
+    faults=[{"at_s": 3.0, "for_s": 2.0, "type": "loss", "target": "bs-1", "p": 0.5}],
+    runtime={"kind": "loop", "time_scale": 0.05, "tick_s": 100.0, "lateness_max_s": 100.0},
+)
+BLACKOUT = {"type": "blackout", "target": "bs-0", "for_s": 4.0}
+Deeds = dict[float, Callable[[Steering], object]]
+
+
+def live(folder: Path, spec: Spec, deeds: Deeds) -> tuple[dict[str, Any], Steering]:
+    """Plays a paced run; does each deed at the first step after its instant."""
+    chosen = Scenario.model_validate(spec)
+    (folder / "scenario.yaml").write_text(source.dump(chosen))
+    planned = plan(chosen, stopwatch=False)
+    steering = Steering(planned)
+    ahead = dict(deeds)
+
+    def show(progress: Progress) -> None:
+        for at_s in [at_s for at_s in ahead if at_s <= progress.step.now_s]:
+            ahead.pop(at_s)(steering)
+
+    steps = play(planned, paced=True, steering=steering)
+    return run(planned, steps, folder, show, steering), steering
+
+
+def records(folder: Path) -> list[Record]:
+    return [record for frame in journal.read_frames(folder) for record in frame.records]
+
+
+def changes(folder: Path) -> list[tuple[str, int]]:
+    return [(r.op, r.number) for r in records(folder) if isinstance(r, FaultChange)]
+
+
+def injected(given: dict[str, Any]) -> Callable[[Steering], object]:
+    return lambda steering: steering.inject(given, "test")
+
+
+def ends(played: list[Record]) -> list[str]:
+    """Every digit of every end, as text: a dropped task has instants that are no number."""
+    return [repr(record) for record in played if isinstance(record, TaskEnd)]
+
+
+def nap(steering: Steering) -> None:
+    """Pauses; goes on as soon as the run stands still."""
+    steering.pause().add_done_callback(lambda _: steering.resume())
+
+
+def test_what_was_done_by_hand_replays_to_the_same_tasks(tmp_path: Path) -> None:
+    live(
+        tmp_path,
+        SPEC,
+        {
+            1.0: injected(BLACKOUT),
+            2.0: injected(
+                {"type": "burst_loss", "target": "user-*", "loss": 0.4, "burst_length": 5}
+            ),
+            3.5: lambda steering: steering.heal([1]),
+            4.0: lambda steering: steering.patch(0, {"p": 0.9}),
+            6.0: injected({"type": "server_slowdown", "target": "edge-0", "factor": 5.0}),
+            8.0: lambda steering: steering.heal(),
+            9.0: nap,
+            12.0: injected({"type": "delay", "target": "bs-1", "delay_s": 0.1, "jitter_s": 0.05}),
+        },
+    )
+
+    again = perform(replay.export(tmp_path).model_dump())
+
+    assert ends(again.records) == ends(records(tmp_path))
+    assert len(ends(again.records)) > 200
+    assert again.metrics.series.columns == report.read(tmp_path).metrics.series.columns
+    assert ends(again.records) != ends(perform(SPEC).records)  # the faults did something
+
+
+def test_a_fault_takes_effect_ends_by_itself_and_shows_as_a_band(tmp_path: Path) -> None:
+    summary, steering = live(tmp_path, SPEC | {"faults": []}, {2.0: injected(BLACKOUT)})
+
+    assert summary["verdict"] == "good"
+    begin, heal = (r for r in records(tmp_path) if isinstance(r, FaultChange))
+    assert 2.0 <= begin.at_s < 3.5
+    assert heal.at_s == pytest.approx(begin.at_s + 4.0)
+    assert steering.faults[0].state == "expired"
+    assert steering.faults[0].applied == Applied(begin.at_s, 1, 1)
+    ended = [r for r in records(tmp_path) if isinstance(r, TaskEnd)]
+    lost_s = [end.ended_s for end in ended if end.reason == "blackout"]
+    assert begin.at_s <= min(lost_s) < max(lost_s) <= heal.at_s + 0.1
+    bands = report._bands(report.read(tmp_path).metrics)
+    assert [(band.from_s, band.to_s) for band in bands] == [(begin.at_s, heal.at_s)]
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    told = [(e["op"], e.get("source"), e.get("by")) for e in events]
+    assert told == [
+        ("start", None, None),
+        ("begin", "test", None),
+        ("heal", "test", "ttl"),
+        ("end", None, None),
+    ]
+
+
+def test_the_same_fault_again_extends_it_and_a_patch_changes_it(tmp_path: Path) -> None:
+    loss = {"type": "loss", "target": "bs-0", "p": 0.5, "for_s": 3.0}
+    asked: list[bool] = []
+
+    _, steering = live(
+        tmp_path,
+        SPEC | {"faults": []},
+        {
+            2.0: injected(loss),
+            4.0: lambda s: asked.append(s.inject(loss, "test")[2]),
+            5.0: lambda s: s.patch(0, {"p": 1.0}),
+        },
+    )
+
+    assert asked == [True]
+    assert changes(tmp_path) == [("begin", 0), ("extend", 0), ("patch", 0), ("heal", 0)]
+    first, second = replay.export(tmp_path).faults
+    assert (first.p, second.p) == (0.5, 1.0)  # type: ignore[union-attr]
+    assert first.until_s == pytest.approx(second.at_s)
+    assert 7.0 < second.until_s < 9.0
+    assert steering.faults[0].state == "expired"
+
+
+def test_pausing_takes_no_emulated_time(tmp_path: Path) -> None:
+    summary, _ = live(tmp_path, SPEC, {5.0: nap})
+
+    assert summary["verdict"] == "good"
+    reference = perform(SPEC)
+    assert ends(records(tmp_path)) == ends(reference.records)
+
+
+def test_stopping_heals_accounts_for_every_task_and_says_so(tmp_path: Path) -> None:
+    deeds: Deeds = {2.0: injected(BLACKOUT), 4.0: lambda s: s.stop("stopped by a test")}
+
+    summary, _ = live(tmp_path, SPEC | {"faults": []}, deeds)
+
+    assert summary["verdict"] == "interrupted"
+    assert summary["causes"][0].startswith("stopped by a test at 4")
+    assert 4.0 <= summary["emulated_s"] < 6.0
+    assert changes(tmp_path) == [("begin", 0), ("heal", 0)]
+    balance = summary["balance"]
+    assert balance["lost"] == 0
+    assert balance["generated"] > 40
+
+
+@pytest.mark.parametrize(
+    ("given_", "says"),
+    [
+        ({"type": "blackot", "target": "bs-0"}, "did you mean 'blackout'"),
+        ({"type": "blackout", "target": "bs-7"}, "'bs-7' selects no node; did you mean 'bs-"),
+        ({"type": "loss", "target": "bs-0"}, "p: loss needs it"),
+        (
+            {"type": "loss", "target": "bs-0", "p": 2.0},
+            "p: Input should be less than or equal to 1",
+        ),
+        ({"type": "loss", "target": "bs-0", "q": 0.5}, "q: loss has no such parameter"),
+        ({"type": "blackout", "target": "user-0->edge-0"}, "no link joins these nodes"),
+        ({"type": "blackout", "target": "bs-0", "for_s": 1e6}, "for_s: at most 3600 s"),
+        ({"type": "blackout", "target": "bs-0", "at_s": 3.0}, "begins now"),
+        ({"type": "blackout", "target": "x" * 500}, "longer than 128 characters"),
+    ],
+)
+def test_a_bad_fault_is_explained(given_: dict[str, Any], says: str) -> None:
+    steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    steering.begin()
+
+    with pytest.raises(Refused, match=says.replace("?", r"\?")) as refused:
+        steering.inject(given_, "test")
+
+    assert refused.value.status == 422
+
+
+def test_nothing_is_injected_before_or_after_the_run() -> None:
+    steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    with pytest.raises(Refused, match="starting"):
+        steering.inject(BLACKOUT, "test")
+    steering.begin()
+    waiting: Future[Applied] = steering.inject(BLACKOUT, "test")[1]
+    steering.finish()
+    assert waiting.cancelled()
+    with pytest.raises(Refused, match="ended"):
+        steering.inject(BLACKOUT, "test")
+
+
+def test_every_type_of_the_vocabulary_is_offered_with_its_fields() -> None:
+    assert {"blackout", "loss", "burst_loss", "delay", "partition", "server_slowdown"} <= set(
+        types()
+    )
+    for schema in types().values():
+        assert schema["properties"]["for_s"]["default"] == 30.0
+        assert "at_s" not in schema["properties"]
+
+
+FAULTS = [
+    {"type": "blackout", "target": "bs-0"},
+    {"type": "loss", "target": "user-1", "p": 0.3},
+    {"type": "loss", "target": "bs-*", "p": 0.7},
+    {"type": "delay", "target": "bs-1", "delay_s": 0.1},
+    {"type": "rate", "target": "user-*", "rate_bps": 10.0},
+]
+
+
+@given(st.permutations(range(len(FAULTS))), st.permutations(range(len(FAULTS))))
+@settings(max_examples=40, deadline=None)
+def test_healing_in_any_order_returns_exactly_to_the_baseline(begin: Any, heal: Any) -> None:
+    steering = Steering(plan(Scenario.model_validate(SPEC | {"faults": []}), stopwatch=False))
+    faults = [steering.read(given_)[0] for given_ in FAULTS]
+    timeline = Timeline([], 100.0)
+    for at, number in enumerate(begin):
+        timeline.add(Order(float(at), "begin", number, faults[number]))
+    for at, number in enumerate(heal):
+        timeline.add(Order(20.0 + at, "heal", number))
+
+    timeline.advance(15.0)
+    effect = fold(timeline.active.values(), "user-1", "bs-1", "uplink")
+    assert effect == fold(faults, "user-1", "bs-1", "uplink")
+    assert effect != HEALTHY
+    timeline.advance(30.0)
+    assert timeline.active == {}
+
+
+def test_a_released_clock_goes_on_from_where_it_was_held() -> None:
+    pace = Pace(1.0, 0.01, 100.0)
+    pace.begin(0.0)  # long ago
+    assert pace.now_s() == 100.0
+    pace.obey(Order(40.0, "hold"))
+    assert pace.held
+    assert pace.now_s() == 40.0
+    pace.obey(Order(40.0, "release", wall_s=4.0e9))  # far ahead
+    assert pace.now_s() == 40.0
