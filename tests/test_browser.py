@@ -71,7 +71,7 @@ def test_a_person_breaks_and_heals_a_cell(running: Running, browser: "sync_api.B
     before = page.evaluate("rows.at_s.length")
     page.reload()
     page.get_by_role("status").get_by_text("live").wait_for()
-    assert before > 10
+    assert before >= 5
     assert page.evaluate("rows.at_s.length") >= before
     assert strangers == []
     assert all("422" in each for each in complaints)

@@ -98,13 +98,14 @@ def test_a_second_terminal_breaks_the_run_and_ctrl_c_ends_it_well(terminal: Term
 
 
 STUCK = """
-import os, signal, sys, time
+import time, sys
+from pathlib import Path
 from rich.console import Console
 from emulator import source
 from emulator.display import stop_on_interrupt
 from emulator.plan import plan
 from emulator.steering import Steering
-steering = Steering(plan(source.load(sys.argv[1]), stopwatch=False))
+steering = Steering(plan(source.load(Path(sys.argv[1])), stopwatch=False))
 steering.begin()
 stop_on_interrupt(steering, Console())
 print("ready", flush=True)
