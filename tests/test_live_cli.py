@@ -8,6 +8,8 @@ import select
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,14 +37,21 @@ class Terminal:
             os.chdir(folder)
             os.execve(sys.executable, RUN, ENV)
         self.pid = pid
+        # All the time: a terminal that nobody reads would hold up the run that writes to it.
+        threading.Thread(target=self._read, daemon=True).start()
 
-    def read_until(self, wanted: str, timeout_s: float = 60.0) -> None:
-        while wanted not in self.screen:
-            assert select.select([self._fd], [], [], timeout_s)[0], self.screen[-2000:]
+    def _read(self) -> None:
+        while True:
             try:
                 self.screen += os.read(self._fd, 65536).decode(errors="replace")
             except OSError:  # the other end closed
-                assert wanted in self.screen, self.screen[-2000:]
+                return
+
+    def read_until(self, wanted: str, timeout_s: float = 60.0) -> None:
+        give_up_s = time.monotonic() + timeout_s
+        while wanted not in self.screen:
+            assert time.monotonic() < give_up_s, self.screen[-2000:]
+            time.sleep(0.02)
 
     def press_ctrl_c(self) -> None:
         os.write(self._fd, b"\x03")
