@@ -154,9 +154,10 @@ class Result(Struct, frozen=True, gc=False, tag="result", array_like=True):
 
 
 class Execute(Struct, frozen=True, gc=False, tag="execute", array_like=True):
-    """To `@accelerator`: run my network on these images, as one batch."""
+    """To `@accelerator`: run my network on these images, as one batch. `waiting` more wait."""
 
     tasks: tuple[Task, ...]
+    waiting: int = 0
 
 
 class Abort(Struct, frozen=True, gc=False, tag="abort", array_like=True):

@@ -97,4 +97,4 @@ class Station:
     def _run(self, batch: tuple[Job, ...], now_s: float) -> Send:
         self.running = batch
         self.started_s = now_s
-        return Send(ACCELERATOR, Execute(tuple([job.task for job in batch])))
+        return Send(ACCELERATOR, Execute(tuple([job.task for job in batch]), len(self.queue)))

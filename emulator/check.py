@@ -212,23 +212,38 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
             yield (*where, "accelerator", "kind"), text, "leave work out, or choose kind: fitted"
         if isinstance(accelerator, scenario.FittedAccelerator):
             yield from _law((*where, "accelerator", "service"), accelerator.service)
-        elif accelerator.model not in zoo.names():
-            text = f"unknown network '{accelerator.model}'"
-            yield (*where, "accelerator", "model"), text, suggest(accelerator.model, zoo.names())
-        elif accelerator.kind == "live" and (missing := _data_missing(accelerator.model)):
-            yield (*where, "accelerator", "model"), missing, "or choose a digits network"
-        elif accelerator.batch_max > latency.BATCH_MAX:
+            continue
+        place = (*where, "accelerator")
+        known = zoo.names()
+        yield from _network((*place, "model"), accelerator.model, accelerator.kind == "live")
+        for number, name in enumerate(accelerator.students):
+            yield from _network((*place, "students", number), name, accelerator.kind == "live")
+        datasets = {
+            zoo.manifest(name).dataset
+            for name in (accelerator.model, *accelerator.students)
+            if name in known
+        }
+        if len(datasets) > 1:
+            text = f"these networks answer different questions: {', '.join(sorted(datasets))}"
+            yield (*place, "students"), text, "choose networks of one data set"
+        if accelerator.batch_max > latency.BATCH_MAX:
             text = f"batches were measured up to {latency.BATCH_MAX}"
-            yield (*where, "accelerator", "batch_max"), text, f"at most {latency.BATCH_MAX}"
+            yield (*place, "batch_max"), text, f"at most {latency.BATCH_MAX}"
 
 
-def _data_missing(model: str) -> str:
-    """Says what a network's data set lacks; empty when it is at hand."""
+def _network(where: tuple[str | int, ...], name: str, is_live: bool) -> Iterator[Complaint]:
+    """Checks that a network is known, was measured, and has its images at hand."""
+    if name not in zoo.names():
+        yield where, f"unknown network '{name}'", suggest(name, zoo.names())
+        return
     try:
-        data.require(zoo.manifest(model).dataset)
+        latency.read(name)
+        if is_live:
+            data.require(zoo.manifest(name).dataset)
+    except zoo.ModelError as error:
+        yield where, str(error), "or choose a network that was measured"
     except data.DataError as error:
-        return str(error)
-    return ""
+        yield where, str(error), "or choose a digits network"
 
 
 def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:

@@ -6,7 +6,7 @@ break "same seed, same result", so there `Live` takes its latency from the measu
 still computes every prediction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agents.bodies import Execute, Executed
@@ -21,7 +21,7 @@ class Accelerator(Protocol):
     def warm_up(self) -> None:
         """Loads what it needs, once; `execute` does it where nobody called this before."""
 
-    def execute(self, batch: Execute) -> Executed:
+    def execute(self, batch: Execute, now_s: float) -> Executed:
         """Serves a batch; says how long it takes on this device."""
 
 
@@ -36,7 +36,7 @@ class Fitted:
     def warm_up(self) -> None:
         pass  # nothing to load
 
-    def execute(self, batch: Execute) -> Executed:
+    def execute(self, batch: Execute, now_s: float) -> Executed:
         tasks = batch.tasks
         if len(tasks) == 1:
             return Executed(tasks, self._draw(self._uniform()) * tasks[0].work / self._speed)
@@ -44,30 +44,53 @@ class Fitted:
         return Executed(tasks, drawn_s / self._speed)
 
 
-class Replay:
-    """Draws a batch's time from the measured latencies of `model` at that batch size."""
+class Students:
+    """The networks that one device holds, best first, and which of them a batch gets."""
 
-    def __init__(self, model: str, batch_max: int, speed: float, uniform: Uniform) -> None:
+    def __init__(self, names: Sequence[str], batch_max: int, speed: float) -> None:
         from models import latency
 
-        self._traces = {
-            size: latency.trace(model, size) / speed for size in range(1, batch_max + 1)
-        }
+        sizes = range(1, batch_max + 1)
+        self.names = tuple(names)
+        self.traces = [[latency.trace(name, size) / speed for size in sizes] for name in names]
+        self._mean_s = [[float(trace.mean()) for trace in traces] for traces in self.traces]
+
+    def choose(self, batch: Execute, now_s: float) -> int:
+        """Returns the first that is expected to be done in the batch's share of the time left.
+
+        The time until its earliest deadline is shared with as many batches as wait; where not even
+        the fastest would do, it is the fastest all the same.
+        """
+        if len(self.names) == 1:
+            return 0
+        size = len(batch.tasks)
+        left_s = min(task.due_s for task in batch.tasks) - now_s
+        share_s = left_s / (1.0 + batch.waiting / size)
+        fits = (n for n, means_s in enumerate(self._mean_s) if means_s[size - 1] <= share_s)
+        return next(fits, len(self.names) - 1)
+
+
+class Replay:
+    """Draws a batch's time from the measured latencies of its network at that batch size."""
+
+    def __init__(self, students: Students, uniform: Uniform) -> None:
+        self.students = students
         self._uniform = uniform
 
     def warm_up(self) -> None:
-        pass  # the trace is loaded
+        pass  # the traces are loaded
 
-    def execute(self, batch: Execute) -> Executed:
-        return Executed(batch.tasks, self.service_s(len(batch.tasks)))
+    def execute(self, batch: Execute, now_s: float) -> Executed:
+        chosen = self.students.choose(batch, now_s)
+        return Executed(batch.tasks, self.service_s(chosen, len(batch.tasks)))
 
-    def service_s(self, batch_len: int) -> float:
-        trace = self._traces[batch_len]
+    def service_s(self, student: int, batch_len: int) -> float:
+        trace = self.students.traces[student][batch_len - 1]
         return float(trace[int(self._uniform() * len(trace))])
 
 
 class Live:
-    """Runs the network on every image and says which answers are right.
+    """Runs a network on every image and says which answers are right.
 
     `stopwatch`: the time is what this thread's CPU took, over `speed`; otherwise it is drawn from
     the measured trace. torch is imported when the first batch arrives or `warm_up` is called.
@@ -75,28 +98,30 @@ class Live:
 
     def __init__(
         self,
-        model: str,
+        students: Students,
         batch_max: int,
         threads: int,
         speed: float,
         uniform: Uniform,
         stopwatch: bool,
     ) -> None:
-        self._model = model
+        self._students = students
         self._batch_max = batch_max
         self._threads = threads
         self._speed = speed
         self._stopwatch = stopwatch
-        self._replay = Replay(model, batch_max, speed, uniform)
-        self._infer: Callable[[Execute], tuple[tuple[bool, ...], float]] | None = None
+        self._replay = Replay(students, uniform)
+        self._infer: list[Infer] = []
 
     def warm_up(self) -> None:
-        """Loads torch and the network."""
-        if self._infer is not None:
-            return
+        """Loads torch and the networks."""
+        if not self._infer:
+            self._infer = [self._loaded(name) for name in self._students.names]
+
+    def _loaded(self, name: str) -> "Infer":
         from models import engine
 
-        network = engine.Engine(self._model, threads=self._threads, batch_max=self._batch_max)
+        network = engine.Engine(name, threads=self._threads, batch_max=self._batch_max)
         images, labels = network.test.images, network.test.labels
         run = network.time if self._stopwatch else network.infer
 
@@ -106,14 +131,19 @@ class Live:
             right = inference.labels == labels[chosen]
             return tuple(right.tolist()), inference.cpu_s
 
-        self._infer = infer
+        return infer
 
-    def execute(self, batch: Execute) -> Executed:
+    def execute(self, batch: Execute, now_s: float) -> Executed:
         self.warm_up()
-        assert self._infer is not None
-        correct, cpu_s = self._infer(batch)
-        drawn_s = self._replay.service_s(len(batch.tasks))  # drawn always: streams stay aligned
+        chosen = self._students.choose(batch, now_s)
+        correct, cpu_s = self._infer[chosen](batch)
+        # Drawn always: streams stay aligned.
+        drawn_s = self._replay.service_s(chosen, len(batch.tasks))
         return Executed(batch.tasks, cpu_s / self._speed if self._stopwatch else drawn_s, correct)
+
+
+Infer = Callable[[Execute], tuple[tuple[bool, ...], float]]
+"""Maps a batch to which answers are right, and the thread-CPU seconds that it took."""
 
 
 def nominal_moments(accelerator: scenario.Accelerator, speed: float) -> tuple[float, float]:
@@ -139,5 +169,10 @@ def images_of(chosen: scenario.Scenario) -> int:
     from models import zoo
 
     devices = [*chosen.servers, *(group.cpu for group in chosen.users if group.cpu is not None)]
-    models = {d.accelerator.model for d in devices if d.accelerator.kind != "fitted"}
+    models = {
+        name
+        for device in devices
+        if device.accelerator.kind != "fitted"
+        for name in (device.accelerator.model, *device.accelerator.students)
+    }
     return min((zoo.manifest(model).test_images for model in models), default=IMAGES)

@@ -270,7 +270,7 @@ class Kernel:
         if source in self._paused:
             self._held[source] = batch
             return
-        executed = self._accelerators[source].execute(batch)
+        executed = self._accelerators[source].execute(batch, now_s)
         slower = self._slowdowns.get(source, 1.0)
         if slower != 1.0:
             executed = executed.__class__(

@@ -78,6 +78,12 @@ Arrivals = Annotated[
 # What executes tasks
 
 
+STUDENTS_ABOUT = (
+    "Further networks, best first, that a batch gets instead of `model` when its deadline, shared "
+    "with those who wait, leaves no time for a better one."
+)
+
+
 class FittedAccelerator(_Spec):
     """Service times from a law, per task, on a device of speed 1."""
 
@@ -90,6 +96,7 @@ class ReplayAccelerator(_Spec):
 
     kind: Literal["replay"]
     model: str
+    students: list[str] = Field([], description=STUDENTS_ABOUT)
     batch_max: int = Field(1, ge=1, le=8)
 
 
@@ -98,6 +105,7 @@ class LiveAccelerator(_Spec):
 
     kind: Literal["live"]
     model: str
+    students: list[str] = Field([], description=STUDENTS_ABOUT)
     batch_max: int = Field(1, ge=1, le=8)
     threads: int = Field(1, ge=1, le=64)
 

@@ -30,7 +30,15 @@ from agents.station import Station
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
 from agents.user import Demand, User
 from emulator import laws, scenario
-from emulator.inference import Accelerator, Fitted, Live, Replay, images_of, nominal_moments
+from emulator.inference import (
+    Accelerator,
+    Fitted,
+    Live,
+    Replay,
+    Students,
+    images_of,
+    nominal_moments,
+)
 from emulator.kernel import Kernel, Remote
 from emulator.pace import Pace
 from emulator.plan import Plan
@@ -222,10 +230,11 @@ class Assembly:
         match device.accelerator:
             case scenario.FittedAccelerator(service=law):
                 return Fitted(_draw(law), speed, uniform)
-            case scenario.ReplayAccelerator(model=model, batch_max=batch_max):
-                return Replay(model, batch_max, speed, uniform)
-            case scenario.LiveAccelerator(model=model, batch_max=batch_max, threads=threads):
-                return Live(model, batch_max, threads, speed, uniform, self.plan.stopwatch)
+            case scenario.ReplayAccelerator() as spec:
+                return Replay(_students(spec, speed), uniform)
+            case scenario.LiveAccelerator(batch_max=batch_max, threads=threads) as spec:
+                students = _students(spec, speed)
+                return Live(students, batch_max, threads, speed, uniform, self.plan.stopwatch)
 
 
 def _station(
@@ -239,6 +248,12 @@ def _station(
         batch_max=1 if accelerator.kind == "fitted" else accelerator.batch_max,
         select=policy.select,
     )
+
+
+def _students(
+    spec: scenario.ReplayAccelerator | scenario.LiveAccelerator, speed: float
+) -> Students:
+    return Students((spec.model, *spec.students), spec.batch_max, speed)
 
 
 def _draw(law: scenario.Law) -> laws.Draw:

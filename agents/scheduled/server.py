@@ -158,8 +158,9 @@ class ScheduledServer:
             return []
         self._started_s = now_s
         self._batches += 1
-        execute = Send(ACCELERATOR, Execute(tuple(job.task for job in self._running)))
-        return [execute, *self._limit()]
+        waiting = sum(map(len, self._lines)) + len(self._arrived)
+        execute = Execute(tuple(job.task for job in self._running), waiting)
+        return [Send(ACCELERATOR, execute), *self._limit()]
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
         done, self._running = self._running, ()
