@@ -82,3 +82,23 @@ def find(name: str) -> Path:
 def fail(message: str, status: int = 2) -> NoReturn:
     click.echo(f"fresco: {message}", err=True)
     sys.exit(status)
+
+
+def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default=RUNS,
+        show_default=True,
+        help="Where run folders go.",
+    )(command)
+
+
+def seeds_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--seeds",
+        type=click.IntRange(2, 1000),
+        default=5,
+        show_default=True,
+        help="How many seeds, from the scenario's on.",
+    )(command)

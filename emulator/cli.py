@@ -17,7 +17,14 @@ import msgspec
 from rich.console import Console
 
 from emulator import verbs_compare, verbs_live, verbs_models
-from emulator.arguments import RUNS, fail, load, override_options, scenario_argument
+from emulator.arguments import (
+    RUNS,
+    fail,
+    load,
+    out_option,
+    override_options,
+    scenario_argument,
+)
 from emulator.verbs import Verbs
 
 
@@ -56,13 +63,7 @@ def fresco() -> None:
     help="Live inference takes the time of the stopwatch (live) or of the measured trace "
     "(replay). Default: live in real time, replay in virtual time.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=RUNS,
-    show_default=True,
-    help="Where run folders go.",
-)
+@out_option
 @click.option("--csv", is_flag=True, help="Tables as CSV too.")
 @click.option(
     "--metrics-port",

@@ -7,7 +7,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from emulator.arguments import RUNS, fail, load, override_options, scenario_argument
+from emulator.arguments import (
+    fail,
+    load,
+    out_option,
+    override_options,
+    scenario_argument,
+    seeds_option,
+)
 
 
 @click.command()
@@ -20,20 +27,8 @@ from emulator.arguments import RUNS, fail, load, override_options, scenario_argu
     metavar="A,B,...",
     help="The first is the one that others are compared with.",
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(2, 1000),
-    default=5,
-    show_default=True,
-    help="How many seeds, from the scenario's on.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=RUNS,
-    show_default=True,
-    help="Where run folders go.",
-)
+@seeds_option
+@out_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else."
 )
@@ -76,20 +71,8 @@ def compare(
 @click.command()
 @scenario_argument
 @override_options
-@click.option(
-    "--seeds",
-    type=click.IntRange(2, 1000),
-    default=5,
-    show_default=True,
-    help="How many seeds, from the scenario's on.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=RUNS,
-    show_default=True,
-    help="Where run folders go.",
-)
+@seeds_option
+@out_option
 def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrides: Any) -> None:
     """Run SCENARIO in virtual time with each of several values of a field, and draw the curves.
 

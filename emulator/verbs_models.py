@@ -58,7 +58,11 @@ def distill(
     fresco distill --preset digits-s --method kd --seed 7
     fresco distill --preset cifar100-m --data-root ~/data
     """
-    from models.presets import PRESETS
+    import msgspec
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from models import data, data_files, distill, zoo
+    from models.presets import PRESETS, preset
     from models.recipes import RECIPES
 
     console = Console()
@@ -70,29 +74,6 @@ def distill(
         if not lists:
             fail("name one of these with --preset")
         return
-    _distill(console, name, method, epochs, seed, teacher, data_root, download, device, resume, out)
-
-
-def _distill(
-    console: Console,
-    name: str,
-    method: str | None,
-    epochs: int | None,
-    seed: int | None,
-    teacher: str | None,
-    data_root: Path | None,
-    download: bool,
-    device: str,
-    resume: bool,
-    out: Path | None,
-) -> None:
-    import msgspec
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from models import data, data_files, distill, zoo
-    from models.presets import preset
-    from models.recipes import RECIPES
-
     try:
         made = preset(name)
         recipe = method or made.recipe

@@ -209,7 +209,7 @@ def _picture(path: Path, side: int | None) -> Images:
     try:
         from PIL import Image
     except ImportError as error:
-        raise DataError(f"{path.name} needs Pillow: pip install pillow") from error
+        raise DataError(f"{path.name} needs Pillow: pip install 'fresco[images]'") from error
     try:
         with Image.open(path) as picture:
             coloured = picture.convert("RGB")

@@ -22,7 +22,7 @@ SLOT_S = 0.1
 
 
 def spread(duration_s: float) -> Spec:
-    """Three hosts, six times slower than emulated: a mini-round has 48 ms of wall time."""
+    """Three hosts, eight times slower than emulated: a mini-round and a tick take 64 ms."""
     return network(
         duration_s=duration_s,
         users=[
@@ -36,7 +36,7 @@ def spread(duration_s: float) -> Spec:
         channel={"kind": "adaptive", "snr_db": 20.0, "bandwidth_hz": 1.5e6, "coherence_s": SLOT_S},
         slots={"report_s": 0.02, "round_s": 0.008, "guard_s": 0.015},
         backhaul={"delay_s": 0.002},
-        runtime={"kind": "ray", "hosts": 3, "time_scale": 6.0, "tick_s": 0.001},
+        runtime={"kind": "ray", "hosts": 3, "time_scale": 8.0, "tick_s": 0.008},
     )
 
 
@@ -61,30 +61,36 @@ def recorded(folder: Path) -> list[Any]:
 
 
 def test_on_ray_every_task_meets_the_fate_it_meets_in_virtual_time(tmp_path: Path) -> None:
+    # All decisions agree as long as no message is later than that, 64 ms of wall time here.
+    # A stall of the whole machine may part the two, so one run of three must agree to the task.
     spec = spread(duration_s=2.0)
     records, _, _ = perform(spec | {"runtime": {"kind": "loop"}})
     expected = fates([r for r in records if isinstance(r, TaskEnd)], until_s=1.9)
-
-    summary = on_ray(spec, tmp_path)
-
-    assert summary["causes"] == []
-    assert summary["violations"] == 0
-    assert summary["balance"]["lost"] == 0
-    found = fates([r for r in recorded(tmp_path) if isinstance(r, TaskEnd)], until_s=2.0)
     assert len(expected) >= 50
-    # All decisions agree as long as no message is later than a mini-round; a stall of 48 ms of the
-    # whole machine may part the two for a few tasks.
-    same = sum(found.get(task) == fate for task, fate in expected.items())
-    assert same >= 0.97 * len(expected)
+    shares = []
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+
+        summary = on_ray(spec, folder)
+
+        assert summary["causes"] == []
+        assert summary["violations"] == 0
+        assert summary["balance"]["lost"] == 0
+        found = fates([r for r in recorded(folder) if isinstance(r, TaskEnd)], until_s=2.0)
+        shares.append(sum(found.get(t) == fate for t, fate in expected.items()) / len(expected))
+        if shares[-1] == 1.0:
+            break
+    assert max(shares) == 1.0, shares
 
 
 def test_after_a_kill_the_account_of_the_bound_is_exact(tmp_path: Path) -> None:
-    spec = spread(duration_s=6.0)
+    spec = spread(duration_s=4.0)
     carriers: list[Carrier] = []
     killed: list[Carrier] = []
 
     def kill_one(progress: Progress) -> None:
-        if progress.step.now_s > 1.0 and not killed:
+        if progress.step.now_s > 0.8 and not killed:
             killed.append(carriers[1])
             os.kill(carriers[1].pid, signal.SIGKILL)
 
@@ -97,6 +103,6 @@ def test_after_a_kill_the_account_of_the_bound_is_exact(tmp_path: Path) -> None:
     (lost,) = [record for record in records if isinstance(record, HostLost)]
     assert lost.nodes == killed[0].nodes
     ends = [record for record in records if isinstance(record, TaskEnd)]
-    assert len(ends) > 20
+    assert len(ends) > 10
     late = [e for e in ends if (e.finished_s if e.outcome == "completed" else e.ended_s) > e.due_s]
     assert summary["violations"] == len(late) == 0
