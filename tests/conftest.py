@@ -1,6 +1,7 @@
 """Scenarios as plain dicts, and ways to play them: what most tests begin with."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,3 +84,10 @@ def perform(spec: Spec) -> Played:
         recorder.take(step)
         records += step.records
     return Played(records, recorder.metrics, recorder.writer.digest)
+
+
+def free_port() -> int:
+    """Returns a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

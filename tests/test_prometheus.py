@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Spec, law, scenario, server_group, unfold, user_group
+from conftest import Spec, free_port, law, scenario, server_group, unfold, user_group
 from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
@@ -128,12 +127,6 @@ def test_promtool_finds_no_fault_with_the_metrics() -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(what: str, holds: Callable[[], Any], within_s: float = 60.0) -> Any:
