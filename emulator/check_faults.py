@@ -3,16 +3,10 @@
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from emulator.faults import (
-    AnyFault,
-    ChannelLoss,
-    Fading,
-    Interference,
-    Partition,
-    ServerFault,
-    selects,
-)
+from emulator.faults import AnyFault, ServerFault
+from emulator.link_faults import ChannelLoss, Fading, Interference, Partition
 from emulator.scenario import Scenario
+from emulator.selectors import selects
 from emulator.topology import build, members
 
 Complaint = tuple[tuple[str | int, ...], str, str]

@@ -6,202 +6,36 @@ order returns exactly to it. `network.py` and `inference.py` apply the effect.
 """
 
 import math
-import re
 from collections.abc import Iterable
-from fnmatch import translate
-from functools import lru_cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from agents.bodies import NodeId
-
-LinkKind = Literal[
-    "uplink", "downlink", "control-up", "control-down", "to-server", "from-server", "control-peer"
-]
-RADIO_KINDS = frozenset({"uplink", "downlink", "control-up", "control-down"})
-CONTROL_KINDS = frozenset({"control-up", "control-down", "control-peer"})
-
-
-def selects(selector: str, name: str) -> bool:
-    """Says whether a selector means a node: a comma-separated union of globs, `!` excludes."""
-    return bool(_pattern(selector).fullmatch(name))
-
-
-@lru_cache(maxsize=1024)
-def _pattern(selector: str) -> re.Pattern[str]:
-    parts = [part.strip() for part in selector.split(",")]
-    wanted = "|".join(translate(part) for part in parts if not part.startswith("!"))
-    unwanted = "|".join(translate(part[1:]) for part in parts if part.startswith("!"))
-    return re.compile(f"(?!(?:{unwanted})$)(?:{wanted})" if unwanted else f"(?:{wanted})")
+from emulator.fault_base import LinkKind, ServerFaultBase
+from emulator.link_faults import (
+    Blackout,
+    BurstLoss,
+    ChannelLoss,
+    Corrupt,
+    Delay,
+    Fading,
+    Interference,
+    Loss,
+    Partition,
+    Rate,
+)
+from emulator.selectors import selects
 
 
-class _Fault(BaseModel):
-    """What all faults share: when, and whom. `for_s` None: until the run ends."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    at_s: float = Field(ge=0.0, description="When it begins, in emulated seconds.")
-    for_s: float | None = Field(None, gt=0.0, description="How long it lasts; absent: to the end.")
-
-    @property
-    def until_s(self) -> float:
-        return math.inf if self.for_s is None else self.at_s + self.for_s
-
-
-class _LinkFault(_Fault):
-    target: str = Field(
-        description="Nodes ('user-2', 'bs-*', 'user-1,user-3', 'user-*,!user-0') or one link "
-        "('user-2->bs-0'). A user or base station stands for its radio links, a server for its "
-        "backhaul links."
-    )
-    only: Literal["tasks", "control"] | None = Field(
-        None,
-        description="Radio links of tasks only, or control messages only: by radio and between "
-        "base stations.",
-    )
-
-    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        """Says whether the link from `source` to `target` is meant."""
-        if self.only == "tasks" and (kind not in RADIO_KINDS or kind in CONTROL_KINDS):
-            return False
-        if self.only == "control" and kind not in CONTROL_KINDS:
-            return False
-        if "->" in self.target:
-            left, right = self.target.split("->", 1)
-            return selects(left, source) and selects(right, target)
-        if kind == "control-peer":  # a wire between base stations: not what a blackout of one is
-            return self.only == "control" and (
-                selects(self.target, source) or selects(self.target, target)
-            )
-        if kind in RADIO_KINDS:
-            return selects(self.target, source) or selects(self.target, target)
-        return selects(self.target, target if kind == "to-server" else source)
-
-
-class Blackout(_LinkFault):
-    """Nothing gets through."""
-
-    type: Literal["blackout"]
-
-
-class Loss(_LinkFault):
-    """Each attempt is lost with a further probability `p`."""
-
-    type: Literal["loss"]
-    p: float = Field(ge=0.0, le=1.0)
-
-
-class Corrupt(_LinkFault):
-    """Each attempt that gets through is received but useless with probability `p`."""
-
-    type: Literal["corrupt"]
-    p: float = Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")
-
-
-class ChannelLoss(_Fault):
-    """Base stations hear nothing on some of their shared channels.
-
-    Only users of scheduled access look first, and see it.
-    """
-
-    type: Literal["channel_loss"]
-    target: str = Field(description="Base stations whose access is not dedicated.")
-    channels: list[Annotated[int, Field(ge=0)]] = Field(
-        min_length=1, description="Numbers of the channels, from 0."
-    )
-
-    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        return kind == "uplink" and selects(self.target, target)
-
-
-class BurstLoss(_LinkFault):
-    """Losses in bursts: an overall share `loss`, in runs of `burst_length` slots on average."""
-
-    type: Literal["burst_loss"]
-    loss: float = Field(gt=0.0, lt=1.0)
-    burst_length: float = Field(ge=1.0)
-    slot_s: float = Field(0.01, gt=0.0)
-
-    @property
-    def r(self) -> float:
-        """The probability per slot that a burst ends."""
-        return 1.0 / self.burst_length
-
-    @property
-    def p(self) -> float:
-        """The probability per slot that one begins."""
-        return self.r * self.loss / (1.0 - self.loss)
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        shortest = self.loss / (1.0 - self.loss)
-        if self.burst_length < shortest:
-            raise ValueError(
-                f"a share of {self.loss:g} needs a burst_length of {shortest:.3g} at least"
-            )
-        return self
-
-
-class Fading(_LinkFault):
-    """The signal is `depth_db` weaker; for channels that know a signal-to-noise ratio."""
-
-    type: Literal["fading"]
-    depth_db: float = Field(gt=0.0, le=200.0)
-
-
-class Interference(_Fault):
-    """Receivers hear a noise that is `rise_db` stronger; for channels that know an SNR."""
-
-    type: Literal["interference"]
-    target: str = Field(description="Who hears it: users, base stations or both.")
-    rise_db: float = Field(gt=0.0, le=200.0, description="By how much noise rises, in dB.")
-
-    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        return kind in RADIO_KINDS and selects(self.target, target)
-
-
-class Delay(_LinkFault):
-    """Everything takes `delay_s` longer, give or take `jitter_s` (uniform)."""
-
-    type: Literal["delay"]
-    delay_s: float = Field(gt=0.0)
-    jitter_s: float = Field(0.0, ge=0.0)
-
-
-class Rate(_LinkFault):
-    """No attempt is faster than `rate_bps`."""
-
-    type: Literal["rate"]
-    rate_bps: float = Field(gt=0.0)
-
-
-class Partition(_Fault):
-    """Nothing passes between the nodes of `a` and those of `b`, in either direction."""
-
-    type: Literal["partition"]
-    a: list[str] = Field(min_length=1)
-    b: list[str] = Field(min_length=1)
-
-    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        a, b = ",".join(self.a), ",".join(self.b)
-        return (selects(a, source) and selects(b, target)) or (
-            selects(b, source) and selects(a, target)
-        )
-
-
-class _ServerFault(_Fault):
-    target: str = Field(description="Servers, as in 'edge-0' or 'edge-*,!edge-1'.")
-
-
-class ServerPause(_ServerFault):
+class ServerPause(ServerFaultBase):
     """No batch starts; the running one is finished, tasks queue up meanwhile."""
 
     type: Literal["server_pause"]
 
 
-class ServerSlowdown(_ServerFault):
+class ServerSlowdown(ServerFaultBase):
     """Every service takes `factor` times as long."""
 
     type: Literal["server_slowdown"]
@@ -253,7 +87,7 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
     cleans: list[float] = []
     dead: set[int] = set()
     for fault in active:
-        if isinstance(fault, _ServerFault) or not fault.touches(source, target, kind):
+        if isinstance(fault, ServerFaultBase) or not fault.touches(source, target, kind):
             continue
         match fault:
             case Blackout() | Partition():

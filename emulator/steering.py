@@ -16,10 +16,12 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from emulator import check_faults, vocabulary
-from emulator.faults import AnyFault, LinkKind, selects
+from emulator.fault_base import LinkKind
+from emulator.faults import AnyFault
 from emulator.journal import FaultChange
 from emulator.pace import Pace
 from emulator.plan import Plan
+from emulator.selectors import selects
 from emulator.timeline import Order
 from emulator.vocabulary import TTL_MAX_S, Refused
 

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from agents.bodies import TaskEnd
 from emulator.channel import Bernoulli, Rayleigh, airtime
 from emulator.check import problems
-from emulator.faults import HEALTHY, AnyFault, Fault, fold, paused, selects, slowdown
+from emulator.faults import HEALTHY, AnyFault, Fault, fold, paused, slowdown
 from emulator.network import Drop, Link, Resend, Verdict
 from emulator.scenario import Scenario
+from emulator.selectors import selects
 from emulator.streams import Streams
 
 SEED = 11
