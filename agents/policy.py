@@ -64,6 +64,8 @@ class BeaconQuality:
         self._every_s = math.inf
 
     def hear(self, seq: int, every_s: float, now_s: float) -> None:
+        if seq == self._seq:
+            return  # a copy that the network made
         missed = max(0, seq - self._seq - 1)
         self._quality *= (1.0 - self.GAIN) ** missed
         self._quality += self.GAIN * (1.0 - self._quality)
@@ -279,6 +281,7 @@ class Protocol(Struct, frozen=True):
     reports: bool = False  # base stations hear from servers
     local: bool = False  # users need a CPU of their own
     slotted: bool = False  # base stations need slotted access
+    says: Sequence[type[Struct]] = ()  # the messages its policies send each other
     plan: "Callable[[Problem, Any], Allocation] | None" = None  # decides before the run
     readings: Sequence[Reading] = ()  # what its policies' `readings` tell
     discipline: "type[Discipline] | None" = None  # what it does where access is scheduled

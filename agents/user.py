@@ -59,6 +59,7 @@ class User:
         "_policy",
         "_queue",
         "_uniform",
+        "_used",
         "generated",
         "id",
     )
@@ -78,6 +79,7 @@ class User:
         self._demand = demand
         self._policy = policy
         self._uniform = uniform
+        self._used: tuple[NodeId, Grant] | None = None  # the last grant: a copy of it is void
         self._queue = queue  # tasks waiting for a granted channel
         self._cpu = cpu
         self._access = {cell.bs: cell.access for cell in policy.view.cells}
@@ -183,8 +185,9 @@ class User:
 
     def _use(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
         """Uses a granted channel for a waiting task, or for one made for it."""
-        if now_s >= grant.until_s:
+        if now_s >= grant.until_s or (bs, grant) == self._used:
             return []
+        self._used = (bs, grant)
         if not self._on_grant:
             return self._transmit(bs, grant, now_s)
         if not self._policy.wants(bs, now_s):

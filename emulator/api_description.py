@@ -61,7 +61,7 @@ def description() -> dict[str, Any]:
 
 
 def _fault(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    properties = {"type": {"const": name}, "note": {"type": "string"}, **schema["properties"]}
+    properties = {"type": {"const": name}, **schema["properties"]}
     required = ["type", *schema["required"]]
     return {**schema, "properties": properties, "required": required, "additionalProperties": False}
 

@@ -1,59 +1,112 @@
 """What the faults of a scenario must say, and which of them would do nothing. As in `check.py`."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from emulator.faults import AnyFault, ServerFault
-from emulator.link_faults import ChannelLoss, Fading, Interference, Partition
+from emulator.faults import AnyFault
+from emulator.link_faults import (
+    ChannelLoss,
+    Fading,
+    Interference,
+    MessageDelay,
+    MessageDrop,
+    Partition,
+    Shadowing,
+)
+from emulator.occurrences import OCCURRENCES_MAX, Places, how_many, meant, places_of
 from emulator.scenario import Scenario
-from emulator.selectors import selects
+from emulator.selectors import Place, is_plain, parts, select, selects
+from emulator.spoken import spoken
 from emulator.topology import build, members
 
 Complaint = tuple[tuple[str | int, ...], str, str]
 
 
-def fault_problems(chosen: Scenario, fault: AnyFault) -> list[Complaint]:
+def fault_problems(chosen: Scenario, fault: AnyFault, places: Places) -> list[Complaint]:
     """Returns what is wrong with one more fault for this scenario."""
-    return list(problems(chosen.model_copy(update={"faults": [fault]})))
+    return list(_problems_of(chosen, fault, places, ()))
 
 
 def problems(chosen: Scenario) -> Iterator[Complaint]:
-    everyone = [name for name, _ in kinds_of(chosen)]
-    servers = [name for name, kind in kinds_of(chosen) if kind == "server"]
-    shared = {
-        name: group.channels for name, group in members(chosen.base_stations) if group.channels
-    }
-    fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
+    places = _places(chosen) if chosen.faults else {}
+    if places is None:
+        return  # the topology cannot be read, and another check says why
     for index, fault in enumerate(chosen.faults):
-        where = ("faults", index)
-        if isinstance(fault, Fading | Interference) and not fades:
-            radio_kind = chosen.channel.kind
-            text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
-            yield (*where, "type"), text, "use loss, or channel kind rayleigh"
-        targets: list[tuple[str, str, list[str]]] = []
-        if isinstance(fault, Partition):
-            targets += [(key, each, everyone) for key in ("a", "b") for each in getattr(fault, key)]
-        elif isinstance(fault, ChannelLoss):
-            targets.append(("target", fault.target, list(shared)))
-            for name, count in shared.items():
-                if selects(fault.target, name) and max(fault.channels) >= count:
-                    text = f"'{name}' has the channels 0 to {count - 1}, not {max(fault.channels)}"
-                    yield (*where, "channels"), text, "name channels that it has"
-                    break
-        elif isinstance(fault, Interference):
-            radios = [name for name, kind in kinds_of(chosen) if kind != "server"]
-            targets.append(("target", fault.target, radios))
-        elif isinstance(fault, ServerFault):
-            targets.append(("target", fault.target, servers))
-        else:
-            targets += [("target", end, everyone) for end in fault.target.split("->", 1)]
-        for key, selector, names in targets:
-            if not any(selects(selector, name) for name in names):
-                kind = "server" if isinstance(fault, ServerFault) else "node"
-                if isinstance(fault, ChannelLoss):
-                    kind = "base station with shared channels"
-                text = f"'{selector}' selects no {kind}"
-                yield (*where, key), text, suggest(selector, names)
+        yield from _problems_of(chosen, fault, places, ("faults", index))
+
+
+def _places(chosen: Scenario) -> Places | None:
+    """Returns where everybody is; built only where a fault asks for an area."""
+    targets = [target for fault in chosen.faults for _, target in _targets(fault)]
+    if not any("area:" in target for target in targets):
+        return places_of(chosen, defaultdict(lambda: (0.0, 0.0)))
+    try:
+        nodes = build(chosen).nodes(data=True)
+        position_m = {name: (float(at["x_m"]), float(at["y_m"])) for name, at in nodes}
+        return places_of(chosen, position_m)
+    except Exception:
+        return None
+
+
+def _targets(fault: AnyFault) -> list[tuple[str, str]]:
+    """Returns every selector of a fault with its field; of `a->b` both ends."""
+    if isinstance(fault, Partition):
+        return [(key, each) for key in ("a", "b") for each in getattr(fault, key)]
+    return [("target", end) for end in fault.target.split("->", 1)]
+
+
+def _problems_of(
+    chosen: Scenario, fault: AnyFault, places: Places, where: tuple[str | int, ...]
+) -> Iterator[Complaint]:
+    fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
+    if isinstance(fault, Fading | Interference | Shadowing) and not fades:
+        radio_kind = chosen.channel.kind
+        text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
+        yield (*where, "type"), text, "use loss, or channel kind rayleigh"
+    targets = _targets(fault)
+    for key, selector in targets:
+        if not meant(fault, selector, places):
+            possible = {name: at for name, at in places.items() if fault.may_mean(at)}
+            text = f"'{selector}' selects no {fault.whom}"
+            yield (*where, key), text, _alternative(selector, possible)
+    if isinstance(fault, ChannelLoss):
+        for name in meant(fault, fault.target, places):
+            count = places[name].channels
+            if max(fault.channels) >= count:
+                text = f"'{name}' has the channels 0 to {count - 1}, not {max(fault.channels)}"
+                yield (*where, "channels"), text, "name channels that it has"
+                break
+    if fault.mode == "fixed":
+        first = targets[0][1] if not isinstance(fault, Partition) else ",".join(fault.a)
+        among = len(meant(fault, first, places))
+        if how_many(fault, among) < (fault.value or 0.0):
+            text = f"{fault.value:g} nodes are to be chosen among {among}"
+            yield (*where, "value"), text, "choose fewer, or set mode: all"
+    if isinstance(fault, MessageDrop | MessageDelay):
+        known = spoken(chosen)
+        for word in parts(fault.message):
+            if not any(selects(word.removeprefix("!"), each) for each in known):
+                text = f"'{word}' is no protocol message of this scenario"
+                remedy = suggest(word, known) if known else "its nodes send none"
+                yield (*where, "message"), text, remedy
+    if fault.every_s is not None:
+        times = (chosen.duration_s - fault.at_s) / fault.every_s
+        if times > OCCURRENCES_MAX:
+            text = f"it would happen {times:.0f} times, {OCCURRENCES_MAX} are the most"
+            yield (*where, "every_s"), text, "repeat it more rarely"
+
+
+def _alternative(selector: str, possible: dict[str, Place]) -> str:
+    """Returns the remedy for a selector that means nobody."""
+    if "area:" in selector and possible:
+        xs, ys = [at.x_m for at in possible.values()], [at.y_m for at in possible.values()]
+        return f"all are in area:{min(xs):g},{min(ys):g},{max(xs):g},{max(ys):g}"
+    if is_plain(selector):
+        return suggest(selector, possible)
+    groups = dict.fromkeys(f"group:{at.group}" for at in possible.values())
+    classes = sorted({at.priority for at in possible.values() if at.priority is not None})
+    return suggest(selector, [*groups, *(f"priority:{number}" for number in classes)])
 
 
 def late(chosen: Scenario) -> Iterator[Complaint]:
@@ -64,6 +117,9 @@ def late(chosen: Scenario) -> Iterator[Complaint]:
         elif fault.for_s is not None and fault.until_s > chosen.duration_s:
             text = f"fault {index} ({fault.type}) lasts past the end of the run"
             yield ("faults", index, "for_s"), text, "shorten for_s to see the recovery"
+        if fault.full_s > fault.until_s:
+            text = f"fault {index} ({fault.type}) ends before it has its full strength"
+            yield ("faults", index, "ramp_s"), text, "make ramp_s shorter than for_s"
 
 
 def idle(chosen: Scenario) -> Iterator[Complaint]:
@@ -78,11 +134,15 @@ def idle(chosen: Scenario) -> Iterator[Complaint]:
         for index, fault in enumerate(chosen.faults)
         if isinstance(fault, Partition) or "->" in fault.target
     }
+    places = _places(chosen) if ends else None
     links = list(build(chosen).edges) if ends else []
     for index, (a, b) in ends.items():
+        if places is None:
+            return
+        left, right = set(select(a, places)), set(select(b, places))
         if not any(
-            (selects(a, left) and selects(b, right)) or (selects(a, right) and selects(b, left))
-            for left, right in links
+            (one in left and other in right) or (one in right and other in left)
+            for one, other in links
         ):
             text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
             remedy = "users are linked to base stations, base stations to servers"

@@ -21,9 +21,10 @@ from emulator.api_description import description
 from emulator.exporter import Exporter
 from emulator.feed import Feed
 from emulator.guard import BODY_MAX_BYTES, COOKIE, LOOPBACK, guard, refusal
+from emulator.known import Applied, Known
 from emulator.plan import Plan
 from emulator.run import Progress
-from emulator.steering import Applied, Known, Steering
+from emulator.steering import Steering
 from emulator.vocabulary import Refused, types
 
 PORT = 7373  # tried first, so that a bookmark and an open page find the next run
@@ -242,6 +243,9 @@ class Service:
 
     async def _inject(self, request: web.Request) -> web.Response:
         source = request.headers.get("X-Fresco-Source", "http")
+        if "dry_run" in request.query:
+            known = self._steering.preview(await _body(request), source[:20])
+            return web.json_response({"dry_run": True, "faults": [known.as_dict()]})
         known, waiting, extended = self._steering.inject(
             await _body(request), source[:20], request.remote or ""
         )

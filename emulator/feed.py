@@ -97,7 +97,7 @@ class Feed:
     def faults(self) -> dict[str, Any]:
         """Lists every fault so far, and the radio links that let nothing through."""
         known = list(self._steering.faults.values())
-        active = [each.fault for each in known if each.state == "active"]
+        active = [each.settled for each in known if each.settled and each.state == "active"]
         cut = [
             [user, bs]
             for user, cells in self._plan.layout.cells.items()

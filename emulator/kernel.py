@@ -5,6 +5,7 @@ The kernel knows no clock: `run_until(t)` performs everything due by then, in or
 scaled wall time (`pace`); what nodes see is the same.
 """
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
@@ -29,15 +30,17 @@ from agents.edge_server import EdgeServer
 from agents.scheduled.server import ScheduledServer
 from agents.slot_bodies import Burst, Sense, Sensed
 from agents.tasks import HEADER_BITS, Task
-from emulator.faults import AnyFault, paused, slowdown
+from emulator.faults import AnyFault, ServerSlowdown, paused, slowdown
 from emulator.inference import Accelerator
 from emulator.journal import Readings, Record
+from emulator.link_faults import Duplicate
 from emulator.network import Again, Deliver, Flight, Link, Network
 from emulator.pace import Pace
-from emulator.timeline import Order, scheduled
+from emulator.timeline import Order
 
 ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 
+TOKENS = (Offload, Result, Burst)  # what carries tasks; all else is a protocol's message
 CARRIERS = frozenset({Offload, Burst})  # what takes a shared channel to carry tasks
 
 Handler = Callable[[Any, float], None]
@@ -49,7 +52,7 @@ class Kernel:
     """Performs the sends of the nodes on this host; `remote` takes what is for other hosts.
 
     `control` holds the links of what protocols negotiate with; absent: the same as the tasks'.
-    `readings` are what the nodes' policies tell of themselves.
+    `readings` are what the nodes' policies tell of themselves, `orders` the faults known before.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Kernel:
         accelerators: Mapping[NodeId, Accelerator],
         control: Network | None = None,
         readings: Sequence[Callable[[float], dict[str, float]]] = (),
-        faults: Sequence[AnyFault] = (),
+        orders: Sequence[Order] = (),
         pace: Pace | None = None,
         remote: Remote | None = None,
     ) -> None:
@@ -72,7 +75,8 @@ class Kernel:
         self._control = control
         self._readings = readings
         self._accelerators = accelerators
-        self._slowdowns: dict[NodeId, float] = {}
+        self._slowing: list[AnyFault] = []
+        self._copying = False  # whether some link makes copies
         self._paused: set[NodeId] = set()
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
         self._active: dict[int, AnyFault] = {}  # by number
@@ -88,7 +92,7 @@ class Kernel:
         self._pass_later: Handler = self._pass
         self._try_later: Handler = self._try
         self._tick_later: Handler = self._tick
-        for order in scheduled(faults):
+        for order in orders:
             self.steer(order)
 
     def at(self, at_s: float, handler: Handler, payload: Any) -> None:
@@ -198,12 +202,11 @@ class Kernel:
     def _cross(self, link: Link, message: Message, now_s: float) -> None:
         """Sends a message over a link that nobody else uses: its only one, or one of two."""
         if link.sure_s is None:
-            if link.gather_s is None:
-                self._try((link, message, 1), now_s)
-                return
-            link.gathered.append(message)
-            if len(link.gathered) == 1:
-                self.at(now_s + link.gather_s, self._pack_up, link)
+            hold_s = 0.0 if isinstance(message.body, TOKENS) else link.hold_s(message.body, now_s)
+            if hold_s == 0.0:
+                self._load((link, message, 1), now_s)
+            elif hold_s < math.inf:
+                self.at(now_s + hold_s, self._load, (link, message, 1))
             return
         tally = link.tally
         tally.attempts += 1
@@ -219,6 +222,16 @@ class Kernel:
             self._pass(message, now_s)
         else:
             self._arrived.append(message)
+
+    def _load(self, trial: tuple[Link, Message, int], now_s: float) -> None:
+        """Gives a message to a link, which may wait for more to make up a packet."""
+        link, message, _ = trial
+        if link.gather_s is None:
+            self._try(trial, now_s)
+            return
+        link.gathered.append(message)
+        if len(link.gathered) == 1:
+            self.at(now_s + link.gather_s, self._pack_up, link)
 
     def _pack_up(self, link: Link, now_s: float) -> None:
         """Sends what was gathered for a link as one packet with one header."""
@@ -253,6 +266,22 @@ class Kernel:
         else:
             link = self._links[via].get(target) or self._network.link(via, target)
         self._cross(link, message, now_s)
+        if self._copying and self._is_copied(message.source, via, message.body, now_s):
+            self._cross(link, message, now_s)
+
+    def _is_copied(self, source: NodeId, target: NodeId, body: Body, now_s: float) -> bool:
+        """Says whether what arrived over a link is taken twice.
+
+        A copy of a task is recognised, since a task is a token: it only costs the link an attempt.
+        """
+        if source[0] == "@":
+            return False
+        size_bits: float = body.size_bits  # type: ignore[union-attr]
+        network = self._network
+        if self._control is not None and isinstance(body, Control):
+            network = self._control
+        is_copied = network.link(source, target).copies(size_bits, now_s)
+        return is_copied and not isinstance(body, TOKENS)
 
     def _mail(self, parcel: Message | Flight, at_s: float, to: NodeId) -> None:
         assert self._remote is not None, f"{to} is on no host"
@@ -271,7 +300,7 @@ class Kernel:
             self._held[source] = batch
             return
         executed = self._accelerators[source].execute(batch, now_s)
-        slower = self._slowdowns.get(source, 1.0)
+        slower = slowdown(self._slowing, source, now_s) if self._slowing else 1.0
         if slower != 1.0:
             executed = executed.__class__(
                 executed.tasks, executed.service_s * slower, executed.correct
@@ -325,6 +354,10 @@ class Kernel:
         if self._pace is not None:
             now_s = self._forward(target, now_s)
         self._perform(target, self.nodes[target].on_message(message, now_s), now_s)
+        if self._copying:
+            last = message.via or message.source
+            if self._is_copied(last, target, message.body, now_s):
+                self._perform(target, self.nodes[target].on_message(message, now_s), now_s)
 
     def _fly(self, flight: Flight, now_s: float) -> None:
         """Makes one attempt on a shared channel: how it ends shows when it lands."""
@@ -401,7 +434,8 @@ class Kernel:
         self._network.feel(active)
         if self._control is not None:
             self._control.feel(active)
-        self._slowdowns = {name: slowdown(active, name) for name in self._accelerators}
+        self._slowing = [fault for fault in active if isinstance(fault, ServerSlowdown)]
+        self._copying = any(isinstance(fault, Duplicate) for fault in active)
         self._paused = {name for name in self._accelerators if paused(active, name)}
         for name in sorted(self._held.keys() - self._paused):
             self._execute(name, self._held.pop(name), now_s)

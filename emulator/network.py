@@ -5,17 +5,19 @@ sender's side; `Air.collided` adds what only the receiving base station can know
 on that channel.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
 from agents.api import Message, NodeId
-from agents.bodies import Airborne, Grant
+from agents.bodies import Airborne, Body, Grant
 from agents.tasks import Uniform
-from emulator.channel import Adaptive, BurstChain, Channel, Ideal
+from emulator.channel import Adaptive, Channel, Ideal
+from emulator.disturbance import Disturbance
 from emulator.fault_base import LinkKind
-from emulator.faults import HEALTHY, AnyFault, fold
+from emulator.faults import HEALTHY, AnyFault, LinkFault
 from emulator.journal import LinkCount
 from emulator.streams import Streams
 
@@ -67,10 +69,9 @@ class Link:
     """
 
     __slots__ = (
-        "_bursts",
         "_channel",
-        "_effect",
-        "_jitter",
+        "_disturbance",
+        "_ever",
         "_resend",
         "_streams",
         "_uniform",
@@ -107,28 +108,24 @@ class Link:
         self._resend = resend
         self._streams = streams
         self._uniform: Uniform | None = None  # made when first drawn from
-        self._jitter: Uniform | None = None
-        self._effect = HEALTHY
-        self._bursts: list[BurstChain] = []
+        self._disturbance: Disturbance | None = None  # what active faults do; None: healthy
+        self._ever: Disturbance | None = None  # the same one, also while it is healthy
 
     def feel(self, active: Iterable[AnyFault]) -> None:
         """Takes on the effect of the active faults, from the next attempt on."""
-        self._effect = effect = fold(active, self.source, self.target, self.kind)
+        ends = (self.source, self.target, self.kind)
+        touching = [f for f in active if isinstance(f, LinkFault) and f.touches(*ends)]
         self.sure_s = None
+        if touching:
+            if self._ever is None:
+                self._ever = Disturbance(*ends, self._streams)
+            self._ever.feel(touching)
+            self._disturbance = self._ever
+            return
+        self._disturbance = None
         alone = not self.shared_channels and self.gather_s is None
-        if effect is HEALTHY and isinstance(self._channel, Ideal) and alone:
+        if isinstance(self._channel, Ideal) and alone:
             self.sure_s = self._channel.delay_s
-        ends = sorted((self.source, self.target))  # both directions see the same bursts
-        bursts = [(*ends, f"{p}/{r}/{slot_s}") for p, r, slot_s in effect.bursts]
-        self._bursts = [
-            # Equal faults are independent: each has a stream of its own.
-            BurstChain(
-                *law, self._streams.uniform("burst-fault", *name, str(bursts[:i].count(name)))
-            )
-            for i, (law, name) in enumerate(zip(effect.bursts, bursts, strict=True))
-        ]
-        if effect.jitter_s and self._jitter is None:
-            self._jitter = self._streams.uniform("jitter", self.source, self.target)
 
     def rates_bps(self, now_s: float) -> tuple[float, ...]:
         """Returns what each shared channel of the link carries now; its channel is adaptive."""
@@ -136,10 +133,14 @@ class Link:
 
     def _rate_bps(self, channel: int, now_s: float) -> float:
         assert isinstance(self._channel, Adaptive)
-        effect = self._effect
+        disturbance = self._disturbance
+        if disturbance is None:
+            return self._channel.rate_bps(channel, now_s, 0.0)
+        effect = disturbance.effect(now_s)
         if effect.blocked_by or channel in effect.dead_channels:
             return 0.0
-        return min(self._channel.rate_bps(channel, now_s, effect.fade_db), effect.rate_bps)
+        fade_db = disturbance.fade_db(effect)
+        return min(self._channel.rate_bps(channel, now_s, fade_db), effect.rate_bps)
 
     def judge(self, size_bits: float, attempt: int, now_s: float, channel_no: int = -1) -> Verdict:
         """Decides attempt number `attempt` (from 1), which begins at `now_s`.
@@ -149,7 +150,8 @@ class Link:
         tally = self.tally
         tally.attempts += 1
         tally.bits += size_bits
-        effect, channel = self._effect, self._channel
+        disturbance, channel = self._disturbance, self._channel
+        effect = HEALTHY if disturbance is None else disturbance.effect(now_s)
         uniform = self._uniform or self._draws()
         lucky = uniform()
         airtime_s = channel.airtime_s(size_bits, now_s, uniform())
@@ -159,27 +161,46 @@ class Link:
                 return self._failed(effect.blocked_by or "channel-loss", attempt, now_s)
             airtime_s = size_bits / rate_bps
         at_s = now_s + airtime_s
-        if effect is HEALTHY:
+        if disturbance is None:
             if lucky < channel.success(now_s, 0.0):
                 return Deliver(at_s)
             return self._failed(channel.reason, attempt, at_s)
-        at_s = max(at_s, now_s + size_bits / effect.rate_bps) + effect.delay_s
-        if self._jitter is not None and effect.jitter_s:
-            at_s = max(now_s, at_s + effect.jitter_s * (2.0 * self._jitter() - 1.0))
+        at_s = max(at_s, now_s + size_bits / effect.rate_bps) + disturbance.delay_s(effect)
+        at_s = max(now_s, at_s)  # a deviation may be longer than the delay
+        is_struck = disturbance.strikes(effect)
         if effect.blocked_by:
             return self._failed(effect.blocked_by, attempt, at_s)
         if channel_no in effect.dead_channels:
             return self._failed("channel-loss", attempt, at_s)
-        success = channel.success(now_s, effect.fade_db)
+        success = channel.success(now_s, disturbance.fade_db(effect))
         if lucky >= success:
             return self._failed(channel.reason, attempt, at_s)
-        if lucky >= success * effect.pass_p:
+        if is_struck or lucky >= success * effect.pass_p:
             return self._failed("loss-fault", attempt, at_s)
-        if any(chain.bad(now_s) for chain in self._bursts):
+        if disturbance.in_burst(now_s):
             return self._failed("burst-fault", attempt, at_s)
         if lucky >= success * effect.pass_p * effect.clean_p:
             return self._failed("corrupt-fault", attempt, at_s)
-        return Deliver(at_s)
+        return Deliver(at_s + disturbance.late_s(effect))
+
+    def hold_s(self, body: Body, now_s: float) -> float:
+        """Says how long faults keep a protocol message from the link; infinity: it vanishes."""
+        if self._disturbance is None:
+            return 0.0
+        hold_s = self._disturbance.hold_s(body, now_s)
+        if hold_s == math.inf:
+            self.tally.attempts += 1
+            self._lose("message-drop")
+        return hold_s
+
+    def copies(self, size_bits: float, now_s: float) -> bool:
+        """Says whether faults make what just arrived over this link arrive once more."""
+        if self._disturbance is None or not self._disturbance.copies(now_s):
+            return False
+        self.tally.attempts += 1
+        self.tally.bits += size_bits
+        self._lose("copy")  # it brings nothing new
+        return True
 
     def retry_s(self, reason: str, attempt: int, now_s: float) -> float | None:
         """Says when the link layer resends after a failed attempt on a shared channel.

@@ -10,15 +10,18 @@ from agents.policy import Allotment
 from agents.protocols import PROTOCOLS
 from agents.scheduled.frame import Frame
 from emulator import traces
+from emulator.occurrences import places_of, schedule
 from emulator.scenario import Scenario
 from emulator.scheduling import frame_of, mean_rates_hz
+from emulator.timeline import Order
 from emulator.topology import Layout, build, layout
 
 
 class Plan(Struct, frozen=True):
     """The driver makes it, every host gets it. `stopwatch`: live inference is timed, not looked up.
 
-    `allotments` is what the protocol decided before the run, for the protocols that plan.
+    `orders` is when which of the scenario's faults hits whom. `allotments` is what the protocol
+    decided before the run, for the protocols that plan.
     """
 
     scenario: Scenario
@@ -26,6 +29,7 @@ class Plan(Struct, frozen=True):
     arrivals: dict[str, tuple[float, ...]]  # trace file -> instants
     channels: dict[str, traces.ChannelTrace]  # trace file -> trace
     stopwatch: bool
+    orders: list[Order] = []
     allotments: dict[NodeId, Allotment] = {}
 
     def frame(self) -> Frame:
@@ -51,7 +55,8 @@ def plan(chosen: Scenario, stopwatch: bool) -> Plan:
         if spec.kind == "trace"
     }
     tables = layout(build(chosen), chosen.backhaul.delay_s)
-    drawn = Plan(chosen, tables, arrivals, channels, stopwatch)
+    orders = schedule(chosen, places_of(chosen, tables.position_m)) if chosen.faults else []
+    drawn = Plan(chosen, tables, arrivals, channels, stopwatch, orders)
     protocol = PROTOCOLS[chosen.protocol.kind]
     if protocol.plan is None:
         return drawn

@@ -6,21 +6,26 @@ from pathlib import Path
 from emulator import journal, source
 from emulator.faults import AnyFault
 from emulator.journal import FaultChange
+from emulator.occurrences import places_of, schedule
 from emulator.scenario import Scenario
+from emulator.topology import build, layout
 from emulator.vocabulary import parse
 
 
 def export(folder: Path) -> Scenario:
-    """Returns the run's scenario with the faults as they were applied, injected ones included."""
+    """Returns the run's scenario with the faults as they were applied, injected ones included.
+
+    They name whom they hit and leave nothing to chance, so that the replay hits the same.
+    """
     scenario = source.load(folder / "scenario.yaml")
-    changes = [
-        record
-        for frame in journal.read_frames(folder)
-        for record in frame.records
-        if isinstance(record, FaultChange)
-    ]
-    begun = {change.number for change in changes}
-    ahead = [fault for number, fault in enumerate(scenario.faults) if number not in begun]
+    changes: list[FaultChange] = []
+    ended_s = 0.0
+    for frame in journal.read_frames(folder):
+        changes += (record for record in frame.records if isinstance(record, FaultChange))
+        ended_s = frame.now_s
+    position_m = layout(build(scenario), scenario.backhaul.delay_s).position_m
+    orders = schedule(scenario, places_of(scenario, position_m))
+    ahead = [order.fault for order in orders if order.fault and order.at_s > ended_s]
     faults = sorted([*spans(changes), *ahead], key=lambda fault: fault.at_s)
     about = f"{scenario.about} As it went, with what was injected by hand.".strip()
     return scenario.model_copy(update={"faults": faults, "about": about})

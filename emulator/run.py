@@ -57,7 +57,7 @@ class Recorder:
         self.metrics = fresh_metrics(scenario)
         self.writer = Writer(folder)
         self._events = None if folder is None else (folder / "events.jsonl").open("w")
-        self._timeline = Timeline(scenario.faults, scenario.duration_s)
+        self._timeline = Timeline(plan.orders, scenario.duration_s)
         self._steering = steering
 
     def take(self, step: Step) -> None:

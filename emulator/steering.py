@@ -13,65 +13,22 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal
 
-from msgspec import Struct
-
 from emulator import check_faults, vocabulary
-from emulator.fault_base import LinkKind
 from emulator.faults import AnyFault
 from emulator.journal import FaultChange
+from emulator.known import Applied, Known, State, hit_by, links_of
+from emulator.occurrences import as_settled, certain, places_of, settle
 from emulator.pace import Pace
 from emulator.plan import Plan
-from emulator.selectors import selects
+from emulator.streams import Streams
 from emulator.timeline import Order
-from emulator.vocabulary import TTL_MAX_S, Refused
+from emulator.vocabulary import NOT_BY_HAND, TTL_MAX_S, Refused
 
 ACTIVE_MAX = 200
-RESOLVED_MAX = 50  # names in an answer
+CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
 Phase = Literal["starting", "running", "paused", "stopping", "ended"]
 Send = Callable[[list[Order]], tuple[int, int]]
 """Has all hosts obey; returns how many of how many do."""
-
-
-class Applied(Struct, frozen=True):
-    """From when an order holds, and how many of how many hosts said so."""
-
-    at_s: float
-    hosts: int
-    of: int
-
-
-class Known(Struct):
-    """A fault that was ever heard of."""
-
-    id: int
-    fault: AnyFault
-    source: str
-    note: str = ""
-    client: str = ""
-    resolved: list[str] = []
-    state: Literal["scheduled", "active", "healed", "expired", "failed"] = "scheduled"
-    applied: Applied | None = None
-    ended_s: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        fault = self.fault
-        until_s = None if math.isinf(fault.until_s) else fault.until_s
-        described = fault.model_dump(exclude_none=True)
-        return {
-            "id": self.id,
-            "state": self.state,
-            "type": described.pop("type"),
-            "at_s": described.pop("at_s"),
-            "until_s": until_s,
-            "ended_s": self.ended_s,
-            "for_s": described.pop("for_s", None),
-            "params": described,
-            "source": self.source,
-            "note": self.note,
-            "n": len(self.resolved),
-            "resolved": self.resolved[:RESOLVED_MAX],
-            "applied": None if self.applied is None else [self.applied.hosts, self.applied.of],
-        }
 
 
 class Steering:
@@ -88,9 +45,12 @@ class Steering:
         self._orders: deque[Order] = deque()  # in effect, not yet in the journal
         self._condition = threading.Condition()
         self._now_s = 0.0
-        self._links = list(_links(plan))
+        self._links = list(links_of(plan))
+        self._places = places_of(plan.scenario, plan.layout.position_m)
+        self._streams = Streams(plan.scenario.seed)
+        first = {order.number: order.fault for order in reversed(plan.orders)}
         for number, fault in enumerate(plan.scenario.faults):
-            self.faults[number] = Known(number, fault, "scenario", resolved=self.resolve(fault))
+            self.faults[number] = self._known(number, fault, "scenario", first.get(number))
 
     # Asked by people
 
@@ -98,8 +58,7 @@ class Steering:
         self, given: Mapping[str, Any], source: str, client: str = ""
     ) -> tuple[Known, Future[Applied], bool]:
         """Begins a fault; the same one again makes it last longer (True). Refused where bad."""
-        fault, note = self.read(given)
-        resolved = self.resolve(fault)
+        fault = self.read(given)
         self._must_run()
         with self._condition:
             active = [
@@ -110,30 +69,47 @@ class Steering:
                     return known, self._extend(known, fault), True
             if len(active) >= ACTIVE_MAX:
                 raise Refused(422, f"{ACTIVE_MAX} faults are active already; heal some first")
-            known = Known(len(self.faults), fault, source, note, client, resolved)
+            known = self._next(fault, source, client)
             self.faults[known.id] = known
 
         def begin(at_s: float) -> list[Order]:
             known.fault = fault.model_copy(update={"at_s": at_s})
-            return [Order(at_s, "begin", known.id, known.fault)]
+            if known.settled is None:
+                return []
+            known.settled = known.settled.model_copy(update={"at_s": at_s})
+            return [Order(at_s, "begin", known.id, known.settled)]
 
         return known, self._ask(begin), False
+
+    def preview(self, given: Mapping[str, Any], source: str) -> Known:
+        """Says whom a fault would hit if it were injected next; begins nothing."""
+        return self._next(self.read(given), source)
 
     def patch(self, number: int, changes: Mapping[str, Any]) -> tuple[Known, Future[Applied]]:
         """Changes what an active fault does, or (`for_s`, from now on) how long it lasts."""
         known = self._active(number)
         if "type" in changes:
             raise Refused(422, "a fault keeps its type; heal it and inject another", "type")
-        old = {k: v for k, v in known.fault.model_dump(exclude_none=True).items() if k != "at_s"}
-        fault, _ = self.read({**old, **changes}, ttl_max_s=math.inf if old.get("for_s") else None)
-        known.resolved = self.resolve(fault)
+        old = {k: v for k, v in known.fault.described().items() if k not in NOT_BY_HAND}
+        fault = self.read({**old, **changes}, ttl_max_s=math.inf if old.get("for_s") else None)
         if "for_s" in changes and len(changes) == 1:
             return known, self._extend(known, fault, shorten=True)
+
+        assert known.settled is not None, "it is active"
+        if "probability" in changes:
+            raise Refused(422, "probability: this fault happens already", "probability")
+        if CHOICE & changes.keys():
+            settled = settle(certain(fault), self._places, self._streams, "injected", str(number))
+            assert settled is not None, "it is certain"
+        else:
+            settled = as_settled(fault, known.settled)
+        known.resolved = self.resolve(settled)
 
         def change(at_s: float) -> list[Order]:
             until_s = at_s + (fault.for_s or 0.0) if "for_s" in changes else known.fault.until_s
             known.fault = _lasting(fault, at_s, until_s)
-            return [Order(at_s, "patch", number, known.fault)]
+            known.settled = _lasting(settled, at_s, until_s)
+            return [Order(at_s, "patch", number, known.settled)]
 
         return known, self._ask(change)
 
@@ -166,24 +142,20 @@ class Steering:
 
         return self._ask(end)
 
-    def read(
-        self, given: Mapping[str, Any], ttl_max_s: float | None = TTL_MAX_S
-    ) -> tuple[AnyFault, str]:
-        """Checks a fault as people give it against this run; returns it, and their note."""
-        fault, note = vocabulary.read(given, self._now_s, ttl_max_s)
-        for where, message, remedy in check_faults.fault_problems(self._plan.scenario, fault):
+    def read(self, given: Mapping[str, Any], ttl_max_s: float | None = TTL_MAX_S) -> AnyFault:
+        """Checks a fault as people give it against this run."""
+        fault = vocabulary.read(given, self._now_s, ttl_max_s)
+        problems = check_faults.fault_problems(self._plan.scenario, fault, self._places)
+        for where, message, remedy in problems:
             raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))
-        if not self.resolve(fault):
+        everyone = settle(certain(fault, mode="all"), self._places, self._streams)
+        if everyone is None or not self.resolve(everyone):
             raise Refused(422, "target: no link joins these nodes, so nothing would fail", "target")
-        return fault, note
+        return fault
 
     def resolve(self, fault: AnyFault) -> list[str]:
-        """Names the links or nodes that a fault hits."""
-        touches = getattr(fault, "touches", None)
-        if touches is not None:
-            return [f"{a}->{b}" for a, b, kind in self._links if touches(a, b, kind)]
-        target = str(getattr(fault, "target", "*"))
-        return [name for name in self._plan.names if selects(target, name)]
+        """Names the links or nodes that a fault hits, whose targets are settled."""
+        return hit_by(fault, self._links, self._places)
 
     # The run's side
 
@@ -251,7 +223,12 @@ class Steering:
                 known.ended_s = change.at_s
                 if known.state != "healed":
                     known.state = "expired"
-            elif known.state == "scheduled":
+                continue
+            if change.op == "begin" and known.source == "scenario":  # perhaps not the first time
+                fault = self._plan.scenario.faults[change.number]
+                known.fault = fault.model_copy(update={"at_s": change.at_s})
+                known.settled = settled = vocabulary.parse(change.fault)
+                known.resolved, known.ended_s, known.applied = self.resolve(settled), None, None
                 known.state = "active"
         if changes:
             self._changed()
@@ -260,8 +237,8 @@ class Steering:
         """Returns what events.jsonl says of a change besides the change itself."""
         known = self.faults[change.number]
         told: dict[str, Any] = {"source": known.source, "n": len(known.resolved)}
-        if known.note:
-            told["note"] = known.note
+        if known.fault.note:
+            told["note"] = known.fault.note
         if change.op == "heal" and known.state == "expired":
             told["by"] = "ttl"
         if known.applied is not None:
@@ -269,6 +246,24 @@ class Steering:
         return told
 
     # Inside
+
+    def _known(
+        self,
+        number: int,
+        fault: AnyFault,
+        source: str,
+        settled: AnyFault | None,
+        client: str = "",
+    ) -> Known:
+        hit = [] if settled is None else self.resolve(settled)
+        state: State = "spared" if settled is None else "scheduled"
+        return Known(number, fault, source, settled, hit, client, state)
+
+    def _next(self, fault: AnyFault, source: str, client: str = "") -> Known:
+        """Returns the fault as the next one injected; its number names what is drawn for it."""
+        number = len(self.faults)
+        settled = settle(fault, self._places, self._streams, "injected", str(number))
+        return self._known(number, fault, source, settled, client)
 
     def _changed(self) -> None:
         self.version += 1
@@ -293,7 +288,9 @@ class Steering:
             if not shorten:
                 until_s = max(until_s, known.fault.until_s)
             known.fault = _lasting(known.fault, known.fault.at_s, until_s)
-            return [Order(at_s, "extend", known.id, known.fault)]
+            assert known.settled is not None, "it is active"
+            known.settled = _lasting(known.settled, known.fault.at_s, until_s)
+            return [Order(at_s, "extend", known.id, known.settled)]
 
         return self._ask(extend)
 
@@ -306,24 +303,10 @@ class Steering:
 
 
 def _same(a: AnyFault, b: AnyFault) -> bool:
-    times = {"at_s", "for_s"}
+    times = {"at_s", "for_s", "note"}
     return type(a) is type(b) and a.model_dump(exclude=times) == b.model_dump(exclude=times)
 
 
 def _lasting(fault: AnyFault, at_s: float, until_s: float) -> AnyFault:
     for_s = None if math.isinf(until_s) else until_s - at_s
     return fault.model_copy(update={"at_s": at_s, "for_s": for_s})
-
-
-def _links(plan: Plan) -> Iterator[tuple[str, str, LinkKind]]:
-    for user, cells in plan.layout.cells.items():
-        for bs, _ in cells:
-            yield user, bs, "uplink"
-            yield bs, user, "downlink"
-            if plan.scenario.control is not None:
-                yield user, bs, "control-up"
-                yield bs, user, "control-down"
-    for bs, servers in plan.layout.servers.items():
-        for server, _ in servers:
-            yield bs, server, "to-server"
-            yield server, bs, "from-server"

@@ -33,17 +33,12 @@ class Order(Struct, frozen=True):
         return self.op in ("begin", "patch", "extend", "heal")
 
 
-def scheduled(faults: Sequence[AnyFault]) -> list[Order]:
-    """Returns the orders that a scenario's faults amount to; each ends by its own `for_s`."""
-    return [Order(fault.at_s, "begin", number, fault) for number, fault in enumerate(faults)]
-
-
 class Timeline:
     """Follows orders through time; the end of each fault's `for_s` heals it."""
 
-    def __init__(self, faults: Sequence[AnyFault], duration_s: float) -> None:
+    def __init__(self, orders: Sequence[Order], duration_s: float) -> None:
         self.active: dict[int, AnyFault] = {}
-        self._ahead = scheduled(faults)
+        self._ahead = list(orders)
         self._duration_s = duration_s
 
     def add(self, order: Order) -> None:
@@ -61,8 +56,7 @@ class Timeline:
             elif fault is not None:
                 self.active[order.number] = fault
             if fault is not None and order.op in ("begin", "patch", "extend", "heal"):
-                described = fault.model_dump(exclude_none=True)
-                changes.append(FaultChange(order.at_s, order.op, order.number, described))
+                changes.append(FaultChange(order.at_s, order.op, order.number, fault.described()))
         return changes
 
     def _due(self, now_s: float) -> list[Order]:

@@ -89,12 +89,20 @@ def fault_types() -> None:
     """List what can break, with parameters, ranges and defaults."""
     from emulator.vocabulary import types
 
+    modifiers: dict[str, Any] = {}
     for name, schema in types().items():
         click.secho(name, bold=True, nl=False)
-        click.echo(f"  {schema['description']}")
-        for field, spec in schema["properties"].items():
-            need = "required" if field in schema["required"] else f"default {spec.get('default')}"
-            click.echo(f"    {field}: {_range(spec)}, {need}. {spec.get('description', '')}")
+        click.echo(f"  {' '.join(schema['description'].split())}")
+        fields: dict[str, Any] = schema["properties"]
+        also = {field: spec for field, spec in fields.items() if spec.get("modifier")}
+        modifiers |= also
+        for field, spec in fields.items():
+            if field not in also:
+                click.echo(_parameter(field, spec, field in schema["required"]))
+        click.echo(f"    also: {', '.join(also)}")
+    click.secho("Where a fault takes them also", bold=True)
+    for field, spec in modifiers.items():
+        click.echo(_parameter(field, spec, False))
 
 
 @fault.command("list")
@@ -115,6 +123,7 @@ def fault_list(url: str | None, as_json: bool) -> None:
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--for", "lasts", default="30s", show_default=True, help="How long: 15s, 2m, 500ms.")
 @click.option("--note", default="", help="Kept in the record.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be hit.")
 @_url
 def inject(
     kind: str,
@@ -122,6 +131,7 @@ def inject(
     parameters: tuple[str, ...],
     lasts: str,
     note: str,
+    dry_run: bool,
     url: str | None,
 ) -> None:
     """Begin a fault now. `fresco fault types` tells what there is."""
@@ -139,8 +149,16 @@ def inject(
         if not equals:
             fail(f"'{given}': expected KEY=VALUE")
         body[key] = source.value(text)
-    told = Client(url).ask("POST", "faults", body)
+    told = Client(url).ask("POST", "faults?dry_run" if dry_run else "faults", body)
     known = told["faults"][0]
+    if known["state"] == "spared":
+        click.echo("spared: chance has it that this fault does not happen")
+        return
+    if dry_run:
+        more = known["n"] - len(known["resolved"])
+        click.echo(f"{known['n']} would be hit:")
+        click.echo("\n".join(known["resolved"] + ([f"and {more} more"] if more else [])))
+        return
     done, of = told.get("applied", (0, "?"))
     what = "extended" if told["extended"] else "began"
     click.echo(
@@ -220,6 +238,14 @@ def _fault_table(faults: list[dict[str, Any]], now_s: float) -> Table:
         cells = (each["id"], each["state"], each["type"], what, f"{each['at_s']:g} s", left)
         table.add_row(*map(str, (*cells, each["n"], applied, each["source"])))
     return table
+
+
+def _parameter(field: str, spec: dict[str, Any], required: bool) -> str:
+    default = spec.get("default")
+    need = "optional" if default in (None, "") else f"default {default}"
+    if required:
+        need = "required"
+    return f"    {field}: {_range(spec)}, {need}. {spec.get('description', '')}".rstrip()
 
 
 def _range(spec: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,7 +15,11 @@ from emulator.check_faults import suggest
 from emulator.faults import AnyFault, Fault
 
 TTL_S, TTL_MAX_S = 30.0, 3600.0  # emulated; of interactive faults
-NOTE_MAX, TEXT_MAX = 200, 128  # characters
+TEXT_MAX = 128  # characters, of each value but the note
+NOT_BY_HAND = {
+    "at_s": "an interactive fault begins now; leave it out",
+    "every_s": "only a scenario repeats a fault; leave it out",
+}
 _models: TypeAdapter[AnyFault] = TypeAdapter(Fault)
 
 
@@ -29,12 +33,18 @@ class Refused(ValueError):
 
 @cache
 def types() -> dict[str, dict[str, Any]]:
-    """Returns the JSON Schema of every fault, by type, with the fields that people may set."""
+    """Returns the JSON Schema of every fault, by type, with the fields that people may set.
+
+    What many faults take and most leave as it is has `modifier: true`.
+    """
+    grows = {each.model_fields["type"].annotation: each.grows for each in get_args(AnyFault)}
     schemas = {}
     whole = _models.json_schema()
     for name, place in whole["discriminator"]["mapping"].items():
         schema = whole["$defs"][place.rpartition("/")[2]]
-        fields = {k: v for k, v in schema["properties"].items() if k not in ("at_s", "type")}
+        fields = {k: v for k, v in schema["properties"].items() if k not in ("type", *NOT_BY_HAND)}
+        if not grows[Literal[name]]:
+            del fields["ramp_s"]
         for each in fields.values():
             if "anyOf" in each:  # optional fields: what they are when given
                 each |= next(way for way in each.pop("anyOf") if way.get("type") != "null")
@@ -50,19 +60,16 @@ def types() -> dict[str, dict[str, Any]]:
     return schemas
 
 
-def read(given: Mapping[str, Any], now_s: float, ttl_max_s: float | None) -> tuple[AnyFault, str]:
-    """Reads a fault as people give it and the note they made; Refused explains what is wrong.
+def read(given: Mapping[str, Any], now_s: float, ttl_max_s: float | None) -> AnyFault:
+    """Reads a fault as people give it; Refused explains what is wrong.
 
     `ttl_max_s` None: it may last to the end of the run.
     """
     body = dict(given)
-    note = body.pop("note", "")
-    if not isinstance(note, str) or len(note) > NOTE_MAX:
-        raise Refused(422, f"note: a text of at most {NOTE_MAX} characters", "note")
-    if "at_s" in body:
-        raise Refused(422, "at_s: an interactive fault begins now; leave it out", "at_s")
+    for key in body.keys() & NOT_BY_HAND.keys():
+        raise Refused(422, f"{key}: {NOT_BY_HAND[key]}", key)
     for key, value in body.items():
-        if len(str(value)) > TEXT_MAX:
+        if len(str(value)) > TEXT_MAX and key != "note":
             raise Refused(422, f"{key[:TEXT_MAX]}: longer than {TEXT_MAX} characters", key)
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in types():
@@ -79,7 +86,7 @@ def read(given: Mapping[str, Any], now_s: float, ttl_max_s: float | None) -> tup
         raise Refused(422, "; ".join(_complaint(kind, each) for each in errors), field) from None
     if ttl_max_s is not None and (fault.for_s or math.inf) > ttl_max_s:
         raise Refused(422, f"for_s: at most {ttl_max_s:g} s", "for_s")
-    return fault, note
+    return fault
 
 
 def _complaint(kind: str, error: Any) -> str:

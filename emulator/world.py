@@ -99,7 +99,7 @@ class Assembly:
             control=control,
             readings=self.readings(nodes.values()),
             accelerators={name: self._accelerator(name, d) for name, d in devices.items()},
-            faults=self.scenario.faults,
+            orders=self.plan.orders,
             pace=pace,
             remote=remote,
         )

@@ -75,15 +75,27 @@ def faults() -> st.SearchStrategy[Spec]:
         {"type": "burst_loss", "loss": 0.4, "burst_length": 3.0},
         {"type": "fading", "depth_db": 10.0},
         {"type": "interference", "rise_db": 10.0},
+        {"type": "shadowing", "sigma_db": 8.0},
         {"type": "delay", "delay_s": 0.05, "jitter_s": st.sampled_from([0.0, 0.2])},
+        {"type": "delay", "delay_s": 0.05, "jitter_s": 0.05, "distribution": "pareto"},
         {"type": "rate", "rate_bps": 1.0e4},
+        {"type": "duplicate", "p": CHANCE},
+        {"type": "duplicate", "p": 1.0},
+        {"type": "reorder", "p": CHANCE, "delay_s": 0.1},
+        {"type": "loss", "p": CHANCE, "correlation": 0.8},
+        {"type": "message_drop", "message": "*", "p": CHANCE},
+        {"type": "message_delay", "message": "*", "delay_s": 0.05},
     )
     when = {
         "at_s": st.sampled_from([0.0, 0.4, 0.7]),
         "for_s": st.sampled_from([None, 0.3, 0.8]),
     }
+    how = {"direction": st.sampled_from(["up", "down", "both"])}
+    again = {"at_s": 0.1, "for_s": 0.1, "every_s": 0.3, "probability": 0.6}
     return kinds(
-        *({**link, **when, "target": st.sampled_from(NODES)} for link in links),
+        *({**link, **when, **how, "target": st.sampled_from(NODES)} for link in links),
+        {**again, "type": "blackout", "target": "phone-*", "mode": "one"},
+        {**again, "type": "duplicate", "target": "*", "mode": "percent", "value": 50.0, "p": 1.0},
         {**when, "type": "partition", "a": ["phone-*"], "b": ["bs-0"]},
         {**when, "type": "channel_loss", "target": "bs-0", "channels": [0]},
         {**when, "type": "server_pause", "target": "*"},

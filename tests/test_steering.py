@@ -15,12 +15,13 @@ from agents.bodies import TaskEnd
 from emulator import journal, replay, report, source
 from emulator.faults import HEALTHY, fold
 from emulator.journal import FaultChange, Record
+from emulator.known import Applied
 from emulator.loop import play
 from emulator.pace import Pace
 from emulator.plan import plan
 from emulator.run import Progress, run
 from emulator.scenario import Scenario
-from emulator.steering import Applied, Steering
+from emulator.steering import Steering
 from emulator.timeline import Order, Timeline
 from emulator.vocabulary import Refused, types
 
@@ -234,7 +235,7 @@ FAULTS = [
 @settings(max_examples=40, deadline=None)
 def test_healing_in_any_order_returns_exactly_to_the_baseline(begin: Any, heal: Any) -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC | {"faults": []}), stopwatch=False))
-    faults = [steering.read(given_)[0] for given_ in FAULTS]
+    faults = [steering.read(given_) for given_ in FAULTS]
     timeline = Timeline([], 100.0)
     for at, number in enumerate(begin):
         timeline.add(Order(float(at), "begin", number, faults[number]))

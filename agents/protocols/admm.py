@@ -5,6 +5,7 @@ seeing the whole problem. The synchronous and the asynchronous protocol are the 
 differ in how many answers one waits for. `docs/popec.md` explains it.
 """
 
+from agents.bodies import Ask, Hint, Join, Share
 from agents.policy import Protocol, Reading
 from agents.protocols.admm_options import AsynchronousOptions, Options
 from agents.protocols.admm_resource import NegotiatingCell, NegotiatingServer
@@ -27,6 +28,7 @@ POPEC = Protocol(
     server=NegotiatingServer,
     options=Options,
     slotted=True,
+    says=(Join, Hint, Ask, Share),
     readings=READINGS,
 )
 POPEC_ASYNC = Protocol(
@@ -36,5 +38,6 @@ POPEC_ASYNC = Protocol(
     server=NegotiatingServer,
     options=AsynchronousOptions,
     slotted=True,
+    says=(Join, Hint, Ask, Share),
     readings=READINGS,
 )
