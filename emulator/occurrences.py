@@ -77,12 +77,12 @@ def settle(fault: AnyFault, places: Places, streams: Streams, *which: str) -> An
     changes: dict[str, object] = dict(CERTAIN)
     if isinstance(fault, Partition):
         changes["a"] = [named(fault, ",".join(fault.a), places, streams, what)]
-        changes["b"] = [by_name(",".join(fault.b), meant(fault, ",".join(fault.b), places))]
+        changes["b"] = [by_name(",".join(fault.b), meant(fault, ",".join(fault.b), places), places)]
     elif "->" in fault.target:
         left, right = fault.target.split("->", 1)
         ends = (
             named(fault, left, places, streams, what),
-            by_name(right, meant(fault, right, places)),
+            by_name(right, meant(fault, right, places), places),
         )
         changes["target"] = "->".join(ends)
     else:
@@ -112,13 +112,18 @@ def named(
         # A draw for each name: one node more or less changes the others' luck little.
         luck = {name: streams.uniform("fault-choice", *what, fault.mode, name)() for name in names}
         lucky = set(sorted(names, key=lambda name: luck[name])[:count])
-        return ",".join(name for name in names if name in lucky)
-    return by_name(selector, names)
+        names = [name for name in names if name in lucky]
+    return by_name(selector, names, places)
 
 
-def by_name(selector: str, names: list[NodeId]) -> str:
-    """Returns a selector of the same nodes that needs nothing but names."""
-    return selector if is_plain(selector) else ",".join(names)
+def by_name(selector: str, names: list[NodeId], places: Places) -> str:
+    """Returns a selector of just these nodes that needs nothing but names; the old one if it can.
+
+    A list of a thousand names is right, and nobody wants to read it.
+    """
+    if is_plain(selector) and len(select(selector, places)) == len(names):
+        return selector
+    return ",".join(names)
 
 
 def meant(fault: AnyFault, selector: str, places: Places) -> list[NodeId]:

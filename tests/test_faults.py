@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from agents.bodies import TaskEnd
+from agents.bodies import Beacon, TaskEnd
 from emulator.channel import Bernoulli, Rayleigh, airtime
 from emulator.check import problems
 from emulator.faults import HEALTHY, AnyFault, Fault, fold, paused, slowdown
@@ -17,6 +17,7 @@ from emulator.network import Drop, Link, Resend, Verdict
 from emulator.scenario import Scenario
 from emulator.selectors import selects
 from emulator.streams import Streams
+from emulator.vocabulary import types
 
 SEED = 11
 SIGMAS = 4.0
@@ -44,29 +45,43 @@ def lost_share(active: list[AnyFault], attempts: int, channel_loss: float = 0.0)
     return sum(isinstance(v, Drop) for v in verdicts(link, attempts)) / attempts
 
 
-FAULTS = st.lists(
-    st.one_of(
-        st.just(fault("blackout")),
-        st.builds(lambda p: fault("loss", p=p), st.floats(0.0, 1.0)),
-        st.builds(lambda p: fault("corrupt", p=p), st.floats(0.0, 1.0)),
-        st.builds(lambda n: fault("channel_loss", channels=[n, 7]), st.integers(0, 3)),
-        st.builds(lambda n: fault("burst_loss", loss=0.3, burst_length=n), st.floats(1.0, 9.0)),
-        st.builds(lambda d: fault("fading", depth_db=d), st.floats(0.1, 100.0)),
-        st.builds(lambda d: fault("interference", rise_db=d), st.floats(0.1, 100.0)),
-        st.builds(lambda d: fault("delay", delay_s=d, jitter_s=d / 3.0), st.floats(1e-3, 1.0)),
-        st.builds(lambda r: fault("rate", rate_bps=r), st.floats(1.0, 1e6)),
-        st.just(fault("partition", a=["user-*"], b=["bs-0"])),
-        st.just(fault("server_pause")),
-        st.builds(lambda f: fault("server_slowdown", factor=f), st.floats(0.1, 9.0)),
+P, MORE = st.floats(0.0, 1.0), st.floats(0.1, 100.0)
+KINDS: dict[str, st.SearchStrategy[AnyFault]] = {
+    "blackout": st.sampled_from([fault("blackout", direction=d) for d in ("up", "both")]),
+    "loss": st.builds(lambda p, c: fault("loss", p=p, correlation=c), P, st.floats(0.0, 0.9)),
+    "corrupt": st.builds(lambda p, s: fault("corrupt", p=p, ramp_s=s), P, st.floats(0.1, 2.0)),
+    "duplicate": st.builds(lambda p: fault("duplicate", p=p), P),
+    "reorder": st.builds(lambda p, d: fault("reorder", p=p, delay_s=d), P, MORE),
+    "channel_loss": st.builds(lambda n: fault("channel_loss", channels=[n, 7]), st.integers(0, 3)),
+    "burst_loss": st.builds(
+        lambda n: fault("burst_loss", loss=0.3, burst_length=n), st.floats(1.0, 9.0)
     ),
-    max_size=6,
-)
+    "fading": st.builds(lambda d: fault("fading", depth_db=d), MORE),
+    "shadowing": st.builds(lambda d: fault("shadowing", sigma_db=d / 2.0, ramp_s=d), MORE),
+    "interference": st.builds(lambda d: fault("interference", rise_db=d), MORE),
+    "delay": st.builds(
+        lambda d, law: fault("delay", delay_s=d, jitter_s=d / 3.0, distribution=law),
+        MORE,
+        st.sampled_from(["uniform", "normal", "pareto"]),
+    ),
+    "rate": st.builds(lambda r: fault("rate", rate_bps=r), MORE),
+    "partition": st.just(fault("partition", a=["user-*"], b=["bs-0"])),
+    "message_drop": st.builds(lambda p: fault("message_drop", message="beacon", p=p), P),
+    "message_delay": st.builds(lambda d: fault("message_delay", message="*", delay_s=d), MORE),
+    "server_pause": st.just(fault("server_pause")),
+    "server_slowdown": st.builds(lambda f: fault("server_slowdown", factor=f), MORE),
+}
+FAULTS = st.lists(st.one_of(*KINDS.values()), max_size=8)
 
 
 THREE_DELAYS = [fault("delay", delay_s=delay_s) for delay_s in (0.1, 0.2, 0.3)]
 
 
 # Healing
+
+
+def test_what_follows_is_about_the_whole_vocabulary() -> None:
+    assert KINDS.keys() == types().keys()
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
@@ -80,6 +95,8 @@ def test_healing_all_in_any_order_returns_to_the_baseline(
     link.feel(active)
 
     for healed in order:
+        verdicts(link, 5)  # what faults draw shifts nothing of the channel's
+        verdicts(untouched, 5)
         active.remove(healed)
         link.feel(active)
 
@@ -87,6 +104,8 @@ def test_healing_all_in_any_order_returns_to_the_baseline(
     assert slowdown(active, "edge-0") == 1.0
     assert not paused(active, "edge-0")
     assert verdicts(link, 50) == verdicts(untouched, 50)
+    assert link.hold_s(Beacon(0, 1.0), 0.0) == 0.0
+    assert not link.copies(1000.0, 0.0)
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
@@ -97,7 +116,9 @@ def test_the_order_in_which_faults_began_does_not_matter(
 ) -> None:
     faults, shuffled = pair
 
-    assert fold(shuffled, "user-0", "bs-0", "uplink") == fold(faults, "user-0", "bs-0", "uplink")
+    for now_s in (0.5, math.inf):  # while some still grow, and after
+        effect = fold(faults, "user-0", "bs-0", "uplink", now_s)
+        assert fold(shuffled, "user-0", "bs-0", "uplink", now_s) == effect
     assert slowdown(shuffled, "edge-0") == slowdown(faults, "edge-0")
 
 

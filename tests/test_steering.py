@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from agents.bodies import TaskEnd
 from emulator import journal, replay, report, source
 from emulator.faults import HEALTHY, fold
-from emulator.journal import FaultChange, Record
+from emulator.journal import FaultChange, Record, Remains
 from emulator.known import Applied
+from emulator.link_faults import Loss
 from emulator.loop import play
 from emulator.pace import Pace
 from emulator.plan import plan
@@ -105,6 +106,74 @@ def test_what_was_done_by_hand_replays_to_the_same_tasks(tmp_path: Path) -> None
     assert ends(again.records) != ends(perform(SPEC).records)  # the faults did something
 
 
+def test_choice_growth_and_chance_by_hand_replay_to_the_same_tasks(tmp_path: Path) -> None:
+    again = {"at_s": 1.0, "for_s": 0.5, "every_s": 3.0, "probability": 0.8, "mode": "one"}
+    spec = SPEC | {"faults": [{**again, "type": "blackout", "target": "bs-*"}]}
+
+    _, steering = live(
+        tmp_path,
+        spec,
+        {
+            1.0: injected({"type": "loss", "target": "user-*", "p": 0.9, "mode": "one"}),
+            2.0: injected({"type": "delay", "target": "group:user", "delay_s": 0.2, "ramp_s": 5.0}),
+            3.0: injected({"type": "loss", "target": "bs-*", "p": 0.5, "correlation": 0.7}),
+            5.0: lambda steering: steering.patch(1, {"p": 0.6}),
+            7.0: lambda steering: steering.heal([2]),
+            10.0: lambda steering: steering.stop("enough"),
+        },
+    )
+    exported = replay.export(tmp_path)
+    ended_s = max(record.at_s for record in records(tmp_path) if isinstance(record, Remains))
+    played = perform({**exported.model_dump(), "duration_s": ended_s})
+
+    assert ends(played.records) == ends(records(tmp_path))
+    assert len(ends(played.records)) > 100
+    # The change of p kept who was chosen, and what repeats goes on after the end of that run.
+    losses = [each for each in exported.faults if isinstance(each, Loss) and not each.correlation]
+    assert [each.p for each in losses] == [0.9, 0.6]
+    assert len({each.target for each in losses}) == 1
+    assert len(steering.faults[1].resolved) == 4
+    assert all(losses[0].target in link.split("->") for link in steering.faults[1].resolved)
+    assert {each.mode for each in exported.faults} == {"all"}
+    assert sum(each.at_s > ended_s for each in exported.faults) >= 1
+
+
+def test_a_preview_says_whom_the_next_injection_hits_and_begins_nothing() -> None:
+    steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    steering.begin()
+    given_ = {"type": "loss", "target": "user-*", "p": 0.5, "mode": "fixed", "value": 2.0}
+
+    before = steering.preview(given_, "test")
+    known, _, _ = steering.inject(given_, "test")
+
+    assert before.resolved == known.resolved
+    assert len(known.resolved) == 2 * 2 * 2  # links of two users with two cells, both ways
+    assert len(steering.faults) == 2
+
+
+def test_what_chance_spares_is_named_and_gives_no_order(tmp_path: Path) -> None:
+    spared = {"type": "blackout", "target": "bs-0", "probability": 1e-9, "for_s": 1.0}
+    spec = SPEC | {"faults": [{**spared, "at_s": 1.0}]}
+
+    _, steering = live(tmp_path, spec, {2.0: injected(spared)})
+
+    assert [known.state for known in steering.faults.values()] == ["spared", "spared"]
+    assert all(known.as_dict()["resolved"] == [] for known in steering.faults.values())
+    assert changes(tmp_path) == []
+
+
+def test_a_repeating_fault_shows_its_occurrence_and_outlives_its_healing(tmp_path: Path) -> None:
+    flaps = {"type": "blackout", "at_s": 2.0, "for_s": 3.0, "every_s": 6.0, "target": "bs-0"}
+
+    _, steering = live(tmp_path, SPEC | {"faults": [flaps]}, {3.0: lambda s: s.heal([0])})
+
+    begun = [r.at_s for r in records(tmp_path) if isinstance(r, FaultChange) and r.op == "begin"]
+    assert begun == [2.0, 8.0, 14.0]
+    assert changes(tmp_path) == [("begin", 0), ("heal", 0)] * 3
+    assert steering.faults[0].fault.at_s == 14.0
+    assert steering.faults[0].state == "expired"
+
+
 def test_a_fault_takes_effect_ends_by_itself_and_shows_as_a_band(tmp_path: Path) -> None:
     summary, steering = live(tmp_path, SPEC | {"faults": []}, {2.0: injected(BLACKOUT)})
 
@@ -189,6 +258,15 @@ def test_stopping_heals_accounts_for_every_task_and_says_so(tmp_path: Path) -> N
         ({"type": "blackout", "target": "bs-0", "for_s": 1e6}, "for_s: at most 3600 s"),
         ({"type": "blackout", "target": "bs-0", "at_s": 3.0}, "begins now"),
         ({"type": "blackout", "target": "x" * 500}, "longer than 128 characters"),
+        ({"type": "blackout", "target": "bs-0", "note": "x" * 500}, "note: String should have"),
+        ({"type": "blackout", "target": "bs-0", "every_s": 3.0}, "only a scenario repeats"),
+        ({"type": "blackout", "target": "bs-0", "ramp_s": 3.0}, "ramp_s: blackout has no strength"),
+        ({"type": "blackout", "target": "group:usr"}, "no node; did you mean 'group:user'"),
+        ({"type": "blackout", "target": "area:1,2"}, "target: 'area:1,2': an area is"),
+        ({"type": "blackout", "target": "bs-0", "mode": "some"}, "mode: Input should be 'all'"),
+        ({"type": "blackout", "target": "bs-0", "mode": "percent"}, "value: mode percent needs it"),
+        ({"type": "message_drop", "target": "*", "message": "ask"}, "its nodes send none"),
+        ({"type": "blackout", "target": "user-0->bs-0", "direction": "down"}, "no link joins"),
     ],
 )
 def test_a_bad_fault_is_explained(given_: dict[str, Any], says: str) -> None:
@@ -219,7 +297,12 @@ def test_every_type_of_the_vocabulary_is_offered_with_its_fields() -> None:
     )
     for schema in types().values():
         assert schema["properties"]["for_s"]["default"] == 30.0
-        assert "at_s" not in schema["properties"]
+        assert not schema["properties"].keys() & {"at_s", "every_s"}
+        rare = {name for name, spec in schema["properties"].items() if spec.get("modifier")}
+        assert {"mode", "value", "probability", "note"} <= rare
+        assert not rare & {"target", "for_s", "p"}
+    assert "ramp_s" in types()["loss"]["properties"]
+    assert "ramp_s" not in types()["blackout"]["properties"]
 
 
 FAULTS = [
