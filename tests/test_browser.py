@@ -68,6 +68,21 @@ def test_a_person_breaks_and_heals_a_cell(running: Running, browser: "sync_api.B
     )
     page.get_by_role("list", name="Events").get_by_text("blackout bs-* healed").wait_for()
 
+    # What is rare is folded away; one of the two cells, on the way up only, growing.
+    page.locator("#type").select_option("loss")
+    assert page.locator("#field-mode").is_hidden()
+    page.get_by_text("more: whom, how many, when").click()
+    page.locator("#field-mode").select_option("one")
+    page.locator("#field-direction").select_option("up")
+    page.locator("#field-ramp_s").fill("5")
+    page.locator("#field-p").fill("0.5")
+    page.get_by_role("button", name="Inject").click()
+    shown = "loss ramp_s=5 mode=one bs-* direction=up p=0.5 (4 hit, applied 1/1)"
+    words = active.get_by_text("(4 hit, applied 1/1)").inner_text().split(",")[0]
+    assert sorted(words.split()) == sorted(shown.split(",")[0].split())
+    page.get_by_role("button", name="Heal fault").click()
+    active.get_by_text("none").wait_for()
+
     before = page.evaluate("rows.at_s.length")
     page.reload()
     page.get_by_role("status").get_by_text("live").wait_for()

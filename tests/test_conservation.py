@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents.bodies import TaskEnd
 from agents.protocols import PROTOCOLS
-from emulator.journal import Record, Remains
+from emulator.journal import LinkCount, Record, Remains
 
 DURATION_S = 2.0
 NODES = ("phone-*", "phone-0", "bs-0", "bs-*,!bs-0", "edge-*", "*", "phone-0->bs-0", "bs-0->edge-1")
@@ -177,6 +177,42 @@ def test_every_task_ends_exactly_once_or_is_in_flight(folder: Path, data: st.Dat
     assert len(account) == len(set(account)), "a task is accounted for twice"
     assert set(account) == generated
     assert metrics.balance()["lost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "access"),
+    [
+        ("best-channel", "dedicated"),
+        ("best-channel", "granted"),
+        ("shortest-wait", "contention"),
+        ("shortest-wait", "slotted"),
+        ("popec-async", "slotted"),
+    ],
+)
+def test_a_task_is_counted_once_where_everything_arrives_twice(kind: str, access: str) -> None:
+    on_grant = PROTOCOLS[kind].slotted
+    arrival = {"kind": "on-grant"} if on_grant else {"kind": "poisson", "rate_hz": 10.0}
+    shared = {} if access == "dedicated" else {"channels": 2, "grant_s": 0.05}
+    copies = {"type": "duplicate", "target": "*", "p": 1.0, "at_s": 0.0}
+    late = {"type": "reorder", "target": "*", "p": 0.3, "delay_s": 0.02, "at_s": 0.0}
+    spec = scenario(
+        duration_s=3.0,
+        protocol={"kind": kind},
+        users=[user_group(count=3, arrival=arrival)],
+        base_stations=[{"name": "bs", "access": access, **shared}],
+        servers=[server_group(law("exponential", 0.02), count=2)],
+        channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e6},
+        resend={"attempts_max": 1 if on_grant else 3},
+        faults=[copies, late],
+    )
+
+    records, metrics, _ = perform(spec)
+
+    account = [(end.user, end.seq) for end in ends(records)]
+    assert len(account) == len(set(account)) > 20
+    assert metrics.balance()["lost"] == 0
+    losses = [record.losses for record in records if isinstance(record, LinkCount)]
+    assert sum(each.get("copy", 0) for each in losses) > 40
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)

@@ -81,6 +81,9 @@ def test_a_second_terminal_breaks_the_run_and_ctrl_c_ends_it_well(terminal: Term
     terminal.read_until("real time")
 
     assert "running" in fresco(folder, "status").stdout
+    rehearsed = fresco(folder, "fault", "inject", "blackout", "bs-0", "mode=one", "--dry-run")
+    assert rehearsed.stdout.splitlines()[0] == "16 would be hit:"
+    assert "bs-0->medic-0" in rehearsed.stdout.splitlines()
     began = fresco(folder, "fault", "inject", "blackout", "bs-0", "--for", "50s")
     assert re.search(r"fault 1 began at [\d.]+ s: 16 hit, applied 1/1", began.stdout), began
     typo = fresco(folder, "fault", "inject", "blackot", "bs-0")
@@ -149,6 +152,8 @@ def test_the_vocabulary_is_listed_and_virtual_time_has_no_dashboard(tmp_path: Pa
     listed = fresco(tmp_path, "fault", "types").stdout
     assert "burst_loss" in listed
     assert "loss: number from 0 to 1, required" in listed
+    assert "    also: mode, value, probability, ramp_s, note, direction, only" in listed
+    assert "    ramp_s: number from 0, optional. It grows" in listed
     refused = fresco(tmp_path, "run", "quickstart", "--runtime", "loop", "--dashboard")
     assert refused.returncode == 2
     assert "add --paced" in refused.stderr

@@ -243,6 +243,19 @@ def test_a_user_sends_nothing_over_a_grant_that_is_over() -> None:
     assert len(list(user.tasks())) == 1
 
 
+def test_a_copy_of_a_grant_is_void_and_the_next_grant_is_not() -> None:
+    user = new_user(access="granted")
+    for now_s in (1.0, 2.0):
+        generate(user, now_s)
+
+    first = user.on_message(message("bs-0", Grant(0, 2.2)), 2.1)
+    copy = user.on_message(message("bs-0", Grant(0, 2.2)), 2.1)
+    following = user.on_message(message("bs-0", Grant(0, 2.4)), 2.3)
+
+    assert len(bodies(first, Offload)) == len(bodies(following, Offload)) == 1
+    assert copy == []
+
+
 def test_a_user_whose_grant_ends_too_early_keeps_the_task_and_its_place() -> None:
     user = new_user(access="granted")
     generate(user, 1.0)
@@ -636,6 +649,16 @@ def test_beacon_quality_is_the_weighted_share_of_beacons_heard() -> None:
 
     assert quality.at(2.95) == pytest.approx(naive)
     assert quality.at(2.95 + 0.5) == pytest.approx(naive * 0.9**5)  # five more did not come
+
+
+def test_a_copy_of_a_beacon_does_not_make_a_link_look_better() -> None:
+    once, twice = BeaconQuality(), BeaconQuality()
+    for seq in range(0, 30, 3):
+        once.hear(seq, 0.1, 0.1 * seq)
+        for _ in range(2):
+            twice.hear(seq, 0.1, 0.1 * seq)
+
+    assert twice.at(3.0) == once.at(3.0)
 
 
 def test_shortest_wait_takes_the_shorter_wait_and_counts_what_it_sent() -> None:

@@ -26,6 +26,7 @@ from emulator.streams import Streams
 
 CHANCE = st.sampled_from([0.1, 0.5, 0.9])
 WHEN = {"at_s": st.sampled_from([0.0, 0.6, 1.3]), "for_s": st.sampled_from([None, 0.4, 1.0])}
+MESSAGES = ["*", "table", "state,propose,commit", "slot-grant", "queue-report,board"]
 FAULTS: tuple[dict[str, Any], ...] = (
     {"type": "blackout", "target": st.sampled_from(["bs-0", "bs-*", "alarm-*", "rack-0"])},
     {"type": "channel_loss", "target": "bs-*", "channels": st.sampled_from([[0], [1], [0, 1]])},
@@ -34,6 +35,11 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"type": "delay", "target": "bs-*", "delay_s": 0.07, "only": "control"},
     {"type": "fading", "target": "alarm-*", "depth_db": 12.0},
     {"type": "server_slowdown", "target": "*", "factor": st.sampled_from([3.0, 100.0])},
+    {"type": "shadowing", "target": "*", "sigma_db": 8.0, "ramp_s": 0.5},
+    {"type": "duplicate", "target": "*", "p": CHANCE, "only": "control"},
+    {"type": "reorder", "target": "*", "p": 0.3, "delay_s": 0.04, "only": "control"},
+    {"type": "message_drop", "target": "*", "p": CHANCE, "message": st.sampled_from(MESSAGES)},
+    {"type": "message_delay", "target": "bs-0", "delay_s": 0.03, "message": "*"},
 )
 
 
@@ -109,6 +115,18 @@ def test_bursts_on_one_channel_never_conflict(loss: float, monkeypatch: pytest.M
         assert len(numbers) == len(set(numbers))
         for number in numbers:
             assert not frame.graph.rivals(number) & set(numbers)
+
+
+@pytest.mark.parametrize("protocol", ["todg", "max-weight", "edf"])
+def test_copies_of_every_message_change_nothing(protocol: str) -> None:
+    def ends(p: float) -> list[str]:
+        copies = {"type": "duplicate", "target": "*", "at_s": 0.0, "p": p}
+        faults = [copies, {**copies, "only": "control"}]
+        played = perform(network(protocol={"kind": protocol}, faults=faults))
+        return [repr(record) for record in played.records if isinstance(record, TaskEnd)]
+
+    assert ends(1.0) == ends(0.0)
+    assert len(ends(1.0)) > 100
 
 
 @pytest.mark.parametrize(

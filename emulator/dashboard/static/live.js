@@ -44,7 +44,7 @@ const GROUPS = [
 const CURVES_MAX = 6;
 
 function bands() {
-  return faults.filter((f) => f.state !== "scheduled" && f.state !== "failed").map((f) => ({
+  return faults.filter((f) => f.state !== "scheduled" && f.state !== "spared").map((f) => ({
     from: f.at_s, to: f.state === "active" ? Math.min(f.until_s ?? Infinity, now()) : f.ended_s ?? f.until_s, label: f.type,
   }));
 }
@@ -190,27 +190,35 @@ $("map").addEventListener("click", (event) => {
 // Form
 
 const rank = (name) => (name === "target" ? 0 : name === "for_s" ? 2 : 1);
+const isNumber = (spec) => spec.type === "number" || spec.type === "integer";
+function field(name, spec, required) {
+  const label = make("label", name);
+  const attributes = { id: "field-" + name, name, title: spec.description ?? "", autocomplete: "off" };
+  let input;
+  if (spec.enum) {
+    input = make("select", undefined, attributes);
+    if (spec.default == null) input.append(make("option", "", { value: "" }));
+    input.append(...spec.enum.map((v) => make("option", v)));
+  } else {
+    input = make("input", undefined, { ...attributes, type: isNumber(spec) ? "number" : "text", ...(isNumber(spec) ? { step: "any" } : {}) });
+    input.placeholder = spec.type === "array" ? "comma-separated" : spec.type === "boolean" ? "true or false" : name === "target" ? "bs-0, user-*, group:NAME, or click the map" : "";
+  }
+  if (spec.default != null) input.value = name === "for_s" ? 15 : spec.default;
+  if (required) input.setAttribute("aria-required", "true");
+  label.append(input);
+  return label;
+}
+// What most faults leave as it is stays folded away, and keeps its values when the type changes.
 function fillForm() {
   const schema = types[$("type").value];
   const target = $("field-target")?.value ?? "";
+  const kept = Object.fromEntries([...$("rare").querySelectorAll("input, select")].map((e) => [e.name, e.value]));
   $("type-about").textContent = schema.description;
-  $("fields").replaceChildren(...Object.entries(schema.properties).sort(([a], [b]) => rank(a) - rank(b)).map(([name, spec]) => {
-    const label = make("label", name);
-    const attributes = { id: "field-" + name, name, title: spec.description ?? "", autocomplete: "off" };
-    let input;
-    if (spec.enum) {
-      input = make("select", undefined, attributes);
-      input.append(make("option", "", { value: "" }), ...spec.enum.map((v) => make("option", v)));
-    } else {
-      const number = spec.type === "number" || spec.type === "integer";
-      input = make("input", undefined, { ...attributes, type: number ? "number" : "text", ...(number ? { step: "any" } : {}) });
-      input.placeholder = spec.type === "array" ? "comma-separated" : spec.type === "boolean" ? "true or false" : name === "target" ? "bs-0, user-*, or click the map" : "";
-      if (spec.default !== undefined && spec.default !== null) input.value = name === "for_s" ? 15 : spec.default;
-    }
-    if (schema.required.includes(name)) input.setAttribute("aria-required", "true");
-    label.append(input);
-    return label;
-  }));
+  const all = Object.entries(schema.properties).sort(([a], [b]) => rank(a) - rank(b));
+  const made = (some) => some.map(([name, spec]) => field(name, spec, schema.required.includes(name)));
+  $("fields").replaceChildren(...made(all.filter(([, spec]) => !spec.modifier)));
+  $("rare").replaceChildren(...made(all.filter(([, spec]) => spec.modifier)));
+  for (const each of $("rare").querySelectorAll("input, select")) if (each.name in kept) each.value = kept[each.name];
   if ($("field-target")) $("field-target").value = target;
 }
 $("type").addEventListener("change", fillForm);
@@ -219,12 +227,14 @@ $("form").addEventListener("submit", async (event) => {
   const schema = types[$("type").value], body = { type: $("type").value };
   for (const [name, spec] of Object.entries(schema.properties)) {
     const text = $("field-" + name).value.trim();
-    if (text === "") continue;
-    body[name] = spec.type === "number" || spec.type === "integer" ? +text : spec.type === "array" ? text.split(",").map((s) => s.trim()) : spec.type === "boolean" ? text === "true" : text;
+    if (text === "" || (spec.modifier && text === String(spec.default))) continue;
+    const items = () => text.split(",").map((s) => (isNumber(spec.items) ? +s : s.trim()));
+    body[name] = isNumber(spec) ? +text : spec.type === "array" ? items() : spec.type === "boolean" ? text === "true" : text;
   }
   try {
     const done = await ask("POST", "faults", body);
-    $("form-error").textContent = done.warning ?? "";
+    const spared = done.faults[0].state === "spared" ? "Spared: chance has it that this fault does not happen." : "";
+    $("form-error").textContent = done.warning ?? spared;
   } catch (error) { $("form-error").textContent = error.message; }
 });
 
@@ -247,7 +257,7 @@ function showFaults() {
 }
 function showLog() {
   const lines = faults.flatMap((f) => [
-    ...(f.state === "scheduled" ? [] : [[f.at_s, `${says(f)} began (${f.source}, ${f.n} hit)`]]),
+    ...(["scheduled", "spared"].includes(f.state) ? [] : [[f.at_s, `${says(f)} began (${f.source}, ${f.n} hit)`]]),
     ...(f.ended_s ? [[f.ended_s, `${says(f)} ${f.state}`]] : []),
   ]);
   lines.sort((a, b) => b[0] - a[0]);
