@@ -1,21 +1,14 @@
 """What the faults of a scenario must say, and which of them would do nothing. As in `check.py`."""
 
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 
-from emulator.faults import (
-    AnyFault,
-    ChannelLoss,
-    Fading,
-    Interference,
-    Partition,
-    ServerFault,
-    selects,
-)
+from emulator import check_node_faults
+from emulator.checking import Complaint, kinds_of, suggest
+from emulator.fault_base import selects
+from emulator.faults import AnyFault, ChannelLoss, Fading, Interference, Partition
+from emulator.node_faults import NodeFault
 from emulator.scenario import Scenario
 from emulator.topology import build, members
-
-Complaint = tuple[tuple[str | int, ...], str, str]
 
 
 def fault_problems(chosen: Scenario, fault: AnyFault) -> list[Complaint]:
@@ -25,13 +18,16 @@ def fault_problems(chosen: Scenario, fault: AnyFault) -> list[Complaint]:
 
 def problems(chosen: Scenario) -> Iterator[Complaint]:
     everyone = [name for name, _ in kinds_of(chosen)]
-    servers = [name for name, kind in kinds_of(chosen) if kind == "server"]
     shared = {
         name: group.channels for name, group in members(chosen.base_stations) if group.channels
     }
     fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
     for index, fault in enumerate(chosen.faults):
         where = ("faults", index)
+        if isinstance(fault, NodeFault):
+            for place, text, remedy in check_node_faults.problems(chosen, fault):
+                yield (*where, *place), text, remedy
+            continue
         if isinstance(fault, Fading | Interference) and not fades:
             radio_kind = chosen.channel.kind
             text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
@@ -49,15 +45,12 @@ def problems(chosen: Scenario) -> Iterator[Complaint]:
         elif isinstance(fault, Interference):
             radios = [name for name, kind in kinds_of(chosen) if kind != "server"]
             targets.append(("target", fault.target, radios))
-        elif isinstance(fault, ServerFault):
-            targets.append(("target", fault.target, servers))
         else:
             targets += [("target", end, everyone) for end in fault.target.split("->", 1)]
         for key, selector, names in targets:
             if not any(selects(selector, name) for name in names):
-                kind = "server" if isinstance(fault, ServerFault) else "node"
-                if isinstance(fault, ChannelLoss):
-                    kind = "base station with shared channels"
+                is_shared = isinstance(fault, ChannelLoss)
+                kind = "base station with shared channels" if is_shared else "node"
                 text = f"'{selector}' selects no {kind}"
                 yield (*where, key), text, suggest(selector, names)
 
@@ -93,18 +86,3 @@ def idle(chosen: Scenario) -> Iterator[Complaint]:
             text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
             remedy = "users are linked to base stations, base stations to servers"
             yield ("faults", index), f"{text}'{a}' and '{b}'", remedy
-
-
-def kinds_of(chosen: Scenario) -> Iterator[tuple[str, str]]:
-    """Yields every node with its kind."""
-    yield from ((name, "user") for name, _ in members(chosen.users))
-    yield from ((name, "base_station") for name, _ in members(chosen.base_stations))
-    yield from ((name, "server") for name, _ in members(chosen.servers))
-
-
-def suggest(given: str, known: Iterable[str]) -> str:
-    """Returns the remedy for an unknown word: the nearest known one, or all of them."""
-    names = list(known)
-    close = get_close_matches(given, names, n=1, cutoff=0.5)
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"did you mean '{close[0]}'?" if close else f"known: {shown}"

@@ -1,56 +1,23 @@
-"""Faults: what each is, whom it touches, and how several fold into one effect.
+"""Faults: what each is, whom it touches, and how several fold into one effect on a link.
 
 A fault is a named value, the same in YAML, on the wire and in the journal. The effective state of
-a link or server is a fold of the active faults over the healthy baseline, so healing them in any
-order returns exactly to it. `network.py` and `inference.py` apply the effect.
+a link is a fold of the active faults over the healthy baseline, so healing them in any order
+returns exactly to it. `network.py` applies the effect; faults of nodes are in `node_faults.py`.
 """
 
 import math
-import re
 from collections.abc import Iterable
-from fnmatch import translate
-from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from agents.bodies import NodeId
-
-LinkKind = Literal[
-    "uplink", "downlink", "control-up", "control-down", "to-server", "from-server", "control-peer"
-]
-RADIO_KINDS = frozenset({"uplink", "downlink", "control-up", "control-down"})
-CONTROL_KINDS = frozenset({"control-up", "control-down", "control-peer"})
+from emulator.fault_base import CONTROL_KINDS, RADIO_KINDS, BaseFault, LinkKind, selects
+from emulator.node_faults import BsOutage, NodeFault
 
 
-def selects(selector: str, name: str) -> bool:
-    """Says whether a selector means a node: a comma-separated union of globs, `!` excludes."""
-    return bool(_pattern(selector).fullmatch(name))
-
-
-@lru_cache(maxsize=1024)
-def _pattern(selector: str) -> re.Pattern[str]:
-    parts = [part.strip() for part in selector.split(",")]
-    wanted = "|".join(translate(part) for part in parts if not part.startswith("!"))
-    unwanted = "|".join(translate(part[1:]) for part in parts if part.startswith("!"))
-    return re.compile(f"(?!(?:{unwanted})$)(?:{wanted})" if unwanted else f"(?:{wanted})")
-
-
-class _Fault(BaseModel):
-    """What all faults share: when, and whom. `for_s` None: until the run ends."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    at_s: float = Field(ge=0.0, description="When it begins, in emulated seconds.")
-    for_s: float | None = Field(None, gt=0.0, description="How long it lasts; absent: to the end.")
-
-    @property
-    def until_s(self) -> float:
-        return math.inf if self.for_s is None else self.at_s + self.for_s
-
-
-class _LinkFault(_Fault):
+class _LinkFault(BaseFault):
     target: str = Field(
         description="Nodes ('user-2', 'bs-*', 'user-1,user-3', 'user-*,!user-0') or one link "
         "('user-2->bs-0'). A user or base station stands for its radio links, a server for its "
@@ -100,7 +67,7 @@ class Corrupt(_LinkFault):
     p: float = Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")
 
 
-class ChannelLoss(_Fault):
+class ChannelLoss(BaseFault):
     """Base stations hear nothing on some of their shared channels.
 
     Only users of scheduled access look first, and see it.
@@ -151,7 +118,7 @@ class Fading(_LinkFault):
     depth_db: float = Field(gt=0.0, le=200.0)
 
 
-class Interference(_Fault):
+class Interference(BaseFault):
     """Receivers hear a noise that is `rise_db` stronger; for channels that know an SNR."""
 
     type: Literal["interference"]
@@ -177,7 +144,7 @@ class Rate(_LinkFault):
     rate_bps: float = Field(gt=0.0)
 
 
-class Partition(_Fault):
+class Partition(BaseFault):
     """Nothing passes between the nodes of `a` and those of `b`, in either direction."""
 
     type: Literal["partition"]
@@ -189,23 +156,6 @@ class Partition(_Fault):
         return (selects(a, source) and selects(b, target)) or (
             selects(b, source) and selects(a, target)
         )
-
-
-class _ServerFault(_Fault):
-    target: str = Field(description="Servers, as in 'edge-0' or 'edge-*,!edge-1'.")
-
-
-class ServerPause(_ServerFault):
-    """No batch starts; the running one is finished, tasks queue up meanwhile."""
-
-    type: Literal["server_pause"]
-
-
-class ServerSlowdown(_ServerFault):
-    """Every service takes `factor` times as long."""
-
-    type: Literal["server_slowdown"]
-    factor: float = Field(gt=0.0)
 
 
 LinkFault = (
@@ -220,15 +170,14 @@ LinkFault = (
     | ChannelLoss
     | Partition
 )
-ServerFault = ServerPause | ServerSlowdown
-AnyFault = LinkFault | ServerFault
+AnyFault = LinkFault | NodeFault
 Fault = Annotated[AnyFault, Field(discriminator="type")]
 
 
 class Effect(Struct, frozen=True):
     """What the active faults do to one link. The default is the healthy baseline."""
 
-    blocked_by: str = ""  # "blackout", "partition", or "" for open
+    blocked_by: str = ""  # "blackout", "partition", "bs-outage", or "" for open
     pass_p: float = 1.0  # probability that independent loss faults let an attempt pass
     bursts: tuple[tuple[float, float, float], ...] = ()  # (p, r, slot_s) of each burst chain
     fade_db: float = 0.0
@@ -253,11 +202,13 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
     cleans: list[float] = []
     dead: set[int] = set()
     for fault in active:
-        if isinstance(fault, _ServerFault) or not fault.touches(source, target, kind):
+        if not isinstance(fault, LinkFault | BsOutage) or not fault.touches(source, target, kind):
             continue
         match fault:
             case Blackout() | Partition():
                 blocked_by = max(blocked_by, fault.type)
+            case BsOutage():
+                blocked_by = max(blocked_by, "bs-outage")
             case Loss(p=p):
                 passes.append(1.0 - p)
             case Corrupt(p=p):
@@ -287,18 +238,3 @@ def fold(active: Iterable[AnyFault], source: NodeId, target: NodeId, kind: LinkK
         frozenset(dead),
     )
     return HEALTHY if effect == HEALTHY else effect
-
-
-def slowdown(active: Iterable[AnyFault], server: NodeId) -> float:
-    """Folds the active faults onto one server: the factor on its service times."""
-    factors = (
-        fault.factor
-        for fault in active
-        if isinstance(fault, ServerSlowdown) and selects(fault.target, server)
-    )
-    return math.prod(sorted(factors))  # sorted: floating point products depend on the order
-
-
-def paused(active: Iterable[AnyFault], server: NodeId) -> bool:
-    """Folds the active faults onto one server: whether it starts any batch."""
-    return any(isinstance(f, ServerPause) and selects(f.target, server) for f in active)

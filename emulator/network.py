@@ -14,7 +14,8 @@ from agents.api import Message, NodeId
 from agents.bodies import Airborne, Grant
 from agents.tasks import Uniform
 from emulator.channel import Adaptive, BurstChain, Channel, Ideal
-from emulator.faults import HEALTHY, AnyFault, LinkKind, fold
+from emulator.fault_base import LinkKind
+from emulator.faults import HEALTHY, AnyFault, fold
 from emulator.journal import LinkCount
 from emulator.streams import Streams
 

@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from emulator import check_faults, vocabulary
-from emulator.faults import AnyFault, LinkKind, selects
+from emulator import check_faults, check_node_faults, vocabulary
+from emulator.fault_base import LinkKind, selects
+from emulator.faults import AnyFault
 from emulator.journal import FaultChange
+from emulator.node_faults import NodeFault
 from emulator.pace import Pace
 from emulator.plan import Plan
 from emulator.timeline import Order
@@ -177,11 +179,10 @@ class Steering:
 
     def resolve(self, fault: AnyFault) -> list[str]:
         """Names the links or nodes that a fault hits."""
-        touches = getattr(fault, "touches", None)
-        if touches is not None:
-            return [f"{a}->{b}" for a, b, kind in self._links if touches(a, b, kind)]
-        target = str(getattr(fault, "target", "*"))
-        return [name for name in self._plan.names if selects(target, name)]
+        if isinstance(fault, NodeFault):
+            names = check_node_faults.candidates(self._plan.scenario, fault)
+            return [name for name in names if selects(fault.target, name)]
+        return [f"{a}->{b}" for a, b, kind in self._links if fault.touches(a, b, kind)]
 
     # The run's side
 

@@ -19,7 +19,7 @@ from emulator.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.faults import LinkKind
+from emulator.fault_base import LinkKind
 from emulator.network import Air, Link, Network, Resend
 from emulator.plan import Plan
 from emulator.streams import Streams

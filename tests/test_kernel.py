@@ -8,7 +8,7 @@ from agents.api import Message, Send
 from agents.bodies import Beacon, Body, NodeId, Offload, Undelivered, Wake
 from agents.tasks import Task
 from emulator.channel import Bernoulli, Ideal, airtime
-from emulator.faults import LinkKind
+from emulator.fault_base import LinkKind
 from emulator.kernel import Kernel
 from emulator.network import Flight, Link, Network, Resend
 from emulator.streams import Streams
