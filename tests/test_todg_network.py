@@ -34,6 +34,12 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"type": "delay", "target": "bs-*", "delay_s": 0.07, "only": "control"},
     {"type": "fading", "target": "alarm-*", "depth_db": 12.0},
     {"type": "server_slowdown", "target": "*", "factor": st.sampled_from([3.0, 100.0])},
+    {"type": "server_pause", "target": st.sampled_from(["*", "rack-0"])},
+    {"type": "server_crash", "target": st.sampled_from(["*", "rack-0"])},
+    {"type": "bs_outage", "target": st.sampled_from(["*", "bs-0"])},
+    {"type": "user_churn", "target": "*", "leave_rate_hz": st.sampled_from([None, 1.0, 9.0])}
+    | {"join_rate_hz": st.sampled_from([0.0, 9.0])},
+    {"type": "arrival_burst", "target": "*", "factor": st.sampled_from([0.3, 4.0])},
 )
 
 
@@ -68,7 +74,7 @@ def networks(draw: st.DrawFn) -> Spec:
     )
 
 
-@settings(max_examples=80, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True, deadline=None)
 @given(networks())
 def test_no_task_stays_beyond_its_deadline_and_none_is_lost(spec: Spec) -> None:
     records, metrics, _ = perform(spec)
