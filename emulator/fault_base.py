@@ -14,6 +14,8 @@ LinkKind = Literal[
 RADIO_KINDS = frozenset({"uplink", "downlink", "control-up", "control-down"})
 CONTROL_KINDS = frozenset({"control-up", "control-down", "control-peer"})
 
+INSTANT_DIGITS = 9  # faults end on whole nanoseconds
+
 
 def selects(selector: str, name: str) -> bool:
     """Says whether a selector means a node: a comma-separated union of globs, `!` excludes."""
@@ -38,4 +40,6 @@ class BaseFault(BaseModel):
 
     @property
     def until_s(self) -> float:
-        return math.inf if self.for_s is None else self.at_s + self.for_s
+        # A sum of floats may miss the instant at which the next fault begins by a rounding.
+        ends_s = math.inf if self.for_s is None else self.at_s + self.for_s
+        return round(ends_s, INSTANT_DIGITS)

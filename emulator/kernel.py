@@ -81,6 +81,7 @@ class Kernel:
         self._die = die
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
         self._active: dict[int, AnyFault] = {}  # by number
+        self._changed = False  # since it was put into effect
         self._ill = self._conditions.ill
         self._clocks = self._conditions.clocks
         self._first = -(2**62)  # sequence numbers of orders: they precede all else at an instant
@@ -437,13 +438,25 @@ class Kernel:
             if isinstance(fault, ActorKill) and self._carries(fault):
                 assert self._die is not None, "checked with the scenario: hosts are no processes"
                 self._die()
-        self._feel(now_s, order.at_s)
+        self._changed = True
+        self._settle(now_s, order.at_s)
 
     def _expire(self, order: Order, now_s: float) -> None:
         """Heals a fault at the end of its time, unless it was changed or healed since."""
-        if self._active.get(order.number) is order.fault:
-            fault = self._active.pop(order.number)
-            self._feel(now_s, fault.until_s)
+        fault = order.fault
+        assert fault is not None, "only what began expires"
+        if self._active.get(order.number) is fault:
+            del self._active[order.number]
+            self._changed = True
+        self._settle(now_s, fault.until_s)
+
+    def _settle(self, now_s: float, due_s: float) -> None:
+        """Puts changes into effect, those of one instant together: a fault that follows on another
+        leaves no gap in which all is well."""
+        following = self._heap[0] if self._heap else None
+        if self._changed and (following is None or following[0] > due_s or following[1] > 0):
+            self._changed = False
+            self._feel(now_s, due_s)
 
     def _carries(self, fault: ActorKill) -> bool:
         return any(fault.hits(name, kind_of(node)) for name, node in self.nodes.items())
