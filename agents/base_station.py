@@ -4,6 +4,7 @@ Mechanics only: which server and which user's channel is its policy's choice. Wh
 passes without waking it; it hears of that only when the far side of it loses a task.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
@@ -23,6 +24,8 @@ from agents.bodies import (
 )
 from agents.policy import CellPolicy
 from agents.tasks import Task
+
+SLOT_ROUNDING = 1e-6  # of a slot
 
 
 class Channels(Struct, frozen=True):
@@ -59,7 +62,11 @@ class BaseStation:
     def start(self, now_s: float) -> list[Send]:
         sends = [Send(CLOCK, Wake(now_s, "beacon"))] if self._beacon_s > 0.0 else []
         if self._channels.slotted:
-            sends.append(Send(CLOCK, Wake(now_s, "slot")))
+            slot = math.ceil(
+                now_s / self._channels.grant_s - SLOT_ROUNDING
+            )  # the next, on a restart
+            begin_s = max(now_s, slot * self._channels.grant_s)
+            sends.append(Send(CLOCK, Wake(begin_s, "slot", slot)))
         return sends + self._policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:

@@ -181,6 +181,18 @@ class Undelivered(Struct, frozen=True, gc=False, tag="undelivered", array_like=T
     attempts: int
 
 
+class Tempo(Struct, frozen=True, gc=False, tag="tempo", array_like=True):
+    """From `@clock`: from now on this user generates `factor` times as many tasks as declared."""
+
+    factor: float
+
+
+class Handover(Struct, frozen=True, gc=False, tag="handover", array_like=True):
+    """From `@radio`: these base stations are gone, use the others; empty: all are back."""
+
+    gone: tuple[NodeId, ...]
+
+
 class TaskEnd(Struct, frozen=True, gc=False, tag="task-end", array_like=True):
     """To `@journal`: the one end of one task, told by whoever held it.
 
@@ -231,6 +243,8 @@ Body = (
     | Abort
     | Executed
     | Undelivered
+    | Tempo
+    | Handover
     | TaskEnd
 )
 AllocationBody = Table | State | Propose | Released | Commit

@@ -28,16 +28,29 @@ Floats = NDArray[np.float64]
 class AgeTracker:
     """Follows one user's age, which is zero at time zero."""
 
-    __slots__ = ("_born_s", "on_time", "peaks", "peaks_s")
+    __slots__ = ("_born_s", "is_present", "on_time", "peaks", "peaks_s")
 
     def __init__(self) -> None:
         self._born_s = 0.0  # birth of the freshest sample received
+        self.is_present = True
         self.peaks = 0  # those that whoever follows the age has counted,
         self.peaks_s = 0.0  # and their sum
         self.on_time = 0  # results by their deadline, the same
 
     def age_s(self, now_s: float) -> float:
-        return now_s - self._born_s
+        """Returns the age; 0 while the user is away, as nobody counts it then."""
+        return now_s - self._born_s if self.is_present else 0.0
+
+    def leave(self, now_s: float) -> float:
+        """Ends the age of a user that goes; returns what it was."""
+        age_s = self.age_s(now_s)
+        self.is_present = False
+        return age_s
+
+    def join(self, now_s: float) -> None:
+        """Lets the age of a user that comes begin at zero; older samples are no news to it."""
+        self._born_s = now_s
+        self.is_present = True
 
     def paoi_mean_s(self, now_s: float) -> float:
         """Returns the mean of the peaks counted; before any, the age."""
@@ -59,18 +72,40 @@ class AgeIntegral:
     """Integrates the ages of `users` users together, at a cost that does not grow with them.
 
     Without any receipt each age is t. A receipt at t lowers one age by a fall for good, so the
-    integral to T is users T^2 / 2 - sum of fall (T - t): two sums, in whatever order they come.
+    integral to T is users T^2 / 2 - sum of fall (T - t): two sums, in whatever order they come. A
+    user that joins at t adds (T - t)^2 / 2, one that leaves takes as much away; its age falls to
+    zero first.
     """
 
     def __init__(self, users: int) -> None:
         self.users = users
         self._falls_s = 0.0
         self._fall_instants_s2 = 0.0  # the sum of fall times its instant
+        self._absence_s = 0.0  # sum of the instants of joining, less those of leaving
 
     def fall(self, fall_s: float, at_s: float) -> None:
         """Takes in that one age fell by `fall_s` at `at_s`."""
         self._falls_s += fall_s
         self._fall_instants_s2 += fall_s * at_s
+
+    def leave(self, age_s: float, at_s: float) -> None:
+        """Takes in that a user of this age left."""
+        self.fall(age_s, at_s)
+        self._change(-1, at_s)
+
+    def join(self, at_s: float) -> None:
+        """Takes in that a user joined."""
+        self._change(1, at_s)
+
+    def _change(self, users: int, at_s: float) -> None:
+        self.users += users
+        self._absence_s += users * at_s
+        # (T - t)^2 / 2 = T^2 / 2 - t (T - t / 2): as a fall of t at t / 2
+        self.fall(users * at_s, 0.5 * at_s)
+
+    def presence_s(self, now_s: float) -> float:
+        """Returns how long all users together were there, from zero to `now_s`."""
+        return self.users * now_s - self._absence_s
 
     def until_s2(self, now_s: float) -> float:
         """Returns the integral from zero to `now_s`, no earlier than any fall taken in."""
@@ -81,6 +116,7 @@ class AgeIntegral:
         self.users += other.users
         self._falls_s += other._falls_s
         self._fall_instants_s2 += other._fall_instants_s2
+        self._absence_s += other._absence_s
 
 
 class Waiting(Struct, frozen=True, eq=False):

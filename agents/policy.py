@@ -195,6 +195,10 @@ class UserPolicy(Policy):
         super().__init__(uniform, options)
         self.view = view
 
+    def hand_over(self, cells: Sequence[Cell]) -> None:
+        """Is told of the cells to use from now on, nearest first, because others went or came."""
+        self.view.cells = tuple(cells)
+
     def wants(self, bs: NodeId, now_s: float) -> bool:
         """Says whether to use a slot that a base station granted for a fresh task."""
         return True

@@ -72,7 +72,7 @@ class AtWill(Struct, frozen=True):
     timeout_s: float
 
     def next_s(self, count: int, now_s: float, uniform: Uniform) -> float:
-        return now_s + self.timeout_s if count else 0.0
+        return now_s + self.timeout_s if count else now_s
 
 
 class OnGrant(Struct, frozen=True):

@@ -14,11 +14,13 @@ from agents.bodies import (
     Beacon,
     Executed,
     Grant,
+    Handover,
     NodeId,
     Offload,
     Request,
     Result,
     TaskEnd,
+    Tempo,
     Undelivered,
     Wake,
     ended,
@@ -52,14 +54,18 @@ class User:
         "_asked",
         "_at_will",
         "_behind",
+        "_cells",
         "_cpu",
         "_demand",
+        "_next_s",
         "_on_grant",
         "_placed",
         "_policy",
         "_queue",
+        "_tempo",
         "_uniform",
         "_used",
+        "_void_s",
         "generated",
         "id",
     )
@@ -76,12 +82,16 @@ class User:
         self.id = name
         self.generated = 0
         self._asked = 0
+        self._next_s = math.inf  # when the next task is due
+        self._void_s: list[float] = []  # when it would have been due before the tempo changed
+        self._tempo = 1.0
         self._demand = demand
         self._policy = policy
         self._uniform = uniform
         self._used: tuple[NodeId, Grant] | None = None  # the last grant: a copy of it is void
         self._queue = queue  # tasks waiting for a granted channel
         self._cpu = cpu
+        self._cells = policy.view.cells
         self._access = {cell.bs: cell.access for cell in policy.view.cells}
         self._behind = {
             cell.bs: {reach.server for reach in cell.servers} for cell in policy.view.cells
@@ -91,8 +101,8 @@ class User:
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
 
     def start(self, now_s: float) -> list[Send]:
-        first = self._wake(self._demand.arrivals.next_s(0, now_s, self._uniform))
-        return [first, *self._policy.start(now_s)]
+        self._next_s = self._demand.arrivals.next_s(0, now_s, self._uniform)
+        return [self._wake(self._next_s), *self._policy.start(now_s)]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause == "ask":  # one that was followed by another has had its answer
@@ -101,6 +111,9 @@ class User:
             return self._policy.on_tick(wake, now_s)
         if self._at_will and wake.key != self.generated:
             return []  # a time-out, and news came before it
+        if self._void_s and wake.at_s in self._void_s:
+            self._void_s.remove(wake.at_s)
+            return []
         return self._generate(now_s)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
@@ -116,6 +129,12 @@ class User:
                 return self._take_back(undelivered, now_s)
             case Executed() as executed:
                 return self._finish_local(executed, now_s)
+            case Tempo(factor=factor):
+                return self._hurry(factor, now_s)
+            case Handover(gone=gone):
+                left = tuple(cell for cell in self._cells if cell.bs not in gone)
+                self._policy.hand_over(left or self._cells)
+                return []
             case _:
                 return self._policy.on_message(message, now_s)
 
@@ -131,8 +150,18 @@ class User:
     def _generate(self, now_s: float) -> list[Send]:
         sends = self._place(self._new_task(now_s), now_s)
         at_s = self._demand.arrivals.next_s(self.generated, now_s, self._uniform)
+        if self._tempo != 1.0:
+            at_s = now_s + (at_s - now_s) / self._tempo
+        self._next_s = at_s
         sends.append(Send(CLOCK, Wake(at_s, "generate", self.generated)))
         return sends
+
+    def _hurry(self, factor: float, now_s: float) -> list[Send]:
+        """Changes the speed at which the time between tasks passes, of the gap now on as well."""
+        before, self._tempo = self._tempo, factor
+        self._void_s.append(self._next_s)
+        self._next_s = now_s + (self._next_s - now_s) * before / factor
+        return [self._wake(self._next_s)]
 
     def _new_task(self, now_s: float) -> Task:
         demand = self._demand

@@ -16,15 +16,15 @@ import msgspec
 from agents import radio
 from agents.protocols import PROTOCOLS
 from emulator import check_faults, check_scheduled, scenario, traces
-from emulator.check_faults import kinds_of, suggest
+from emulator.check_node_faults import network_problems
+from emulator.checking import Complaint, kinds_of, suggest
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.scheduling import is_scheduled
 from emulator.stats import ALL, METRICS
 from emulator.topology import Layout, build, layout
-from models import data, latency, zoo
+from models import latency, zoo
 
-Complaint = tuple[tuple[str | int, ...], str, str]
 SLOTTED = ("slotted", "scheduled")
 
 
@@ -215,9 +215,13 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
             continue
         place = (*where, "accelerator")
         known = zoo.names()
-        yield from _network((*place, "model"), accelerator.model, accelerator.kind == "live")
+        yield from network_problems(
+            (*place, "model"), accelerator.model, accelerator.kind == "live"
+        )
         for number, name in enumerate(accelerator.students):
-            yield from _network((*place, "students", number), name, accelerator.kind == "live")
+            yield from network_problems(
+                (*place, "students", number), name, accelerator.kind == "live"
+            )
         datasets = {
             zoo.manifest(name).dataset
             for name in (accelerator.model, *accelerator.students)
@@ -229,21 +233,6 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
         if accelerator.batch_max > latency.BATCH_MAX:
             text = f"batches were measured up to {latency.BATCH_MAX}"
             yield (*place, "batch_max"), text, f"at most {latency.BATCH_MAX}"
-
-
-def _network(where: tuple[str | int, ...], name: str, is_live: bool) -> Iterator[Complaint]:
-    """Checks that a network is known, was measured, and has its images at hand."""
-    if name not in zoo.names():
-        yield where, f"unknown network '{name}'", suggest(name, zoo.names())
-        return
-    try:
-        latency.read(name)
-        if is_live:
-            data.require(zoo.manifest(name).dataset)
-    except zoo.ModelError as error:
-        yield where, str(error), "or choose a network that was measured"
-    except data.DataError as error:
-        yield where, str(error), "or choose a digits network"
 
 
 def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:

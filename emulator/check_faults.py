@@ -1,9 +1,10 @@
 """What the faults of a scenario must say, and which of them would do nothing. As in `check.py`."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 
+from emulator import check_node_faults
+from emulator.checking import Complaint, suggest
 from emulator.faults import AnyFault
 from emulator.link_faults import (
     ChannelLoss,
@@ -14,13 +15,12 @@ from emulator.link_faults import (
     Partition,
     Shadowing,
 )
+from emulator.node_faults import NodeFault
 from emulator.occurrences import OCCURRENCES_MAX, Places, how_many, meant, places_of
 from emulator.scenario import Scenario
 from emulator.selectors import Place, is_plain, parts, select, selects
 from emulator.spoken import spoken
-from emulator.topology import build, members
-
-Complaint = tuple[tuple[str | int, ...], str, str]
+from emulator.topology import build
 
 
 def fault_problems(chosen: Scenario, fault: AnyFault, places: Places) -> list[Complaint]:
@@ -70,6 +70,11 @@ def _problems_of(
             possible = {name: at for name, at in places.items() if fault.may_mean(at)}
             text = f"'{selector}' selects no {fault.whom}"
             yield (*where, key), text, _alternative(selector, possible)
+            return
+    if isinstance(fault, NodeFault):
+        hit = meant(fault, fault.target, places)
+        for place, text, remedy in check_node_faults.problems(chosen, fault, hit):
+            yield (*where, *place), text, remedy
     if isinstance(fault, ChannelLoss):
         for name in meant(fault, fault.target, places):
             count = places[name].channels
@@ -147,18 +152,3 @@ def idle(chosen: Scenario) -> Iterator[Complaint]:
             text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
             remedy = "users are linked to base stations, base stations to servers"
             yield ("faults", index), f"{text}'{a}' and '{b}'", remedy
-
-
-def kinds_of(chosen: Scenario) -> Iterator[tuple[str, str]]:
-    """Yields every node with its kind."""
-    yield from ((name, "user") for name, _ in members(chosen.users))
-    yield from ((name, "base_station") for name, _ in members(chosen.base_stations))
-    yield from ((name, "server") for name, _ in members(chosen.servers))
-
-
-def suggest(given: str, known: Iterable[str]) -> str:
-    """Returns the remedy for an unknown word: the nearest known one, or all of them."""
-    names = list(known)
-    close = get_close_matches(given, names, n=1, cutoff=0.5)
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"did you mean '{close[0]}'?" if close else f"known: {shown}"

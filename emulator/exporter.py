@@ -58,7 +58,8 @@ class Exporter(Collector):
         for name, stats in progress.metrics.groups.items():
             ages_s = self._ages_s.setdefault(name, Bins(stats.age_bounds_s))
             for tracker in stats.users:
-                ages_s.add(tracker.age_s(now_s))
+                if tracker.is_present:
+                    ages_s.add(tracker.age_s(now_s))
             ages_s.settle()
         self._snapshot = [
             *self._classes(progress.metrics, now_s),
@@ -93,8 +94,9 @@ class Exporter(Collector):
         )
         for name, stats in metrics.groups.items():
             labels = (name, str(stats.priority))
-            ages_s = [tracker.age_s(now_s) for tracker in stats.users]
-            mean.add_metric(labels, sum(ages_s) / len(ages_s))
+            ages_s = [tracker.age_s(now_s) for tracker in stats.users if tracker.is_present]
+            if ages_s:
+                mean.add_metric(labels, sum(ages_s) / len(ages_s))
             _add(age, labels, self._ages_s[name])
             _add(peak, labels, stats.peak_s)
             _add(delay, ("total", *labels), stats.delay_s)

@@ -23,6 +23,7 @@ KINDS_OF_DIRECTION = {
     "down": frozenset({"downlink", "control-down", "from-server"}),
 }
 NOTE_MAX = 200  # characters
+INSTANT_DIGITS = 9  # faults end on whole nanoseconds
 MODIFIER: JsonDict = {"modifier": True}  # what many faults take and most leave as it is
 Mode = Literal["all", "one", "fixed", "percent"]
 Direction = Literal["up", "down", "both"]
@@ -93,7 +94,9 @@ class BaseFault(BaseModel):
 
     @property
     def until_s(self) -> float:
-        return math.inf if self.for_s is None else self.at_s + self.for_s
+        # A sum of floats may miss the instant at which the next fault begins by a rounding.
+        ends_s = math.inf if self.for_s is None else self.at_s + self.for_s
+        return round(ends_s, INSTANT_DIGITS)
 
     @property
     def full_s(self) -> float:
@@ -160,14 +163,3 @@ class LinkFaultBase(LinkTarget):
 
     def may_mean(self, place: Place) -> bool:
         return self.only is None or place.kind != "server"
-
-
-class ServerFaultBase(BaseFault):
-    """A fault of servers."""
-
-    whom: ClassVar[str] = "server"
-
-    target: Selector = Field(description="Servers, as in 'edge-0' or 'edge-*,!edge-1'.")
-
-    def may_mean(self, place: Place) -> bool:
-        return place.kind == "server"

@@ -1,20 +1,20 @@
-"""Faults: how several fold into one effect.
+"""Faults: how several fold into one effect on a link.
 
 A fault is a named value, the same in YAML, on the wire and in the journal; what each is stands in
-`link_faults.py` and below, what all share in `fault_base.py`. The effective state of a link or
-server is a fold of the active faults over the healthy baseline, so healing them in any order
-returns exactly to it. `disturbance.py` and `inference.py` apply the effect.
+`link_faults.py` and `node_faults.py`, what all share in `fault_base.py`. The effective state of a
+link is a fold of the active faults over the healthy baseline, so healing them in any order returns
+exactly to it. `disturbance.py` applies the effect.
 """
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
 from msgspec import Struct
 from pydantic import Field
 
 from agents.bodies import NodeId
-from emulator.fault_base import LinkKind, ServerFaultBase
+from emulator.fault_base import LinkKind
 from emulator.link_faults import (
     Blackout,
     BurstLoss,
@@ -33,23 +33,7 @@ from emulator.link_faults import (
     Reorder,
     Shadowing,
 )
-from emulator.selectors import selects
-
-
-class ServerPause(ServerFaultBase):
-    """No batch starts; the running one is finished, tasks queue up meanwhile."""
-
-    type: Literal["server_pause"]
-
-
-class ServerSlowdown(ServerFaultBase):
-    """Every service takes `factor` times as long."""
-
-    grows: ClassVar[str] = "factor"
-
-    type: Literal["server_slowdown"]
-    factor: float = Field(gt=0.0)
-
+from emulator.node_faults import BsOutage, NodeFault
 
 LinkFault = (
     Blackout
@@ -68,8 +52,8 @@ LinkFault = (
     | MessageDrop
     | MessageDelay
 )
-ServerFault = ServerPause | ServerSlowdown
-AnyFault = LinkFault | ServerFault
+OnLinks = LinkFault | BsOutage  # what touches links
+AnyFault = LinkFault | NodeFault
 Fault = Annotated[AnyFault, Field(discriminator="type")]
 
 
@@ -80,7 +64,7 @@ class Effect(Struct, frozen=True):
     on that, so the full strength stands beside it.
     """
 
-    blocked_by: str = ""  # "blackout", "partition", or "" for open
+    blocked_by: str = ""  # "blackout", "partition", "bs-outage", or "" for open
     pass_p: float = 1.0  # probability that independent loss faults let an attempt pass
     runs: tuple[tuple[float, float, float], ...] = ()  # (p, correlation, share) of losses in runs
     bursts: tuple[tuple[float, float, float], ...] = ()  # (p, r, slot_s) of each burst chain
@@ -126,12 +110,14 @@ def fold(
     drops: list[tuple[str, float]] = []
     holds: list[tuple[str, float]] = []
     for fault in active:
-        if not isinstance(fault, LinkFault) or not fault.touches(source, target, kind):
+        if not isinstance(fault, OnLinks) or not fault.touches(source, target, kind):
             continue
         share = fault.share(now_s)
         match fault:
             case Blackout() | Partition():
                 blocked_by = max(blocked_by, fault.type)
+            case BsOutage():
+                blocked_by = max(blocked_by, "bs-outage")
             case Loss(p=p, correlation=0.0):
                 passes.append(1.0 - share * p)
             case Loss(p=p, correlation=correlation):
@@ -180,18 +166,3 @@ def fold(
         message_delays=tuple(sorted(holds)),
     )
     return HEALTHY if effect == HEALTHY else effect
-
-
-def slowdown(active: Iterable[AnyFault], server: NodeId, now_s: float = math.inf) -> float:
-    """Folds the active faults onto one server: the factor on its service times at `now_s`."""
-    factors = (
-        1.0 + fault.share(now_s) * (fault.factor - 1.0)
-        for fault in active
-        if isinstance(fault, ServerSlowdown) and selects(fault.target, server)
-    )
-    return math.prod(sorted(factors))  # sorted: floating point products depend on the order
-
-
-def paused(active: Iterable[AnyFault], server: NodeId) -> bool:
-    """Folds the active faults onto one server: whether it starts any batch."""
-    return any(isinstance(f, ServerPause) and selects(f.target, server) for f in active)

@@ -13,6 +13,7 @@ from agents.bodies import Execute, Executed
 from agents.tasks import Uniform
 from emulator import laws, scenario
 from emulator.laws import Draw
+from emulator.node_faults import ModelSwap
 
 
 class Accelerator(Protocol):
@@ -168,11 +169,12 @@ def images_of(chosen: scenario.Scenario) -> int:
     """Returns how many images tasks are drawn from: those that every network was tested on."""
     from models import zoo
 
+    swaps = [fault.model for fault in chosen.faults if isinstance(fault, ModelSwap)]
     devices = [*chosen.servers, *(group.cpu for group in chosen.users if group.cpu is not None)]
     models = {
         name
         for device in devices
         if device.accelerator.kind != "fitted"
-        for name in (device.accelerator.model, *device.accelerator.students)
+        for name in (device.accelerator.model, *device.accelerator.students, *swaps)
     }
     return min((zoo.manifest(model).test_images for model in models), default=IMAGES)

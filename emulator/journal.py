@@ -49,6 +49,14 @@ class FaultChange(Struct, frozen=True, tag="fault", array_like=True):
     fault: dict[str, object]
 
 
+class Presence(Struct, frozen=True, tag="presence", array_like=True):
+    """A user left, or joined again: whose age is counted."""
+
+    at_s: float
+    user: NodeId
+    is_present: bool
+
+
 class Remains(Struct, frozen=True, tag="remains", array_like=True):
     """At the end: tasks still in flight, and how many each user generated in all."""
 
@@ -66,7 +74,7 @@ class HostLost(Struct, frozen=True, tag="host-lost", array_like=True):
     cause: str
 
 
-Record = TaskEnd | ServerReport | LinkCount | Readings | FaultChange | Remains | HostLost
+Record = TaskEnd | ServerReport | LinkCount | Readings | FaultChange | Presence | Remains | HostLost
 
 
 class Frame(Struct, frozen=True, array_like=True):

@@ -6,7 +6,7 @@ scaled wall time (`pace`); what nodes see is the same.
 """
 
 import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -30,12 +30,15 @@ from agents.edge_server import EdgeServer
 from agents.scheduled.server import ScheduledServer
 from agents.slot_bodies import Burst, Sense, Sensed
 from agents.tasks import HEADER_BITS, Task
-from emulator.faults import AnyFault, ServerSlowdown, paused, slowdown
+from emulator.faults import AnyFault
 from emulator.inference import Accelerator
 from emulator.journal import Readings, Record
 from emulator.link_faults import Duplicate
 from emulator.network import Again, Deliver, Flight, Link, Network
+from emulator.node_conditions import NodeConditions, Workshop, kind_of
+from emulator.node_faults import WELL, ActorKill
 from emulator.pace import Pace
+from emulator.readings import Read, Readout
 from emulator.timeline import Order
 
 ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
@@ -52,7 +55,8 @@ class Kernel:
     """Performs the sends of the nodes on this host; `remote` takes what is for other hosts.
 
     `control` holds the links of what protocols negotiate with; absent: the same as the tasks'.
-    `readings` are what the nodes' policies tell of themselves, `orders` the faults known before.
+    `readings` are what the nodes tell of themselves, `orders` the faults known before. `workshop`
+    makes what faults of nodes replace; `die` kills the process, where hosts have one of their own.
     """
 
     def __init__(
@@ -61,25 +65,29 @@ class Kernel:
         network: Network,
         accelerators: Mapping[NodeId, Accelerator],
         control: Network | None = None,
-        readings: Sequence[Callable[[float], dict[str, float]]] = (),
+        readings: Readout | None = None,
         orders: Sequence[Order] = (),
         pace: Pace | None = None,
         remote: Remote | None = None,
+        workshop: Workshop | None = None,
+        die: Callable[[], None] | None = None,
     ) -> None:
         self.nodes = dict(nodes)
+        self.acting = dict(nodes)  # what answers in each node's place: mostly the node itself
+        self.accelerators = dict(accelerators)
         self.records: list[Record] = []
-        kinds = EdgeServer | ScheduledServer
-        self._servers = [node for node in nodes.values() if isinstance(node, kinds)]
         self._network = network
         self._links = network.links
         self._control = control
         self._readings = readings
-        self._accelerators = accelerators
-        self._slowing: list[AnyFault] = []
+        self._conditions = NodeConditions(self, workshop)
         self._copying = False  # whether some link makes copies
-        self._paused: set[NodeId] = set()
+        self._die = die
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
         self._active: dict[int, AnyFault] = {}  # by number
+        self._changed = False  # since it was put into effect
+        self._ill = self._conditions.ill
+        self._clocks = self._conditions.clocks
         self._first = -(2**62)  # sequence numbers of orders: they precede all else at an instant
         self._pace = pace
         self._remote = remote
@@ -114,12 +122,12 @@ class Kernel:
 
     def warm_up(self) -> None:
         """Loads the networks that accelerators run, so that no task waits for it."""
-        for accelerator in self._accelerators.values():
+        for accelerator in self.accelerators.values():
             accelerator.warm_up()
 
     def start(self, now_s: float = 0.0) -> None:
         for node in self.nodes.values():
-            self._perform(node.id, node.start(now_s), now_s)
+            self.perform(node.id, node.start(now_s), now_s)
 
     def run_until(self, end_s: float) -> None:
         """Performs every event due at or before `end_s`."""
@@ -149,13 +157,10 @@ class Kernel:
         self.records += self._network.take_counts(now_s)
         if self._control is not None:
             self.records += self._control.take_counts(now_s)
-        self.records += (server.report(now_s) for server in self._servers)
-        if self._readings:
-            values: defaultdict[str, float] = defaultdict(float)
-            for read in self._readings:
-                for name, value in read(now_s).items():
-                    values[name] += value
-            self.records.append(Readings(now_s, next(iter(self.nodes)), dict(values)))
+        kinds = EdgeServer | ScheduledServer
+        self.records += (n.report(now_s) for n in self.nodes.values() if isinstance(n, kinds))
+        if self._readings is not None and (values := self._readings.total(now_s)):
+            self.records.append(Readings(now_s, next(iter(self.nodes)), values))
         records, self.records = self.records, []
         return records
 
@@ -172,14 +177,55 @@ class Kernel:
                 case (Link(), Message(body=body), int()):
                     yield from tasks_in(body)
 
-    def _perform(self, source: NodeId, sends: list[Send], now_s: float) -> None:
+    # For the faults of nodes
+
+    def clear(self, name: NodeId) -> list[Task]:
+        """Takes its timers and its batch in service from a node; returns all tasks it held."""
+        tasks = list(self.nodes[name].tasks())
+        if name in self._held:
+            tasks += self._held.pop(name).tasks
+        kept = []
+        for event in self._heap:
+            match event[3]:
+                case (str() as owner, Wake()) if owner == name:
+                    pass
+                case Message(source="@accelerator", target=target, body=body) if target == name:
+                    tasks += tasks_in(body)
+                case _:
+                    kept.append(event)
+        heapify(kept)
+        self._heap[:] = kept  # in place: `run_until` is at it
+        return tasks
+
+    def replace(self, name: NodeId, node: Node, reads: Sequence[Read], now_s: float) -> None:
+        """Puts a fresh node in the place of one that lost everything."""
+        self.nodes[name] = node
+        if self._readings is not None:
+            self._readings.put(name, reads, now_s)
+
+    def begin(self, name: NodeId, now_s: float) -> None:
+        """Starts a node while time goes on."""
+        if self._pace is not None:
+            now_s = self._forward(name, now_s)
+        self.perform(name, self.acting[name].start(now_s), now_s)
+
+    def tell(self, name: NodeId, source: NodeId, body: Body, now_s: float) -> None:
+        """Delivers what a local address has to say."""
+        self._deliver(Message(source, name, now_s, body), now_s)
+
+    # Nodes' wishes
+
+    def perform(self, source: NodeId, sends: list[Send], now_s: float) -> None:
         links = self._links[source]
         for send in sends:
             target, body = send.target, send.body
             if target[0] == "@":
                 if target == CLOCK:
+                    due_s = body.at_s  # type: ignore[union-attr]
+                    if self._clocks and source in self._clocks:
+                        due_s = self._clocks[source].due_s(due_s, now_s)
                     self._seq += 1
-                    heappush(self._heap, (body.at_s, self._seq, self._tick_later, (source, body)))  # type: ignore[union-attr]
+                    heappush(self._heap, (due_s, self._seq, self._tick_later, (source, body)))
                 elif target == JOURNAL:
                     self.records.append(body)  # type: ignore[arg-type]
                 elif target == RADIO:
@@ -293,24 +339,25 @@ class Kernel:
         name, wake = timer
         if self._pace is not None:
             now_s = self._forward(name, now_s)
-        self._perform(name, self.nodes[name].on_tick(wake, now_s), now_s)
+        self.perform(name, self.acting[name].on_tick(wake, now_s), now_s)
 
     def _execute(self, source: NodeId, batch: Execute, now_s: float) -> None:
-        if source in self._paused:
+        condition = self._ill.get(source)
+        if condition is not None and condition.is_paused:
             self._held[source] = batch
             return
-        executed = self._accelerators[source].execute(batch, now_s)
-        slower = slowdown(self._slowing, source, now_s) if self._slowing else 1.0
-        if slower != 1.0:
-            executed = executed.__class__(
-                executed.tasks, executed.service_s * slower, executed.correct
-            )
+        executed = self.accelerators[source].execute(batch, now_s)
+        if condition is not None:
+            slower_s = executed.service_s * condition.slowdown(now_s)
+            executed = msgspec.structs.replace(executed, service_s=slower_s)
         done = Message(ACCELERATOR, source, now_s, executed)
         self._seq += 1
         heappush(self._heap, (now_s + executed.service_s, self._seq, self._deliver_later, done))
 
     def _abort(self, source: NodeId) -> None:
         """Takes the batch in service off the accelerator of a node, which answers nothing."""
+        if self._held.pop(source, None) is not None:
+            return
         heap = self._heap
         for place, (_, _, _, payload) in enumerate(heap):
             if (
@@ -353,11 +400,11 @@ class Kernel:
         target = message.target
         if self._pace is not None:
             now_s = self._forward(target, now_s)
-        self._perform(target, self.nodes[target].on_message(message, now_s), now_s)
+        self.perform(target, self.acting[target].on_message(message, now_s), now_s)
         if self._copying:
             last = message.via or message.source
             if self._is_copied(last, target, message.body, now_s):
-                self._perform(target, self.nodes[target].on_message(message, now_s), now_s)
+                self.perform(target, self.acting[target].on_message(message, now_s), now_s)
 
     def _fly(self, flight: Flight, now_s: float) -> None:
         """Makes one attempt on a shared channel: how it ends shows when it lands."""
@@ -421,24 +468,42 @@ class Kernel:
             self._active[order.number] = fault
             if fault.for_s is not None:
                 self._precede(fault.until_s, self._expire, order)
-        self._feel(now_s)
+            if isinstance(fault, ActorKill) and self._carries(fault):
+                assert self._die is not None, "checked with the scenario: hosts are no processes"
+                self._die()
+        self._changed = True
+        self._settle(now_s, order.at_s)
 
     def _expire(self, order: Order, now_s: float) -> None:
         """Heals a fault at the end of its time, unless it was changed or healed since."""
-        if self._active.get(order.number) is order.fault:
+        fault = order.fault
+        assert fault is not None, "only what began expires"
+        if self._active.get(order.number) is fault:
             del self._active[order.number]
-            self._feel(now_s)
+            self._changed = True
+        self._settle(now_s, fault.until_s)
 
-    def _feel(self, now_s: float) -> None:
+    def _settle(self, now_s: float, due_s: float) -> None:
+        """Puts changes into effect, those of one instant together: a fault that follows on another
+        leaves no gap in which all is well."""
+        following = self._heap[0] if self._heap else None
+        if self._changed and (following is None or following[0] > due_s or following[1] > 0):
+            self._changed = False
+            self._feel(now_s, due_s)
+
+    def _carries(self, fault: ActorKill) -> bool:
+        return any(fault.hits(name, kind_of(node)) for name, node in self.nodes.items())
+
+    def _feel(self, now_s: float, due_s: float) -> None:
         active = list(self._active.values())
         self._network.feel(active)
         if self._control is not None:
             self._control.feel(active)
-        self._slowing = [fault for fault in active if isinstance(fault, ServerSlowdown)]
         self._copying = any(isinstance(fault, Duplicate) for fault in active)
-        self._paused = {name for name in self._accelerators if paused(active, name)}
-        for name in sorted(self._held.keys() - self._paused):
-            self._execute(name, self._held.pop(name), now_s)
+        self._conditions.feel(active, now_s, due_s)
+        for name in sorted(self._held):
+            if not self._ill.get(name, WELL).is_paused:
+                self._execute(name, self._held.pop(name), now_s)
 
     def _forward(self, node: NodeId, now_s: float) -> float:
         """Keeps a node's time from running backwards when a message comes late from a host."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from agents.bodies import NodeId, ServerReport, TaskEnd
 from agents.freshness import AgeTracker
 from agents.policy import Reading
-from emulator.journal import FaultChange, HostLost, LinkCount, Readings, Record, Remains
+from emulator.journal import FaultChange, HostLost, LinkCount, Presence, Readings, Record, Remains
 from emulator.series import Series
 from emulator.stats import ALL, DELAY_BOUNDS_S, Bins, GroupStats, ratio
 
@@ -75,6 +75,8 @@ class Metrics:
                         self.faults_active.pop(number, None)
                     else:
                         self.faults_active[number] = record
+                case Presence():
+                    self._fold_presence(record)
                 case HostLost():
                     self.hosts_lost.append(record)
                 case Readings(host=host):
@@ -95,6 +97,17 @@ class Metrics:
         self._warm = True
         for stats in self.groups.values():
             stats.area_at_warmup_s2 = stats.ages.until_s2(self._warmup_s)
+            stats.presence_at_warmup_s = stats.ages.presence_s(self._warmup_s)
+
+    def _fold_presence(self, change: Presence) -> None:
+        if change.at_s >= self._warmup_s and not self._warm:
+            self._end_warm_up()
+        tracker, stats = self._stats[change.user]
+        if change.is_present:
+            tracker.join(change.at_s)
+            stats.ages.join(change.at_s)
+        else:
+            stats.ages.leave(tracker.leave(change.at_s), change.at_s)
 
     def _fold_end(self, end: TaskEnd) -> None:
         """Costs every task of every run: one call, one look at each field."""

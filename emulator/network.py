@@ -17,7 +17,7 @@ from agents.tasks import Uniform
 from emulator.channel import Adaptive, Channel, Ideal
 from emulator.disturbance import Disturbance
 from emulator.fault_base import LinkKind
-from emulator.faults import HEALTHY, AnyFault, LinkFault
+from emulator.faults import HEALTHY, AnyFault, OnLinks
 from emulator.journal import LinkCount
 from emulator.streams import Streams
 
@@ -114,7 +114,7 @@ class Link:
     def feel(self, active: Iterable[AnyFault]) -> None:
         """Takes on the effect of the active faults, from the next attempt on."""
         ends = (self.source, self.target, self.kind)
-        touching = [f for f in active if isinstance(f, LinkFault) and f.touches(*ends)]
+        touching = [f for f in active if isinstance(f, OnLinks) and f.touches(*ends)]
         self.sure_s = None
         if touching:
             if self._ever is None:

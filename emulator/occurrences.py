@@ -31,12 +31,18 @@ def places_of(chosen: "Scenario", position_m: Mapping[NodeId, tuple[float, float
     """Returns what selectors can tell the nodes of a scenario by."""
     found: Places = {}
     for name, user in members(chosen.users):
-        found[name] = Place("user", user.name, *position_m[name], priority=user.priority)
+        found[name] = Place(
+            "user",
+            user.name,
+            *position_m[name],
+            priority=user.priority,
+            computes=user.cpu is not None,
+        )
     for name, cell in members(chosen.base_stations):
         channels = cell.channels or 0
         found[name] = Place("base_station", cell.name, *position_m[name], channels=channels)
     for name, server in members(chosen.servers):
-        found[name] = Place("server", server.name, *position_m[name])
+        found[name] = Place("server", server.name, *position_m[name], computes=True)
     return found
 
 

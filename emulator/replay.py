@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emulator import journal, source
+from emulator.fault_base import INSTANT_DIGITS
 from emulator.faults import AnyFault
 from emulator.journal import FaultChange
 from emulator.occurrences import places_of, schedule
@@ -41,7 +42,7 @@ def spans(changes: Sequence[FaultChange]) -> list[AnyFault]:
         if change.op == "extend" and before is not None:
             lasting[change.number] = fault
             continue
-        if before is not None:
+        if before is not None and before.at_s < change.at_s:  # a paused run: it never held
             done.append(_until(before, change.at_s))
         if change.op != "heal":
             lasting[change.number] = _from(fault, change.at_s)
@@ -49,11 +50,16 @@ def spans(changes: Sequence[FaultChange]) -> list[AnyFault]:
 
 
 def _from(fault: AnyFault, at_s: float) -> AnyFault:
-    for_s = None if fault.for_s is None else round(fault.until_s - at_s, 6)
+    for_s = None if fault.for_s is None else _span_s(at_s, fault.until_s)
     return fault if at_s == fault.at_s else fault.model_copy(update={"at_s": at_s, "for_s": for_s})
 
 
 def _until(fault: AnyFault, to_s: float) -> AnyFault:
     if fault.until_s == to_s:
         return fault
-    return fault.model_copy(update={"for_s": round(to_s - fault.at_s, 6)})
+    return fault.model_copy(update={"for_s": _span_s(fault.at_s, to_s)})
+
+
+def _span_s(from_s: float, to_s: float) -> float:
+    """Returns a span that ends exactly at `to_s`, where the next one may begin."""
+    return round(to_s - from_s, INSTANT_DIGITS)

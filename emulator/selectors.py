@@ -21,7 +21,10 @@ NodeKind = Literal["user", "base_station", "server"]
 
 
 class Place(Struct, frozen=True, gc=False):
-    """What selectors can tell a node by. `channels` are the shared ones of a base station."""
+    """What selectors can tell a node by, and faults whether it is for them.
+
+    `channels` are the shared ones of a base station; who `computes` has an accelerator.
+    """
 
     kind: NodeKind
     group: str
@@ -29,6 +32,7 @@ class Place(Struct, frozen=True, gc=False):
     y_m: float
     priority: int | None = None  # None: not a user
     channels: int = 0
+    computes: bool = False
 
 
 class _Union:

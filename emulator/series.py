@@ -20,6 +20,7 @@ class Series:
         self.delays_s: list[float] = []  # of the results since the last row
         self.peaks_s: defaultdict[int, list[float]] = defaultdict(list)  # by priority, the same
         self._area_s2: dict[str, float] = {}
+        self._presence_s: dict[str, float] = {}
         self._attempts = 0
         self._losses = 0
         self._reported: dict[str, float] = {}  # the counts at the last row
@@ -37,15 +38,17 @@ class Series:
         if step_s <= 0.0:
             return
         self.at_s.append(now_s)
-        gained_all_s2, users = 0.0, 0
+        gained_all_s2, present_all_s = 0.0, 0.0
         for name, stats in groups.items():
             area_s2 = stats.ages.until_s2(now_s)
             gained_s2 = area_s2 - self._area_s2.get(name, 0.0)
             gained_all_s2 += gained_s2
-            users += len(stats.users)
-            self._put(f"aoi_s/{name}", gained_s2 / (len(stats.users) * step_s))
-            self._area_s2[name] = area_s2
-        self._put(f"aoi_s/{ALL}", gained_all_s2 / (users * step_s))
+            presence_s = stats.ages.presence_s(now_s)
+            present_s = presence_s - self._presence_s.get(name, 0.0)
+            present_all_s += present_s
+            self._put(f"aoi_s/{name}", ratio(gained_s2, present_s))
+            self._area_s2[name], self._presence_s[name] = area_s2, presence_s
+        self._put(f"aoi_s/{ALL}", ratio(gained_all_s2, present_all_s))
         for priority in sorted({stats.priority or 0 for stats in groups.values()}):
             peaks = self.peaks_s.pop(priority, [])
             self._put(f"paoi_s/{priority}", ratio(sum(peaks), len(peaks)))

@@ -177,6 +177,7 @@ class GroupStats:
         self.correct = 0
         self.fresh_correct = 0
         self.area_at_warmup_s2 = 0.0
+        self.presence_at_warmup_s = 0.0
         self.stays_s = 0.0  # birth to end, all tasks
 
     @classmethod
@@ -198,6 +199,7 @@ class GroupStats:
             everyone.correct += group.correct
             everyone.fresh_correct += group.fresh_correct
             everyone.area_at_warmup_s2 += group.area_at_warmup_s2
+            everyone.presence_at_warmup_s += group.presence_at_warmup_s
             everyone.stays_s += group.stays_s
             everyone.stay_max_s = max(everyone.stay_max_s, group.stay_max_s)
             everyone.overdue += group.overdue
@@ -236,7 +238,9 @@ class GroupStats:
     def summary(self, now_s: float, span_s: float) -> dict[str, float | int | None]:
         """Returns every metric by name; None where nothing was seen to measure."""
         completed, ended = self.outcomes["completed"], self.outcomes.total()
-        users, area_s2 = len(self.users), self.ages.until_s2(now_s) - self.area_at_warmup_s2
+        area_s2 = self.ages.until_s2(now_s) - self.area_at_warmup_s2
+        # Whoever is away has no age; without churn it is the span times the users.
+        present_s = self.ages.presence_s(now_s) - self.presence_at_warmup_s if span_s else 0.0
         stages = {
             f"{stage}_mean_s": ratio(
                 math.fsum(part.stages_s[number].total for part in self.parts), completed
@@ -244,7 +248,7 @@ class GroupStats:
             for number, stage in enumerate(STAGES)
         }
         return {
-            "aoi_mean_s": ratio(area_s2, users * span_s),
+            "aoi_mean_s": ratio(area_s2, present_s),
             "paoi_mean_s": self.peak_s.mean,
             "paoi_weighted_s": self._paoi_weighted_s(now_s),
             "paoi_p95_s": self.peak_s.quantile(0.95),
@@ -255,9 +259,7 @@ class GroupStats:
             "miss_ratio": ratio(self.missed, self.with_deadline),
             "drop_ratio": ratio(ended - completed, ended),
             "accuracy": ratio(self.correct, self.answered),
-            "fresh_correct_hz": ratio(self.fresh_correct, users * span_s)
-            if self.answered
-            else None,
+            "fresh_correct_hz": ratio(self.fresh_correct, present_s) if self.answered else None,
             "backlog_mean": ratio(self.stays_s, span_s),
             "utility": self._utility(span_s),
             "stay_max_s": self.stay_max_s or None,

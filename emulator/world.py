@@ -5,7 +5,7 @@ about it.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -16,16 +16,19 @@ from agents.edge_server import EdgeServer
 from agents.moments import Moments
 from agents.policy import (
     Cell,
+    CellPolicy,
     CellView,
     Policy,
     Protocol,
     Reach,
     ServerPolicy,
     ServerView,
+    UserPolicy,
     UserView,
 )
 from agents.protocols import PROTOCOLS
 from agents.queues import PriorityQueue
+from agents.scheduled.readings import BREACHES
 from agents.station import Station
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
 from agents.user import Demand, User
@@ -42,13 +45,13 @@ from emulator.inference import (
 from emulator.kernel import Kernel, Remote
 from emulator.pace import Pace
 from emulator.plan import Plan
-from emulator.scheduling import is_scheduled
+from emulator.readings import Read, Readout
+from emulator.scheduling import is_scheduled, readings_of
 from emulator.streams import Streams
 from emulator.topology import members
 from emulator.wiring import Wiring
 
-P = TypeVar("P", bound=Policy)
-Read = Callable[[float], dict[str, float]]
+P = TypeVar("P", UserPolicy, CellPolicy, ServerPolicy)
 
 
 def assemble(
@@ -56,13 +59,14 @@ def assemble(
     names: Collection[NodeId],
     pace: Pace | None = None,
     remote: Remote | None = None,
+    die: Callable[[], None] | None = None,
 ) -> Kernel:
     """Returns a kernel with the named nodes, ready to start."""
     if is_scheduled(plan.scenario):
         from emulator.world_scheduled import ScheduledAssembly  # which needs this file
 
-        return ScheduledAssembly(plan).kernel(names, pace, remote)
-    return Assembly(plan).kernel(names, pace, remote)
+        return ScheduledAssembly(plan).kernel(names, pace, remote, die)
+    return Assembly(plan).kernel(names, pace, remote, die)
 
 
 class Assembly:
@@ -87,35 +91,63 @@ class Assembly:
         self.reach = {bs: self._reach(bs) for bs in self.base_stations}
         self.wiring = Wiring(plan, self.streams)
         self.allotments = plan.allotments
-        self.policies: list[Policy] = []
+        self._policies: dict[NodeId, Policy] = {}
+        self._own: dict[NodeId, Accelerator] = {}
+        self._services: dict[NodeId, Uniform] = {}  # one stream a device, whatever network it has
 
-    def kernel(self, names: Collection[NodeId], pace: Pace | None, remote: Remote | None) -> Kernel:
-        devices = {n: d for n in names if (d := self._device(n)) is not None}
+    def kernel(
+        self,
+        names: Collection[NodeId],
+        pace: Pace | None,
+        remote: Remote | None,
+        die: Callable[[], None] | None,
+    ) -> Kernel:
+        self._own = {n: self._accelerator(n, d) for n in names if (d := self._device(n))}
         network, control = self.wiring.networks(names)
-        nodes = {name: self._node(name) for name in names}
+        nodes = {name: self.fresh(name) for name in names}
+        told = readings_of(self.scenario)
+        readout = Readout([each.name for each in told if each.counts] + [BREACHES])
+        for name, node in nodes.items():
+            readout.put(name, self.reads(node))
         return Kernel(
             nodes=nodes,
             network=network,
             control=control,
-            readings=self.readings(nodes.values()),
-            accelerators={name: self._accelerator(name, d) for name, d in devices.items()},
+            readings=readout if told else None,
+            accelerators=self._own,
             orders=self.plan.orders,
             pace=pace,
             remote=remote,
+            workshop=self,
+            die=die,
         )
 
-    def readings(self, nodes: Iterable[Node]) -> Sequence[Read]:
-        """Returns what tells of the nodes of one host over time."""
-        return [p.readings for p in self.policies] if self.protocol.readings else ()
+    # What the kernel asks for while a run goes on
 
-    # Nodes
-
-    def _node(self, name: NodeId) -> Node:
+    def fresh(self, name: NodeId) -> Node:
         if name in self.users:
             return self._user(name, self.users[name])
         if name in self.base_stations:
             return self._base_station(name, self.base_stations[name])
         return self._server(name, self.servers[name])
+
+    def reads(self, node: Node) -> Sequence[Read]:
+        return [self._policies[node.id].readings] if self.protocol.readings else ()
+
+    def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
+        device = self._device(name)
+        if not model or device is None or device.accelerator.kind == "fitted":
+            return self._own[name]
+        swapped = device.accelerator.model_copy(update={"model": model, "students": []})
+        return self._accelerator(name, device.model_copy(update={"accelerator": swapped}))
+
+    def draw(self, *name: str) -> Uniform:
+        return self.streams.uniform(*name)
+
+    def cells(self, user: NodeId) -> Sequence[NodeId]:
+        return [bs for bs, _ in self.layout.cells[user]]
+
+    # Nodes
 
     def _user(self, name: NodeId, group: scenario.UserGroup) -> User:
         cells = self._cells(name, group)
@@ -142,7 +174,7 @@ class Assembly:
         return _station(user, device, moments, policy)
 
     def _policy(self, policy: P) -> P:
-        self.policies.append(policy)
+        self._policies[policy.view.name] = policy
         return policy
 
     def _draws(self, name: NodeId) -> tuple[Uniform, msgspec.Struct]:
@@ -225,7 +257,7 @@ class Assembly:
         return self.users[name].cpu if name in self.users else None
 
     def _accelerator(self, name: NodeId, device: scenario.Device) -> Accelerator:
-        uniform = self.streams.uniform("service", name)
+        uniform = self._services.setdefault(name, self.streams.uniform("service", name))
         speed = device.speed
         match device.accelerator:
             case scenario.FittedAccelerator(service=law):

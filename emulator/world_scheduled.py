@@ -1,6 +1,6 @@
 """The nodes of a scenario with scheduled access, assembled from the plan."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from agents.api import Node, NodeId
 from agents.moments import Moments
@@ -12,7 +12,8 @@ from agents.scheduled.user import ScheduledUser
 from emulator import scenario
 from emulator.inference import nominal_moments
 from emulator.plan import Plan
-from emulator.world import Assembly, Read
+from emulator.readings import Read
+from emulator.world import Assembly
 
 
 class ScheduledAssembly(Assembly):
@@ -24,9 +25,9 @@ class ScheduledAssembly(Assembly):
         # What users and servers ask of it does not change it, so that one is enough for all.
         self._public = self._discipline("")
 
-    def readings(self, nodes: Iterable[Node]) -> Sequence[Read]:
-        roles = ScheduledUser | ScheduledCell | ScheduledServer
-        return [node.readings for node in nodes if isinstance(node, roles)]
+    def reads(self, node: Node) -> Sequence[Read]:
+        assert isinstance(node, ScheduledUser | ScheduledCell | ScheduledServer)
+        return [node.readings]
 
     def _discipline(self, name: NodeId) -> Discipline:
         assert self.protocol.discipline is not None, "checked with the scenario"

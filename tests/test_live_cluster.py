@@ -1,4 +1,4 @@
-"""Faults injected on Ray: all hosts obey, and virtual time plays the run again."""
+"""Faults on Ray: all hosts obey, nodes fail as in virtual time, which plays the run again."""
 
 from pathlib import Path
 
@@ -6,9 +6,11 @@ import pytest
 from conftest import perform
 from test_cluster import workload
 
-from emulator import cluster, replay, source
+from agents.bodies import TaskEnd
+from emulator import cluster, journal, replay, source
+from emulator.journal import Record
 from emulator.plan import plan
-from emulator.run import Progress, run
+from emulator.run import EXIT_STATUS, Progress, run
 from emulator.scenario import Scenario
 from emulator.steering import Steering
 
@@ -37,3 +39,36 @@ def test_a_ray_run_with_injected_faults_replays_in_virtual_time(tmp_path: Path) 
     expected_s = again["paoi_mean_s"]
     assert expected_s is not None
     assert summary["metrics"]["all"]["paoi_mean_s"] == pytest.approx(expected_s, rel=0.05)
+
+
+def test_nodes_fail_on_ray_as_in_virtual_time_and_a_killed_actor_ends_the_run(
+    tmp_path: Path,
+) -> None:
+    crash = {"type": "server_crash", "target": "a-0", "at_s": 1.0, "for_s": 2.0}
+    churn = {"type": "user_churn", "target": "user-0,user-1", "at_s": 1.5, "for_s": 2.0}
+    kill = {"type": "actor_kill", "target": "d-0", "at_s": 6.0}
+    # 21 nodes on four hosts: a host that dies takes others with it.
+    spec = workload(users=16, duration_s=30.0, faults=[crash, churn, kill])
+    spec["runtime"]["hosts"] = 4
+    chosen = Scenario.model_validate(spec)
+    planned = plan(chosen, stopwatch=False)
+
+    steps = cluster.play(planned, None, lambda hosts, of: None, lambda carriers: None)
+    summary = run(planned, steps, tmp_path, lambda progress: None)
+
+    assert EXIT_STATUS[summary["verdict"]] == 3
+    assert 5.5 < summary["emulated_s"] < 12.0
+    (cause,) = summary["causes"]
+    assert "d-0" in cause
+    assert "ended unexpectedly" in cause
+    told = [record for frame in journal.read_frames(tmp_path) for record in frame.records]
+    virtual = perform(spec | {"faults": [crash, churn], "duration_s": 6.0}).records
+
+    def dropped(records: list[Record]) -> set[tuple[str, int, str]]:
+        ends = (r for r in records if isinstance(r, TaskEnd) and r.ended_s < 5.0)
+        return {(e.user, e.seq, e.reason) for e in ends if e.reason in ("crash", "away")}
+
+    expected, seen = dropped(virtual), dropped(told)
+    # The same draws; who is late by more than a tick may fall on the other side of an instant.
+    assert len(expected) > 8
+    assert len(expected ^ seen) <= 0.2 * len(expected)

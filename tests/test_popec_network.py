@@ -121,12 +121,16 @@ class Run:
         self.whole, self.best_s = healthy_optimum(spec)
         planned = plan(Scenario.model_validate(spec), stopwatch=False)
         self.kernel = assemble(planned, planned.names)
+        self.look()
+        self.kernel.start()
+
+    def look(self) -> None:
+        """Finds the policies; after a node was made anew they are others."""
         self.policies: dict[NodeId, Policy] = {
             name: node._policy  # type: ignore[attr-defined]
             for name, node in self.kernel.nodes.items()
         }
         self.users = {n: p for n, p in self.policies.items() if isinstance(p, NegotiatingUser)}
-        self.kernel.start()
 
     def each(self, from_s: float, until_s: float) -> Iterator[float]:
         """Plays on; yields the instants from `from_s` to `until_s`, every `EVERY_S`."""
@@ -364,6 +368,24 @@ def test_a_user_that_was_cut_off_for_fifty_rounds_comes_back() -> None:
     assert run.users["class0-2"].readings(7.0)["rounds"] - began >= 50
     assert run.users["class0-1"].rate_hz == 0.0
     assert max(run.gaps(9.0, 10.0)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("type_", "target", "away_s"),
+    [
+        ("user_churn", "class0-1", 0.5),  # back before anybody has given it up
+        ("server_crash", "gpu-0", 1.0),
+        ("bs_outage", "bs-1", 1.0),
+    ],
+)
+def test_a_node_that_comes_back_without_memory_finds_its_place(
+    type_: str, target: str, away_s: float
+) -> None:
+    run = Run(network(20, 1, faults=[fault(type_, target, 2.0, away_s)]))
+    run.kernel.run_until(2.0 + away_s)
+    run.look()
+
+    assert max(run.gaps(5.5, 6.0)) < 0.01
 
 
 # Predictions

@@ -174,6 +174,33 @@ def test_a_repeating_fault_shows_its_occurrence_and_outlives_its_healing(tmp_pat
     assert steering.faults[0].state == "expired"
 
 
+def test_faults_of_nodes_that_were_injected_and_changed_replay_to_the_same_tasks(
+    tmp_path: Path,
+) -> None:
+    churn = {"type": "user_churn", "target": "user-*", "leave_rate_hz": 1.0, "join_rate_hz": 2.0}
+    live(
+        tmp_path,
+        SPEC | {"faults": []},
+        {
+            1.0: injected({"type": "server_crash", "target": "edge-0", "for_s": 2.0}),
+            2.0: injected(churn),
+            3.0: injected({"type": "clock_skew", "target": "bs-0,user-1", "offset_s": 0.02}),
+            5.0: lambda steering: steering.patch(1, {"leave_rate_hz": 3.0}),
+            8.0: injected({"type": "bs_outage", "target": "bs-0", "handover": "nearest"}),
+            9.0: injected({"type": "arrival_burst", "target": "user-0", "factor": 4.0}),
+            12.0: lambda steering: steering.patch(4, {"factor": 8.0}),
+            14.0: lambda steering: steering.heal([1, 3, 4]),
+        },
+    )
+
+    again = perform(replay.export(tmp_path).model_dump())
+
+    assert ends(again.records) == ends(records(tmp_path))
+    assert again.metrics.series.columns == report.read(tmp_path).metrics.series.columns
+    reasons = {r.reason for r in again.records if isinstance(r, TaskEnd)}
+    assert {"crash", "away"} <= reasons
+
+
 def test_a_fault_takes_effect_ends_by_itself_and_shows_as_a_band(tmp_path: Path) -> None:
     summary, steering = live(tmp_path, SPEC | {"faults": []}, {2.0: injected(BLACKOUT)})
 
@@ -267,6 +294,9 @@ def test_stopping_heals_accounts_for_every_task_and_says_so(tmp_path: Path) -> N
         ({"type": "blackout", "target": "bs-0", "mode": "percent"}, "value: mode percent needs it"),
         ({"type": "message_drop", "target": "*", "message": "ask"}, "its nodes send none"),
         ({"type": "blackout", "target": "user-0->bs-0", "direction": "down"}, "no link joins"),
+        ({"type": "server_crash", "target": "edge-7"}, "'edge-7' selects no server; did you mean"),
+        ({"type": "model_swap", "target": "edge-0", "model": "digits-s"}, "serves by a fitted law"),
+        ({"type": "actor_kill", "target": "edge-0"}, "all nodes live in one process"),
     ],
 )
 def test_a_bad_fault_is_explained(given_: dict[str, Any], says: str) -> None:

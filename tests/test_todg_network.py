@@ -40,6 +40,12 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"type": "reorder", "target": "*", "p": 0.3, "delay_s": 0.04, "only": "control"},
     {"type": "message_drop", "target": "*", "p": CHANCE, "message": st.sampled_from(MESSAGES)},
     {"type": "message_delay", "target": "bs-0", "delay_s": 0.03, "message": "*"},
+    {"type": "server_pause", "target": st.sampled_from(["*", "rack-0"])},
+    {"type": "server_crash", "target": st.sampled_from(["*", "rack-0"])},
+    {"type": "bs_outage", "target": st.sampled_from(["*", "bs-0"])},
+    {"type": "user_churn", "target": "*", "leave_rate_hz": st.sampled_from([None, 1.0, 9.0])}
+    | {"join_rate_hz": st.sampled_from([0.0, 9.0])},
+    {"type": "arrival_burst", "target": "*", "factor": st.sampled_from([0.3, 4.0])},
 )
 
 
@@ -74,7 +80,7 @@ def networks(draw: st.DrawFn) -> Spec:
     )
 
 
-@settings(max_examples=80, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True, deadline=None)
 @given(networks())
 def test_no_task_stays_beyond_its_deadline_and_none_is_lost(spec: Spec) -> None:
     records, metrics, _ = perform(spec)

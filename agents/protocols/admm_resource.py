@@ -154,8 +154,8 @@ class Negotiation:
         i = members.index(message.source)
         if i is None:
             i = members.join(message.source, message.via, Join(ask.priority, 0.0))
-        if ask.seq < members.seqs[i]:
-            return []
+        if ask.seq < members.seqs[i] and members.is_live[i]:
+            return []  # overtaken; from one that was given up it is a new beginning
         members.heard_s[i] = now_s
         members.vias[i] = message.via
         members.is_live[i] = True

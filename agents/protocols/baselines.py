@@ -1,6 +1,7 @@
 """Six rules that a new protocol must beat. Each is one method; read one before you write yours."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Literal
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from agents.bodies import NodeId
 from agents.policy import (
+    Cell,
     CellPolicy,
     CellView,
     Placement,
@@ -50,8 +52,12 @@ class Random(UserPolicy):
 
     def __init__(self, view: UserView, uniform: Uniform, options: RandomOptions) -> None:
         super().__init__(view, uniform, options)
-        cell = view.cells[0]
-        self._cumulative, self._placements = _lottery(cell.bs, cell.servers, options.weights)
+        self.hand_over(view.cells)
+
+    def hand_over(self, cells: Sequence[Cell]) -> None:
+        super().hand_over(cells)
+        bs, servers, weights = cells[0].bs, cells[0].servers, self.options.weights
+        self._cumulative, self._placements = _lottery(bs, servers, weights)
 
     def place(self, task: Task, now_s: float) -> Placement | None:
         drawn = self.uniform() * self._cumulative[-1]

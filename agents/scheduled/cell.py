@@ -65,7 +65,10 @@ class ScheduledCell:
         self._slots = 0
 
     def start(self, now_s: float) -> list[Send]:
-        return [Send(CLOCK, Wake(self._slotting.report_s, "allocate", 0))]
+        slot = self._slotting.next_slot(now_s)
+        return [
+            Send(CLOCK, Wake(self._slotting.at_s(slot, self._slotting.report_s), "allocate", slot))
+        ]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         match wake.cause:

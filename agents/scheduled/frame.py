@@ -15,6 +15,7 @@ from agents.bodies import NodeId
 from agents.scheduled.conflict import ConflictGraph
 from agents.scheduled.rules import TaskClass
 
+ROUNDING = 1e-6  # of a slot
 SLACK_SLOTS = 2  # one as births fall inside slots, one for what reaches its server late
 SERVICE_SD = 4.0  # standard deviations of a service time that its reserve covers
 
@@ -35,7 +36,11 @@ class Slotting(Struct, frozen=True):
         return slot * self.slot_s + offset_s  # a product: sums of slots would drift
 
     def slot(self, now_s: float) -> int:
-        return math.floor(now_s / self.slot_s + 1e-6)
+        return math.floor(now_s / self.slot_s + ROUNDING)
+
+    def next_slot(self, now_s: float) -> int:
+        """Returns the first slot that begins no earlier than `now_s`."""
+        return math.ceil(now_s / self.slot_s - ROUNDING)
 
 
 class Machine(Struct, frozen=True):

@@ -67,7 +67,10 @@ class ScheduledServer:
         self._batches = 0
 
     def start(self, now_s: float) -> list[Send]:
-        return [Send(CLOCK, Wake(0.0, "slot", 0))]
+        slotting = self._frame.slotting
+        self._slot = slotting.slot(now_s)
+        slot = slotting.next_slot(now_s)
+        return [Send(CLOCK, Wake(max(now_s, slotting.at_s(slot)), "slot", slot))]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause == "slot":

@@ -76,7 +76,7 @@ class ScheduledUser(User):
         )
         self._admission = discipline.admission(self._kind)
         self._arrived: list[Task] = []  # in this slot
-        self._slot = 0
+        self._slot = -1
         self._backlog_at_start = 0
         self._rest_bits = demand.size_bits  # what the head still needs
         self._rates_bps: tuple[float, ...] = ()
@@ -85,7 +85,11 @@ class ScheduledUser(User):
         self._aloft: Aloft | None = None
 
     def start(self, now_s: float) -> list[Send]:
-        return [Send(CLOCK, Wake(0.0, "slot", 0)), *super().start(now_s)]
+        return [self._next_slot(now_s), *super().start(now_s)]
+
+    def _next_slot(self, now_s: float) -> Send:
+        slot = self._slotting.next_slot(now_s)
+        return Send(CLOCK, Wake(max(now_s, self._slotting.at_s(slot)), "slot", slot))
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause == "slot":
