@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from emulator.faults import AnyFault
+from emulator.known import hit_by, links_of
 from emulator.link_faults import (
     ChannelLoss,
     Fading,
@@ -14,10 +15,20 @@ from emulator.link_faults import (
     Partition,
     Shadowing,
 )
-from emulator.occurrences import OCCURRENCES_MAX, Places, how_many, meant, places_of
+from emulator.occurrences import (
+    OCCURRENCES_MAX,
+    Places,
+    certain,
+    how_many,
+    meant,
+    places_of,
+    settle,
+)
+from emulator.plan import draw
 from emulator.scenario import Scenario
-from emulator.selectors import Place, is_plain, parts, select, selects
+from emulator.selectors import Place, is_plain, parts, selects
 from emulator.spoken import spoken
+from emulator.streams import Streams
 from emulator.topology import build, members
 
 Complaint = tuple[tuple[str | int, ...], str, str]
@@ -123,30 +134,30 @@ def late(chosen: Scenario) -> Iterator[Complaint]:
 
 
 def idle(chosen: Scenario) -> Iterator[Complaint]:
-    """Looks for faults between nodes that no link joins: `partition` of users and servers, say.
+    """Looks for faults that hit no link: of users and servers, say, which no link joins.
 
     A warning only, because a generated topology may join them under another seed.
     """
-    ends = {
-        index: (",".join(fault.a), ",".join(fault.b))
-        if isinstance(fault, Partition)
-        else tuple(fault.target.split("->", 1))
-        for index, fault in enumerate(chosen.faults)
-        if isinstance(fault, Partition) or "->" in fault.target
-    }
-    places = _places(chosen) if ends else None
-    links = list(build(chosen).edges) if ends else []
-    for index, (a, b) in ends.items():
-        if places is None:
-            return
-        left, right = set(select(a, places)), set(select(b, places))
-        if not any(
-            (one in left and other in right) or (one in right and other in left)
-            for one, other in links
-        ):
-            text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
+    if not chosen.faults:
+        return
+    drawn = draw(chosen, stopwatch=False)
+    links, places = list(links_of(drawn)), places_of(chosen, drawn.layout.position_m)
+    for index, fault in enumerate(chosen.faults):
+        everyone = settle(certain(fault, mode="all"), places, Streams(chosen.seed))
+        if everyone is None or hit_by(everyone, links, places):
+            continue
+        what = f"fault {index} ({fault.type}) touches nothing"
+        if isinstance(fault, Partition) or "->" in fault.target:
+            a, b = (
+                (",".join(fault.a), ",".join(fault.b))
+                if isinstance(fault, Partition)
+                else fault.target.split("->", 1)
+            )
             remedy = "users are linked to base stations, base stations to servers"
-            yield ("faults", index), f"{text}'{a}' and '{b}'", remedy
+            yield ("faults", index), f"{what}: no link joins '{a}' and '{b}'", remedy
+        else:
+            text = f"{what}: '{fault.target}' has no link of that kind"
+            yield ("faults", index), text, "leave out direction or only, or name others"
 
 
 def kinds_of(chosen: Scenario) -> Iterator[tuple[str, str]]:
