@@ -23,6 +23,7 @@ from emulator.occurrences import (
     meant,
     places_of,
     settle,
+    whom_of,
 )
 from emulator.plan import draw
 from emulator.scenario import Scenario
@@ -89,8 +90,7 @@ def _problems_of(
                 yield (*where, "channels"), text, "name channels that it has"
                 break
     if fault.mode == "fixed":
-        first = targets[0][1] if not isinstance(fault, Partition) else ",".join(fault.a)
-        among = len(meant(fault, first, places))
+        among = len(meant(fault, whom_of(fault).split("->")[0], places))
         if how_many(fault, among) < (fault.value or 0.0):
             text = f"{fault.value:g} nodes are to be chosen among {among}"
             yield (*where, "value"), text, "choose fewer, or set mode: all"
@@ -143,21 +143,21 @@ def idle(chosen: Scenario) -> Iterator[Complaint]:
     drawn = draw(chosen, stopwatch=False)
     links, places = list(links_of(drawn)), places_of(chosen, drawn.layout.position_m)
     for index, fault in enumerate(chosen.faults):
-        everyone = settle(certain(fault, mode="all"), places, Streams(chosen.seed))
+        everyone = settle(certain(fault), places, Streams(chosen.seed))
         if everyone is None or hit_by(everyone, links, places):
             continue
         what = f"fault {index} ({fault.type}) touches nothing"
-        if isinstance(fault, Partition) or "->" in fault.target:
-            a, b = (
-                (",".join(fault.a), ",".join(fault.b))
-                if isinstance(fault, Partition)
-                else fault.target.split("->", 1)
-            )
-            remedy = "users are linked to base stations, base stations to servers"
-            yield ("faults", index), f"{what}: no link joins '{a}' and '{b}'", remedy
+        if isinstance(fault, Partition):
+            a, b = whom_of(fault), ",".join(fault.b)
         else:
-            text = f"{what}: '{fault.target}' has no link of that kind"
-            yield ("faults", index), text, "leave out direction or only, or name others"
+            a, _, b = fault.target.partition("->")
+        if b:
+            text = f"{what}: no link joins '{a}' and '{b}'"
+            remedy = "users are linked to base stations, base stations to servers"
+        else:
+            text = f"{what}: '{a}' has no link of that kind"
+            remedy = "leave out direction or only, or name others"
+        yield ("faults", index), text, remedy
 
 
 def kinds_of(chosen: Scenario) -> Iterator[tuple[str, str]]:
