@@ -14,6 +14,12 @@ READS = {
     "/healthz": "Open without a token.",
     "/metrics": "Prometheus.",
 }
+DRY_RUN = {
+    "name": "dry_run",
+    "in": "query",
+    "description": "True: only answer whom it would hit.",
+    "schema": {"type": "boolean", "default": False},
+}
 
 
 def description() -> dict[str, Any]:
@@ -35,6 +41,7 @@ def description() -> dict[str, Any]:
     paths["/api/v1/faults"] |= {
         "post": {
             "summary": "Begin a fault now; the same one again makes it last longer (200).",
+            "parameters": [DRY_RUN],
             "requestBody": _body(injected),
             "responses": {**answers, "201": {"description": "It began."}},
         },

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from emulator import check_node_faults
 from emulator.checking import Complaint, suggest
 from emulator.faults import AnyFault
+from emulator.known import hit_by, links_of
 from emulator.link_faults import (
     ChannelLoss,
     Fading,
@@ -16,10 +17,21 @@ from emulator.link_faults import (
     Shadowing,
 )
 from emulator.node_faults import NodeFault
-from emulator.occurrences import OCCURRENCES_MAX, Places, how_many, meant, places_of
+from emulator.occurrences import (
+    OCCURRENCES_MAX,
+    Places,
+    certain,
+    how_many,
+    meant,
+    places_of,
+    settle,
+    whom_of,
+)
+from emulator.plan import draw
 from emulator.scenario import Scenario
-from emulator.selectors import Place, is_plain, parts, select, selects
+from emulator.selectors import Place, is_plain, parts, selects
 from emulator.spoken import spoken
+from emulator.streams import Streams
 from emulator.topology import build
 
 
@@ -83,8 +95,7 @@ def _problems_of(
                 yield (*where, "channels"), text, "name channels that it has"
                 break
     if fault.mode == "fixed":
-        first = targets[0][1] if not isinstance(fault, Partition) else ",".join(fault.a)
-        among = len(meant(fault, first, places))
+        among = len(meant(fault, whom_of(fault).split("->")[0], places))
         if how_many(fault, among) < (fault.value or 0.0):
             text = f"{fault.value:g} nodes are to be chosen among {among}"
             yield (*where, "value"), text, "choose fewer, or set mode: all"
@@ -128,27 +139,27 @@ def late(chosen: Scenario) -> Iterator[Complaint]:
 
 
 def idle(chosen: Scenario) -> Iterator[Complaint]:
-    """Looks for faults between nodes that no link joins: `partition` of users and servers, say.
+    """Looks for faults that hit no link: of users and servers, say, which no link joins.
 
     A warning only, because a generated topology may join them under another seed.
     """
-    ends = {
-        index: (",".join(fault.a), ",".join(fault.b))
-        if isinstance(fault, Partition)
-        else tuple(fault.target.split("->", 1))
-        for index, fault in enumerate(chosen.faults)
-        if isinstance(fault, Partition) or "->" in fault.target
-    }
-    places = _places(chosen) if ends else None
-    links = list(build(chosen).edges) if ends else []
-    for index, (a, b) in ends.items():
-        if places is None:
-            return
-        left, right = set(select(a, places)), set(select(b, places))
-        if not any(
-            (one in left and other in right) or (one in right and other in left)
-            for one, other in links
-        ):
-            text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
+    if not chosen.faults:
+        return
+    drawn = draw(chosen, stopwatch=False)
+    links, places = list(links_of(drawn)), places_of(chosen, drawn.layout.position_m)
+    for index, fault in enumerate(chosen.faults):
+        everyone = settle(certain(fault), places, Streams(chosen.seed))
+        if everyone is None or hit_by(everyone, links, places):
+            continue
+        what = f"fault {index} ({fault.type}) touches nothing"
+        if isinstance(fault, Partition):
+            a, b = whom_of(fault), ",".join(fault.b)
+        else:
+            a, _, b = fault.target.partition("->")
+        if b:
+            text = f"{what}: no link joins '{a}' and '{b}'"
             remedy = "users are linked to base stations, base stations to servers"
-            yield ("faults", index), f"{text}'{a}' and '{b}'", remedy
+        else:
+            text = f"{what}: '{a}' has no link of that kind"
+            remedy = "leave out direction or only, or name others"
+        yield ("faults", index), text, remedy

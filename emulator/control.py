@@ -243,7 +243,10 @@ class Service:
 
     async def _inject(self, request: web.Request) -> web.Response:
         source = request.headers.get("X-Fresco-Source", "http")
-        if "dry_run" in request.query:
+        dry_run = request.query.get("dry_run", "false")
+        if dry_run not in ("true", "false"):
+            raise Refused(422, f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
+        if dry_run == "true":
             known = self._steering.preview(await _body(request), source[:20])
             return web.json_response({"dry_run": True, "faults": [known.as_dict()]})
         known, waiting, extended = self._steering.inject(

@@ -24,6 +24,7 @@ from emulator.stats import ALL
 from emulator.steering import Steering
 
 PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
+NAMES_MAX = 40  # characters of whom a fault hits
 
 ROWS = (
     ("age of information, mean", "aoi_mean_s", "AoI"),
@@ -152,13 +153,19 @@ class Display:
         return Group(*lines)
 
 
+def _short(names: str) -> str:
+    """Cuts a list of names that a fault chose to what fits a line."""
+    return names if len(names) <= NAMES_MAX else names[: NAMES_MAX - 4].rpartition(",")[0] + ",..."
+
+
 def describe(fault: dict[str, Any]) -> str:
     """Says a fault in a line: its type, whom, and its parameters."""
-    rest = {k: v for k, v in fault.items() if k not in ("type", "target", "at_s", "for_s")}
+    whom, when = ("type", "target", "a", "b"), ("at_s", "for_s")
     if fault["type"] == "partition":
-        words = [",".join(rest["a"]), "|", ",".join(rest["b"])]
+        words = [_short(",".join(fault["a"])), "|", _short(",".join(fault["b"]))]
     else:
-        words = [fault["target"], *(f"{key}={value}" for key, value in rest.items())]
+        words = [_short(fault["target"])]
+    words += [f"{key}={value}" for key, value in fault.items() if key not in (*whom, *when)]
     until = [f"until {fault['at_s'] + fault['for_s']:g} s"] if "for_s" in fault else []
     return " ".join([fault["type"], *words, *until])
 

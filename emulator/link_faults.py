@@ -17,7 +17,7 @@ from emulator.fault_base import (
 )
 from emulator.selectors import Place, Selector, selects
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")]
 Correlation = Annotated[
     float,
     Field(ge=0.0, lt=1.0, description="Of each draw with the one before, on the same link."),
@@ -47,7 +47,7 @@ class Corrupt(LinkFaultBase):
     grows: ClassVar[str] = "p"
 
     type: Literal["corrupt"]
-    p: float = Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")
+    p: Probability
 
 
 class Duplicate(LinkFaultBase):

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from agents.bodies import NodeId
-from emulator.fault_base import Mode
 from emulator.faults import AnyFault
 from emulator.link_faults import Partition
 from emulator.selectors import Place, is_plain, select
@@ -49,11 +48,11 @@ def places_of(chosen: "Scenario", position_m: Mapping[NodeId, tuple[float, float
 def schedule(chosen: "Scenario", places: Places) -> list[Order]:
     """Returns the orders that a scenario's faults amount to; each ends by its own `for_s`."""
     streams, orders = Streams(chosen.seed), []
-    seen = Counter[str]()
+    seen = Counter[tuple[str, str]]()
     for number, fault in enumerate(chosen.faults):
-        text = fault.model_dump_json()
-        alike = str(seen[text])  # equal faults are independent
-        seen[text] += 1
+        what = fault.type, whom_of(fault)
+        alike = str(seen[what])  # equal faults choose each for itself
+        seen[what] += 1
         for at_s in begins_s(fault, chosen.duration_s):
             settled = settle(
                 fault.model_copy(update={"at_s": at_s}), places, streams, repr(at_s), alike
@@ -76,13 +75,12 @@ def settle(fault: AnyFault, places: Places, streams: Streams, *which: str) -> An
 
     `which` tells this occurrence from others of the same fault.
     """
-    whom = fault.a if isinstance(fault, Partition) else [fault.target]
-    what = (fault.type, ",".join(whom), *which)
+    what = (fault.type, whom_of(fault), *which)
     if fault.probability < 1.0 and streams.uniform("fault-chance", *what)() >= fault.probability:
         return None
     changes: dict[str, object] = dict(CERTAIN)
     if isinstance(fault, Partition):
-        changes["a"] = [named(fault, ",".join(fault.a), places, streams, what)]
+        changes["a"] = [named(fault, whom_of(fault), places, streams, what)]
         changes["b"] = [by_name(",".join(fault.b), meant(fault, ",".join(fault.b), places), places)]
     elif "->" in fault.target:
         left, right = fault.target.split("->", 1)
@@ -96,10 +94,14 @@ def settle(fault: AnyFault, places: Places, streams: Streams, *which: str) -> An
     return fault.model_copy(update=changes)
 
 
-def certain(fault: AnyFault, mode: Mode | None = None) -> AnyFault:
-    """Returns the fault without its chance of not happening, and with another mode if given."""
-    changes = {"probability": 1.0} if mode is None else {**CERTAIN, "mode": mode}
-    return fault.model_copy(update=changes)
+def whom_of(fault: AnyFault) -> str:
+    """Returns the selector that the fault's mode chooses from, of a link with its far end."""
+    return ",".join(fault.a) if isinstance(fault, Partition) else fault.target
+
+
+def certain(fault: AnyFault) -> AnyFault:
+    """Returns the fault as it would hit everybody it means, for certain."""
+    return fault.model_copy(update=CERTAIN)
 
 
 def as_settled(fault: AnyFault, settled: AnyFault) -> AnyFault:
@@ -145,5 +147,6 @@ def how_many(fault: AnyFault, count: int) -> int:
         case "fixed":
             return min(int(fault.value or 0.0), count)
         case "percent":
-            return math.ceil(count * (fault.value or 0.0) / 100.0 - 1e-9)  # 30 of 10 are 3
+            exact = count * (fault.value or 0.0) / 100.0
+            return math.ceil(exact - 1e-9)  # what is whole but for rounding stays as it is
     return count

@@ -43,7 +43,21 @@ class Plan(Struct, frozen=True):
 
 
 def plan(chosen: Scenario, stopwatch: bool) -> Plan:
-    """Reads and draws what the scenario refers to."""
+    """Reads and draws what the scenario refers to, and lets its protocol plan."""
+    drawn = draw(chosen, stopwatch)
+    protocol = PROTOCOLS[chosen.protocol.kind]
+    if protocol.plan is None:
+        return drawn
+    from emulator.whole import whole_of  # planning needs scipy: 0.5 s that others need not pay
+
+    whole = whole_of(drawn)
+    options = msgspec.convert(chosen.protocol.options, protocol.options)
+    allotments = whole.allotments(protocol.plan(whole.problem, options))
+    return msgspec.structs.replace(drawn, allotments=allotments)
+
+
+def draw(chosen: Scenario, stopwatch: bool) -> Plan:
+    """Reads and draws what the scenario refers to; no protocol plans."""
     arrivals = {
         group.arrival.file: traces.read_times(Path(group.arrival.file))
         for group in chosen.users
@@ -56,13 +70,4 @@ def plan(chosen: Scenario, stopwatch: bool) -> Plan:
     }
     tables = layout(build(chosen), chosen.backhaul.delay_s)
     orders = schedule(chosen, places_of(chosen, tables.position_m)) if chosen.faults else []
-    drawn = Plan(chosen, tables, arrivals, channels, stopwatch, orders)
-    protocol = PROTOCOLS[chosen.protocol.kind]
-    if protocol.plan is None:
-        return drawn
-    from emulator.whole import whole_of  # planning needs scipy: 0.5 s that others need not pay
-
-    whole = whole_of(drawn)
-    options = msgspec.convert(chosen.protocol.options, protocol.options)
-    allotments = whole.allotments(protocol.plan(whole.problem, options))
-    return msgspec.structs.replace(drawn, allotments=allotments)
+    return Plan(chosen, tables, arrivals, channels, stopwatch, orders)

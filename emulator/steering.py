@@ -99,7 +99,8 @@ class Steering:
         if "probability" in changes:
             raise Refused(422, "probability: this fault happens already", "probability")
         if CHOICE & changes.keys():
-            settled = settle(certain(fault), self._places, self._streams, "injected", str(number))
+            fault = fault.model_copy(update={"probability": 1.0})
+            settled = settle(fault, self._places, self._streams, "injected", str(number))
             assert settled is not None, "it is certain"
         else:
             settled = as_settled(fault, known.settled)
@@ -148,7 +149,7 @@ class Steering:
         problems = check_faults.fault_problems(self._plan.scenario, fault, self._places)
         for where, message, remedy in problems:
             raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))
-        everyone = settle(certain(fault, mode="all"), self._places, self._streams)
+        everyone = settle(certain(fault), self._places, self._streams)
         if everyone is None or not self.resolve(everyone):
             raise Refused(422, "target: no link joins these nodes, so nothing would fail", "target")
         return fault

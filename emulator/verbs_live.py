@@ -149,7 +149,7 @@ def inject(
         if not equals:
             fail(f"'{given}': expected KEY=VALUE")
         body[key] = source.value(text)
-    told = Client(url).ask("POST", "faults?dry_run" if dry_run else "faults", body)
+    told = Client(url).ask("POST", "faults?dry_run=true" if dry_run else "faults", body)
     known = told["faults"][0]
     if known["state"] == "spared":
         click.echo("spared: chance has it that this fault does not happen")

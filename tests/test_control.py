@@ -115,6 +115,8 @@ def test_a_fault_is_injected_extended_patched_and_healed(running: Running) -> No
         (422, "POST", "/api/v1/faults", [1], {}),
         (422, "POST", "/api/v1/faults", b'{"type": "loss", "target": "bs-0", "p": NaN}', {}),
         (422, "POST", "/api/v1/faults", {"type": "blackout", "target": "bs-9"}, {}),
+        (422, "POST", "/api/v1/faults?dry_run=maybe", BLACKOUT, {}),
+        (422, "POST", "/api/v1/faults?dry_run=true", {"type": "blackout", "target": "bs-9"}, {}),
         (422, "POST", "/api/v1/faults", {"type": ["blackout"], "target": "bs-0"}, {}),
         (404, "GET", "/static/../../run.py", None, {}),
         (404, "GET", "/static/%2e%2e/%2e%2e/run.py", None, {}),

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agents.bodies import TaskEnd
 from emulator.check import problems, warnings
+from emulator.display import describe
 from emulator.fault_base import BaseFault
 from emulator.faults import AnyFault, Fault
 from emulator.journal import FaultChange
@@ -21,6 +22,7 @@ from emulator.scenario import Scenario
 from emulator.selectors import Place, select, selects
 from emulator.spoken import spoken
 from emulator.streams import Streams
+from emulator.vocabulary import types
 
 SEED = 5
 SIGMAS = 4.0
@@ -339,9 +341,40 @@ def test_every_link_of_a_scheduled_scenario_is_listed_once() -> None:
     assert ("bs-0", "bs-1", "control-peer") in links
 
 
+def test_every_fault_and_every_field_of_one_is_used_by_a_shipped_scenario() -> None:
+    from emulator import source
+
+    used: set[tuple[str, str]] = set()
+    common: set[str] = set()
+    for path in (Path(__file__).parent.parent / "scenarios").glob("*.yaml"):
+        if "faults:" in path.read_text():
+            for each in source.load(path).faults:
+                used |= {(each.type, field) for field in each.model_fields_set}
+                common |= each.model_fields_set
+    offered = {
+        (name, field)
+        for name, schema in types().items()
+        for field, spec in schema["properties"].items()
+        if not spec.get("modifier") and field != "for_s"
+    }
+
+    assert offered - used == set()
+    assert common >= BaseFault.model_fields.keys() | {"direction", "only"}
+
+
 def test_the_fields_of_all_faults_are_one_model() -> None:
     for each in ADAPTER.json_schema()["$defs"].values():
         assert BaseFault.model_fields.keys() <= each["properties"].keys()
+
+
+def test_a_long_list_of_chosen_names_is_cut_to_fit_a_line() -> None:
+    names = [f"user-{number}" for number in range(1000)]
+    told = {"type": "loss", "target": ",".join(names), "at_s": 1.0, "for_s": 2.0, "p": 0.5}
+
+    line = describe(told)
+
+    assert line == "loss user-0,user-1,user-2,user-3,user-4,... p=0.5 until 3 s"
+    assert describe(told | {"target": "user-*"}) == "loss user-* p=0.5 until 3 s"
 
 
 def test_schedule_needs_no_run() -> None:

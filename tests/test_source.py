@@ -145,6 +145,9 @@ def test_deadlines_nobody_can_meet_and_faults_on_no_link_are_warned_of(tmp_path:
         "faults": [
             {"at_s": 1, "type": "blackout", "target": "user-0->rack-0"},
             {"at_s": 1, "type": "partition", "a": ["user-*"], "b": ["bs-*"]},
+            {"at_s": 1, "type": "loss", "target": "user-*", "p": 0.5, "only": "control"},
+            {"at_s": 1, "type": "loss", "target": "user-0->bs-*", "p": 0.5, "direction": "down"},
+            {"at_s": 1, "type": "loss", "target": "group:rack", "p": 0.5, "direction": "down"},
         ],
     }
 
@@ -154,6 +157,8 @@ def test_deadlines_nobody_can_meet_and_faults_on_no_link_are_warned_of(tmp_path:
         "the deadline of 'user', 0.001 s, is shorter than the mean service of the fastest device, "
         "0.02 s",
         "fault 0 (blackout) touches nothing: no link joins 'user-0' and 'rack-0'",
+        "fault 2 (loss) touches nothing: 'user-*' has no link of that kind",
+        "fault 3 (loss) touches nothing: no link joins 'user-0' and 'bs-*'",
     ]
 
 
