@@ -6,7 +6,7 @@ anew from the plan, as it was before the run; when it comes up again it starts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from agents.api import CLOCK, RADIO, Node
@@ -18,7 +18,7 @@ from agents.user import User
 from emulator.faults import AnyFault
 from emulator.inference import Accelerator
 from emulator.journal import Presence
-from emulator.node_faults import WELL, Condition, NodeKind, condition_of, handed_over
+from emulator.node_faults import WELL, ActorKill, Condition, NodeKind, condition_of, handed_over
 from emulator.readings import Read
 from emulator.stand_ins import Clock, Down, Skewed
 
@@ -60,11 +60,14 @@ def kind_of(node: Node) -> NodeKind:
 class NodeConditions:
     """The conditions of one kernel's nodes. `ill` holds those that are not well."""
 
-    def __init__(self, kernel: "Kernel", workshop: Workshop | None) -> None:
+    def __init__(
+        self, kernel: "Kernel", workshop: Workshop | None, die: Callable[[], None] | None
+    ) -> None:
         self.ill: dict[NodeId, Condition] = {}
         self.clocks: dict[NodeId, Clock] = {}
         self._kernel = kernel
         self._workshop = workshop
+        self._die = die  # kills this process, where hosts have one each
         self._away: set[NodeId] = set()
         self._gone: dict[NodeId, tuple[NodeId, ...]] = {}  # per user, where not empty
         self._turns: dict[NodeId, int] = {}  # counts redrawn departures, so that old ones are void
@@ -75,8 +78,12 @@ class NodeConditions:
         `due_s` is when that was due; a runtime may be late.
         """
         for name, node in list(self._kernel.nodes.items()):
+            kind = kind_of(node)
+            if any(isinstance(fault, ActorKill) and fault.hits(name, kind) for fault in active):
+                assert self._die is not None, "checked with the scenario"
+                self._die()
             before = self.ill.get(name, WELL)
-            after = condition_of(active, name, kind_of(node))
+            after = condition_of(active, name, kind)
             if after != before:
                 if after == WELL:
                     del self.ill[name]
