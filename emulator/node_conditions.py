@@ -43,8 +43,8 @@ class Workshop(Protocol):
     def draw(self, *name: str) -> Uniform:
         """Returns the random stream of that name."""
 
-    def cells(self, user: NodeId) -> Sequence[NodeId]:
-        """Names the base stations that a user reaches."""
+    def cells(self, name: NodeId) -> Sequence[NodeId]:
+        """Names the base stations that a user reaches; of a base station, all."""
 
 
 def kind_of(node: Node) -> NodeKind:
@@ -69,7 +69,7 @@ class NodeConditions:
         self._workshop = workshop
         self._die = die  # kills this process, where hosts have one each
         self._away: set[NodeId] = set()
-        self._gone: dict[NodeId, tuple[NodeId, ...]] = {}  # per user, where not empty
+        self._gone: dict[NodeId, tuple[NodeId, ...]] = {}  # as told, where not empty
         self._turns: dict[NodeId, int] = {}  # counts redrawn departures, so that old ones are void
 
     def feel(self, active: Sequence[AnyFault], now_s: float, due_s: float) -> None:
@@ -90,7 +90,7 @@ class NodeConditions:
                 else:
                     self.ill[name] = after
                 self._change(name, before, after, now_s, due_s)
-            if isinstance(node, User):
+            if isinstance(node, User | ScheduledCell):
                 self._hand_over(name, active, now_s)
 
     def _change(
@@ -164,18 +164,18 @@ class NodeConditions:
 
     # Users that move, leave and join
 
-    def _hand_over(self, user: NodeId, active: Sequence[AnyFault], now_s: float) -> None:
-        before = self._gone.get(user, ())
+    def _hand_over(self, name: NodeId, active: Sequence[AnyFault], now_s: float) -> None:
+        """Tells users, and base stations that plan together, which others are gone."""
+        before = self._gone.get(name, ())
         gone: tuple[NodeId, ...] = ()
         if self._workshop is not None:
-            gone = tuple(bs for bs in self._workshop.cells(user) if handed_over(active, bs))
+            gone = tuple(bs for bs in self._workshop.cells(name) if handed_over(active, bs))
         if gone == before:
             return
-        self._gone.pop(user, None)
+        self._gone.pop(name, None)
         if gone:
-            self._gone[user] = gone
-        if user not in self._away:
-            self._tell(user, RADIO, Handover(gone), now_s)
+            self._gone[name] = gone
+        self._tell(name, RADIO, Handover(gone), now_s)  # who is down hears it when it is up
 
     def _come_or_go(self, user: NodeId, now_s: float) -> None:
         condition = self.ill.get(user, WELL)
