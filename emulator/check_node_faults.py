@@ -41,10 +41,10 @@ def problems(chosen: Scenario, fault: NodeFault, hit: Collection[str]) -> Iterat
 
 
 def _handover(chosen: Scenario) -> Iterator[Complaint]:
-    others = {group.access for group in chosen.base_stations} - {"dedicated"}
+    others = {group.access for group in chosen.base_stations} - {"dedicated", "scheduled"}
     if others:
         text = f"users of {' and '.join(sorted(others))} access keep to their base stations"
-        yield ("handover",), text, "leave handover out, or choose access: dedicated"
+        yield ("handover",), text, "leave it out, or choose access: dedicated or scheduled"
     topology = chosen.topology
     if topology.kind == "generated" and topology.cells_per_user == 1:
         text = "users reach one base station only, and have no other to go to"

@@ -35,8 +35,9 @@ from emulator.inference import Accelerator
 from emulator.journal import Readings, Record
 from emulator.link_faults import Duplicate
 from emulator.network import Again, Deliver, Flight, Link, Network
-from emulator.node_conditions import NodeConditions, Workshop, kind_of
-from emulator.node_faults import WELL, ActorKill
+from emulator.node_conditions import NodeConditions, Workshop
+from emulator.node_faults import WELL
+from emulator.orders import Handler, Orders
 from emulator.pace import Pace
 from emulator.readings import Read, Readout
 from emulator.timeline import Order
@@ -46,7 +47,6 @@ ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 TOKENS = (Offload, Result, Burst)  # what carries tasks; all else is a protocol's message
 CARRIERS = frozenset({Offload, Burst})  # what takes a shared channel to carry tasks
 
-Handler = Callable[[Any, float], None]
 Remote = Callable[[Message | Flight, float, NodeId], None]
 """Takes what is due at an instant on the host that carries a node."""
 
@@ -80,12 +80,10 @@ class Kernel:
         self._links = network.links
         self._control = control
         self._readings = readings
-        self._conditions = NodeConditions(self, workshop)
+        self._conditions = NodeConditions(self, workshop, die)
         self._copying = False  # whether some link makes copies
-        self._die = die
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
-        self._active: dict[int, AnyFault] = {}  # by number
-        self._changed = False  # since it was put into effect
+        self._orders = Orders(self, self._feel)
         self._ill = self._conditions.ill
         self._clocks = self._conditions.clocks
         self._first = -(2**62)  # sequence numbers of orders: they precede all else at an instant
@@ -113,7 +111,7 @@ class Kernel:
 
         So a fault that people inject does what the same fault in a scenario does.
         """
-        self._precede(order.at_s, self._obey, order)
+        self._orders.take(order)
 
     @property
     def next_s(self) -> float | None:
@@ -456,46 +454,16 @@ class Kernel:
 
     # Faults and pace
 
-    def _precede(self, at_s: float, handler: Handler, order: Order) -> None:
+    def precede(self, at_s: float, handler: Handler, payload: object) -> None:
+        """Schedules a call ahead of whatever else is due at its instant."""
         self._first += 1
-        heappush(self._heap, (at_s, self._first, handler, order))
+        heappush(self._heap, (at_s, self._first, handler, payload))
 
-    def _obey(self, order: Order, now_s: float) -> None:
-        fault = order.fault
-        if fault is None:
-            self._active.pop(order.number, None)
-        else:
-            self._active[order.number] = fault
-            if fault.for_s is not None:
-                self._precede(fault.until_s, self._expire, order)
-            if isinstance(fault, ActorKill) and self._carries(fault):
-                assert self._die is not None, "checked with the scenario: hosts are no processes"
-                self._die()
-        self._changed = True
-        self._settle(now_s, order.at_s)
+    def precedes(self, at_s: float) -> bool:
+        """Says whether the next event is one of those, at that instant."""
+        return bool(self._heap) and self._heap[0][0] <= at_s and self._heap[0][1] < 0
 
-    def _expire(self, order: Order, now_s: float) -> None:
-        """Heals a fault at the end of its time, unless it was changed or healed since."""
-        fault = order.fault
-        assert fault is not None, "only what began expires"
-        if self._active.get(order.number) is fault:
-            del self._active[order.number]
-            self._changed = True
-        self._settle(now_s, fault.until_s)
-
-    def _settle(self, now_s: float, due_s: float) -> None:
-        """Puts changes into effect, those of one instant together: a fault that follows on another
-        leaves no gap in which all is well."""
-        following = self._heap[0] if self._heap else None
-        if self._changed and (following is None or following[0] > due_s or following[1] > 0):
-            self._changed = False
-            self._feel(now_s, due_s)
-
-    def _carries(self, fault: ActorKill) -> bool:
-        return any(fault.hits(name, kind_of(node)) for name, node in self.nodes.items())
-
-    def _feel(self, now_s: float, due_s: float) -> None:
-        active = list(self._active.values())
+    def _feel(self, active: list[AnyFault], now_s: float, due_s: float) -> None:
         self._network.feel(active)
         if self._control is not None:
             self._control.feel(active)

@@ -82,6 +82,6 @@ def links_of(plan: Plan) -> Iterator[Ends]:
             yield server, bs, "from-server"
     if is_scheduled(plan.scenario):
         stations = list(plan.layout.servers)
-        for a, b in plan.frame().hears.edges:
+        for a, b in plan.frame().graph.stations.edges:
             yield stations[a], stations[b], "control-peer"
             yield stations[b], stations[a], "control-peer"

@@ -6,7 +6,7 @@ anew from the plan, as it was before the run; when it comes up again it starts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from agents.api import CLOCK, RADIO, Node
@@ -18,7 +18,7 @@ from agents.user import User
 from emulator.faults import AnyFault
 from emulator.inference import Accelerator
 from emulator.journal import Presence
-from emulator.node_faults import WELL, Condition, condition_of, handed_over
+from emulator.node_faults import WELL, ActorKill, Condition, condition_of, handed_over
 from emulator.readings import Read
 from emulator.selectors import NodeKind
 from emulator.stand_ins import Clock, Down, Skewed
@@ -44,8 +44,8 @@ class Workshop(Protocol):
     def draw(self, *name: str) -> Uniform:
         """Returns the random stream of that name."""
 
-    def cells(self, user: NodeId) -> Sequence[NodeId]:
-        """Names the base stations that a user reaches."""
+    def cells(self, name: NodeId) -> Sequence[NodeId]:
+        """Names the base stations that a user reaches; of a base station, all."""
 
 
 def kind_of(node: Node) -> NodeKind:
@@ -61,13 +61,16 @@ def kind_of(node: Node) -> NodeKind:
 class NodeConditions:
     """The conditions of one kernel's nodes. `ill` holds those that are not well."""
 
-    def __init__(self, kernel: "Kernel", workshop: Workshop | None) -> None:
+    def __init__(
+        self, kernel: "Kernel", workshop: Workshop | None, die: Callable[[], None] | None
+    ) -> None:
         self.ill: dict[NodeId, Condition] = {}
         self.clocks: dict[NodeId, Clock] = {}
         self._kernel = kernel
         self._workshop = workshop
+        self._die = die  # kills this process, where hosts have one each
         self._away: set[NodeId] = set()
-        self._gone: dict[NodeId, tuple[NodeId, ...]] = {}  # per user, where not empty
+        self._gone: dict[NodeId, tuple[NodeId, ...]] = {}  # as told, where not empty
         self._turns: dict[NodeId, int] = {}  # counts redrawn departures, so that old ones are void
 
     def feel(self, active: Sequence[AnyFault], now_s: float, due_s: float) -> None:
@@ -76,15 +79,19 @@ class NodeConditions:
         `due_s` is when that was due; a runtime may be late.
         """
         for name, node in list(self._kernel.nodes.items()):
+            kind = kind_of(node)
+            if any(isinstance(fault, ActorKill) and fault.hits(name, kind) for fault in active):
+                assert self._die is not None, "checked with the scenario"
+                self._die()
             before = self.ill.get(name, WELL)
-            after = condition_of(active, name, kind_of(node))
+            after = condition_of(active, name, kind)
             if after != before:
                 if after == WELL:
                     del self.ill[name]
                 else:
                     self.ill[name] = after
                 self._change(name, before, after, now_s, due_s)
-            if isinstance(node, User):
+            if isinstance(node, User | ScheduledCell):
                 self._hand_over(name, active, now_s)
 
     def _change(
@@ -158,18 +165,18 @@ class NodeConditions:
 
     # Users that move, leave and join
 
-    def _hand_over(self, user: NodeId, active: Sequence[AnyFault], now_s: float) -> None:
-        before = self._gone.get(user, ())
+    def _hand_over(self, name: NodeId, active: Sequence[AnyFault], now_s: float) -> None:
+        """Tells users, and base stations that plan together, which others are gone."""
+        before = self._gone.get(name, ())
         gone: tuple[NodeId, ...] = ()
         if self._workshop is not None:
-            gone = tuple(bs for bs in self._workshop.cells(user) if handed_over(active, bs))
+            gone = tuple(bs for bs in self._workshop.cells(name) if handed_over(active, bs))
         if gone == before:
             return
-        self._gone.pop(user, None)
+        self._gone.pop(name, None)
         if gone:
-            self._gone[user] = gone
-        if user not in self._away:
-            self._tell(user, RADIO, Handover(gone), now_s)
+            self._gone[name] = gone
+        self._tell(name, RADIO, Handover(gone), now_s)  # who is down hears it when it is up
 
     def _come_or_go(self, user: NodeId, now_s: float) -> None:
         condition = self.ill.get(user, WELL)

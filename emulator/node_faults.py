@@ -94,7 +94,7 @@ class BsOutage(_NodeFault):
     handover: Literal["none", "nearest"] = Field(
         "none",
         description="nearest: its users go to the nearest that is up among those they reach, and "
-        "come back. Dedicated access only.",
+        "come back. Dedicated and scheduled access only.",
     )
 
     def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from agents.policy import Reading
 from agents.protocols import PROTOCOLS
-from agents.scheduled.conflict import Attachment, ConflictGraph
 from agents.scheduled.frame import (
     Frame,
     Machine,
+    Place,
     Slotting,
     queue_slots,
     service_slots,
@@ -73,17 +73,18 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
     number_of = {group.name: number for number, group in enumerate(chosen.users)}
     kind_of = {name: number_of[group.name] for name, group in members(chosen.users)}
     stations = [name for name, _ in members(chosen.base_stations)]
-    graph = ConflictGraph(range(len(stations)), first.channels or 0)
     position_m = layout.position_m
-    for number, user in enumerate(kind_of):
-        home = stations.index(layout.cells[user][0][0])
-        heard = {
-            other
-            for other, bs in enumerate(stations)
-            if other != home
-            and math.dist(position_m[user], position_m[bs]) < chosen.topology.hear_m
-        }
-        graph.place(number, Attachment(home, frozenset(heard)))
+    places = [
+        Place(
+            tuple(stations.index(bs) for bs, _ in layout.cells[user]),
+            frozenset(
+                number
+                for number, bs in enumerate(stations)
+                if math.dist(position_m[user], position_m[bs]) < chosen.topology.hear_m
+            ),
+        )
+        for user in kind_of
+    ]
     return Frame(
         slotting,
         kinds,
@@ -92,7 +93,8 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
         kind_of,
         machines,
         stations,
-        graph,
+        first.channels or 0,
+        places,
     )
 
 

@@ -144,8 +144,10 @@ class Assembly:
     def draw(self, *name: str) -> Uniform:
         return self.streams.uniform(*name)
 
-    def cells(self, user: NodeId) -> Sequence[NodeId]:
-        return [bs for bs, _ in self.layout.cells[user]]
+    def cells(self, name: NodeId) -> Sequence[NodeId]:
+        if name in self.base_stations:
+            return list(self.base_stations)
+        return [bs for bs, _ in self.layout.cells[name]]
 
     # Nodes
 

@@ -42,7 +42,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"type": "message_delay", "target": "bs-0", "delay_s": 0.03, "message": "*"},
     {"type": "server_pause", "target": st.sampled_from(["*", "rack-0"])},
     {"type": "server_crash", "target": st.sampled_from(["*", "rack-0"])},
-    {"type": "bs_outage", "target": st.sampled_from(["*", "bs-0"])},
+    {"type": "bs_outage", "target": st.sampled_from(["*", "bs-0"])}
+    | {"handover": st.sampled_from(["none", "nearest"])},
     {"type": "user_churn", "target": "*", "leave_rate_hz": st.sampled_from([None, 1.0, 9.0])}
     | {"join_rate_hz": st.sampled_from([0.0, 9.0])},
     {"type": "arrival_burst", "target": "*", "factor": st.sampled_from([0.3, 4.0])},
@@ -76,6 +77,12 @@ def networks(draw: st.DrawFn) -> Spec:
         duration_s=3.0,
         protocol={"kind": "todg", "mode": mode, "effort": draw(st.integers(0, 5))},
         users=users,
+        topology={
+            "kind": "generated",
+            "area_m": 200.0,
+            "cells_per_user": draw(st.integers(1, 2)),
+            "hear_m": 110.0,
+        },
         faults=draw(st.lists(st.one_of(*map(strategy, FAULTS)), max_size=4)),
     )
 
@@ -98,8 +105,38 @@ def test_no_task_stays_beyond_its_deadline_and_none_is_lost(spec: Spec) -> None:
     assert set(account) == generated
 
 
-@pytest.mark.parametrize("loss", [0.0, 0.1, 0.5, 0.9])
-def test_bursts_on_one_channel_never_conflict(loss: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def near(**changes: Any) -> Spec:
+    """The network where users reach both base stations."""
+    both = {"kind": "generated", "area_m": 200.0, "cells_per_user": 2, "hear_m": 110.0}
+    return network(topology=both, **changes)
+
+
+def test_users_of_a_base_station_that_is_out_are_served_by_the_next_and_come_back() -> None:
+    outage = {"type": "bs_outage", "target": "bs-0", "at_s": 1.02, "for_s": 1.5}
+    spec = near(faults=[outage | {"handover": "nearest"}])
+    cells = plan(Scenario.model_validate(spec), stopwatch=False).layout.cells
+    moved = {user for user, near in cells.items() if near[0][0] == "bs-0"}
+    assert 0 < len(moved) < len(cells)
+
+    def served(spec: Spec, from_s: float, until_s: float) -> set[str]:
+        ends = (r for r in perform(spec).records if isinstance(r, TaskEnd))
+        return {e.user for e in ends if e.reason == "" and from_s < e.arrived_s < until_s}
+
+    # From the second slot after either change
+    assert served(spec, 1.15, 2.5) >= {user for user in moved if user.startswith("alarm")}
+    assert served(near(faults=[outage]), 1.15, 2.5) & moved == set()
+    counts = [r for r in perform(spec).records if isinstance(r, LinkCount) and r.kind == "uplink"]
+    assert not [r for r in counts if r.bs == "bs-0" and 1.2 < r.at_s < 2.5]
+    assert [r for r in counts if r.bs == "bs-0" and r.at_s > 2.7]
+
+
+@pytest.mark.parametrize(
+    ("loss", "moving"),
+    [(0.0, False), (0.1, False), (0.5, False), (0.9, False), (0.0, True), (0.5, True)],
+)
+def test_bursts_on_one_channel_never_conflict(
+    loss: float, moving: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aloft: defaultdict[tuple[int, int], list[str]] = defaultdict(list)  # slot, channel -> users
     enter = Kernel._enter
 
@@ -110,17 +147,22 @@ def test_bursts_on_one_channel_never_conflict(loss: float, monkeypatch: pytest.M
 
     monkeypatch.setattr(Kernel, "_enter", watched)
     faults = [{"at_s": 0.0, "type": "loss", "target": "bs-*", "only": "control", "p": loss}]
-    spec = network(faults=faults if loss else [])
+    # From slot 21 to 40 the users of bs-0 are with bs-1, and conflict with others.
+    outage = {"type": "bs_outage", "target": "bs-0", "at_s": 1.02, "for_s": 1.0}
+    outages = [outage | {"handover": "nearest"}] if moving else []
+    spec = near(faults=[*(faults if loss else []), *outages])
     frame = plan(Scenario.model_validate(spec), stopwatch=False).frame()
 
     perform(spec)
 
     assert len(aloft) > 40 * (1.0 - loss)
-    for users in aloft.values():
+    gone = frozenset({frame.station_number["bs-0"]})
+    for (slot, _), users in aloft.items():
+        graph = frame.graph_without(gone) if moving and 21 <= slot <= 40 else frame.graph
         numbers = [frame.user_number[user] for user in users]
         assert len(numbers) == len(set(numbers))
         for number in numbers:
-            assert not frame.graph.rivals(number) & set(numbers)
+            assert not graph.rivals(number) & set(numbers)
 
 
 @pytest.mark.parametrize("protocol", ["todg", "max-weight", "edf"])

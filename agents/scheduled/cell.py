@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from agents.api import CLOCK, JOURNAL, Message, Send
-from agents.bodies import NodeId, Offload, Undelivered, Wake, ended
+from agents.bodies import Handover, NodeId, Offload, Undelivered, Wake, ended
 from agents.policy import Reach
 from agents.scheduled.allocation import Allocator, Letters, plan_for
 from agents.scheduled.discipline import Discipline, ServersSeen, UsersSeen
@@ -45,24 +45,32 @@ class ScheduledCell:
         self._slotting = frame.slotting
         self._discipline = discipline
         self._number = frame.station_number[name]
-        hood = frame.graph.hood(self._number)
-        self._names = [frame.users[number] for number in hood.users]
-        self._row = {user: row for row, user in enumerate(self._names)}
-        self._by_number = dict(zip(hood.users, self._names, strict=True))
-        effort = discipline.effort
-        self._plan = plan_for(effort, frame.graph.stations)
-        self._allocator = Allocator(hood, effort, self._plan)
-        self._rounds = effort.greedy_rounds + len(self._plan.rounds)
-        self._kind = np.array([frame.kind_of[user] for user in self._names], dtype=np.int64)
-        self._size_bits = np.array([frame.kinds[kind].size_bits for kind in self._kind])
+        self._gone: frozenset[int] = frozenset()  # base stations whose users went elsewhere,
+        self._known_gone = self._gone  # those known now; it counts from the next slot on
+        self._settle()
         self._reports: dict[NodeId, QueueReport] = {}
         self._boards: dict[NodeId, Board] = {}
         self._reached = {frame.server_number[each.server] for each in reach}
-        self._granted_slot = np.full(len(self._names), -1.0)
         self._slot = 0
         self._tally = Tally()
         self._weight = 0.0
         self._slots = 0
+
+    def _settle(self) -> None:
+        """Works out whose users are its own, and with whom they conflict."""
+        frame, effort = self._frame, self._discipline.effort
+        graph = frame.graph_without(self._gone)
+        hood = graph.hood(self._number)
+        self._epoch = sum(1 << bs for bs in self._gone)
+        self._names = [frame.users[number] for number in hood.users]
+        self._row = {user: row for row, user in enumerate(self._names)}
+        self._by_number = dict(zip(hood.users, self._names, strict=True))
+        self._plan = plan_for(effort, graph.stations)
+        self._allocator = Allocator(hood, effort, self._plan)
+        self._rounds = effort.greedy_rounds + len(self._plan.rounds)
+        self._kind = np.array([frame.kind_of[user] for user in self._names], dtype=np.int64)
+        self._size_bits = np.array([frame.kinds[kind].size_bits for kind in self._kind])
+        self._granted_slot = np.full(len(self._names), -1.0)
 
     def start(self, now_s: float) -> list[Send]:
         slot = self._slotting.next_slot(now_s)
@@ -89,6 +97,9 @@ class ScheduledCell:
                 return []
             case Board() as board:
                 self._boards[message.source] = board
+                return []
+            case Handover(gone=gone):
+                self._known_gone = frozenset(self._frame.station_number[bs] for bs in gone)
                 return []
             case Burst(tasks=tasks, servers=servers):
                 attempts = message.attempts
@@ -117,10 +128,13 @@ class ScheduledCell:
     def _allocate(self, slot: int, now_s: float) -> list[Send]:
         self._slot = slot
         self._slots += 1
+        if self._known_gone != self._gone:
+            self._gone = self._known_gone
+            self._settle()
         self._users, self._servers = self._views(slot)
         weights = self._discipline.weigh(self._users, self._servers)
         self._weights = weights.astype(np.float32)
-        self._allocator.begin(slot, 0, self._weights)
+        self._allocator.begin(slot, self._epoch, self._weights)
         following_s = self._slotting.at_s(slot + 1, self._slotting.report_s)
         return [*self._round(0), Send(CLOCK, Wake(following_s, "allocate", slot + 1))]
 

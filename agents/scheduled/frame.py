@@ -6,13 +6,11 @@ public and constant, as a network's configuration is; nothing of it is measured.
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 
-import networkx as nx
 from msgspec import Struct
 
 from agents.bodies import NodeId
-from agents.scheduled.conflict import ConflictGraph
+from agents.scheduled.conflict import Attachment, ConflictGraph
 from agents.scheduled.rules import TaskClass
 
 ROUNDING = 1e-6  # of a slot
@@ -51,6 +49,13 @@ class Machine(Struct, frozen=True):
     deviation_s: float
 
 
+class Place(Struct, frozen=True):
+    """Where a user is: the base stations that may serve it, nearest first, and who hears it."""
+
+    homes: tuple[int, ...]
+    heard: frozenset[int]
+
+
 class Frame:
     """The whole of it. `kind_of[user]` and `rate_of[kind]` (tasks per slot) are by number."""
 
@@ -63,7 +68,8 @@ class Frame:
         kind_of: dict[NodeId, int],
         machines: Sequence[Machine],
         stations: Sequence[NodeId],
-        graph: ConflictGraph,
+        channels: int,
+        places: Sequence[Place],
     ) -> None:
         self.slotting = slotting
         self.kinds = tuple(kinds)
@@ -76,12 +82,23 @@ class Frame:
         self.server_number = {machine.name: n for n, machine in enumerate(machines)}
         self.stations = tuple(stations)
         self.station_number = {name: number for number, name in enumerate(stations)}
-        self.graph = graph
+        self._channels = channels
+        self._places = tuple(places)
+        self._graphs: dict[frozenset[int], ConflictGraph] = {}
+        self.graph = self.graph_without(frozenset())
 
-    @cached_property
-    def hears(self) -> "nx.Graph[int]":
-        """Which base stations have users that conflict."""
-        return self.graph.stations
+    def graph_without(self, gone: frozenset[int]) -> ConflictGraph:
+        """Returns who may not share a channel while some base stations are gone.
+
+        Their users are with the nearest that is left, or with none where they reach no other.
+        """
+        if gone not in self._graphs:
+            self._graphs[gone] = graph = ConflictGraph(range(len(self.stations)), self._channels)
+            for user, place in enumerate(self._places):
+                home = next((bs for bs in place.homes if bs not in gone), None)
+                if home is not None:
+                    graph.place(user, Attachment(home, place.heard - gone - {home}))
+        return self._graphs[gone]
 
     def mean_slots(self, server: int, kind: int) -> float:
         """Returns the declared service time of one task, in slots."""

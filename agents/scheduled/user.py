@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Send
-from agents.bodies import Abort, Grant, NodeId, Undelivered, Wake, ended
+from agents.bodies import Abort, Grant, Handover, NodeId, Undelivered, Wake, ended
 from agents.policy import UserPolicy
 from agents.queues import Job, PriorityQueue
 from agents.scheduled.discipline import Discipline
@@ -47,6 +47,7 @@ class ScheduledUser(User):
         "_has_reported",
         "_kind",
         "_line",
+        "_next_bs",
         "_rates_bps",
         "_rest_bits",
         "_slot",
@@ -69,7 +70,7 @@ class ScheduledUser(User):
         self._kind = frame.kind_of[name]
         self._discipline = discipline
         self._slotting = frame.slotting
-        self._bs = policy.view.cells[0].bs
+        self._bs = self._next_bs = policy.view.cells[0].bs
         self._tally = Tally()
         self._line: Line[Task] = Line(
             discipline.user_rule(self._kind), self._tally, lambda task: task.due_s
@@ -104,6 +105,10 @@ class ScheduledUser(User):
                 return self._report(sensed, now_s)
             case SlotGrant() as grant:
                 return self._burst(grant, now_s)
+            case Handover(gone=gone):
+                left = [cell.bs for cell in self._cells if cell.bs not in gone]
+                self._next_bs = left[0] if left else self._cells[0].bs
+                return []
             case Undelivered(lost=Burst() as lost, reason=reason):
                 return self._take_back_burst(lost, reason, now_s)
             case _:
@@ -129,6 +134,9 @@ class ScheduledUser(User):
         sends = self._end_slot(slot - 1, now_s) if slot else []
         self._slot = slot
         self._aloft = None
+        if self._next_bs != self._bs:
+            self._bs = self._next_bs
+            self._rest_bits = self._demand.size_bits  # the other one has no part of the head
         line = self._line
         self._backlog_at_start = len(line)
         sends += self._compute(now_s)
@@ -176,6 +184,8 @@ class ScheduledUser(User):
         line = self._line
         if grant.slot != self._slot or self._used_slot == grant.slot or now_s >= grant.until_s:
             return []
+        if not line:
+            return []  # granted on an older report; a user that began anew knows no rates either
         self._used_slot = grant.slot
         rate_bps = self._rates_bps[grant.channel]
         room_bits = rate_bps * (grant.until_s - now_s) * WINDOW_SHARE - HEADER_BITS
