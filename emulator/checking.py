@@ -18,9 +18,14 @@ def kinds_of(chosen: Scenario) -> Iterator[tuple[str, NodeKind]]:
     yield from ((name, "server") for name, _ in members(chosen.servers))
 
 
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """Returns the known word that an unknown one seems to mean."""
+    return next(iter(get_close_matches(given, list(known), n=1, cutoff=0.5)), None)
+
+
 def suggest(given: str, known: Iterable[str]) -> str:
     """Returns the remedy for an unknown word: the nearest known one, or all of them."""
     names = list(known)
-    close = get_close_matches(given, names, n=1, cutoff=0.5)
+    near = nearest(given, names)
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"did you mean '{close[0]}'?" if close else f"known: {shown}"
+    return f"did you mean '{near}'?" if near is not None else f"known: {shown}"

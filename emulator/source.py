@@ -6,26 +6,21 @@ concerns several fields in `check.py`; here their complaints get a place and a r
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from msgspec import Struct
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from emulator import check
-from emulator.checking import suggest
+from emulator.explain import Where, explain, mends, written
 from emulator.scenario import Scenario
 
 SIZE_MAX_BYTES = 1_000_000
 VALUES_MAX = 200_000  # aliases can make a small file huge
 SHOWN_MAX = 50  # problems printed; one mistake in a generated file is made thousands of times
 EXCERPT_MAX = 100  # characters of the source line around the place
-
-Path_ = tuple[str | int, ...]
-"""Where in a scenario: ("users", 0, "arrival", "rate_hz")."""
 
 
 class Problem(Struct, frozen=True):
@@ -66,10 +61,10 @@ class ScenarioError(ValueError):
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
     """Reads, changes and checks a scenario; raises ScenarioError with all problems.
 
-    What concerns several fields can be asked only once every type is right, so a file may fail
-    twice: first for all its types, then for all that does not fit together. `overrides` maps
-    dotted paths ("users.0.count") to values. Files that the scenario or an override names are made
-    absolute, relative to the scenario's folder.
+    What concerns several fields can be asked only of a scenario whose types are right; where they
+    are not, it is asked of the likeliest mends, and what all of them are blamed for is told too.
+    `overrides` maps dotted paths ("users.0.count") to values. Files that the scenario or an
+    override names are made absolute, relative to the scenario's folder.
     """
     document = _Document(path)
     for dotted, given in (overrides or {}).items():
@@ -77,15 +72,18 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
     document.stop_if_bad()
     document.anchor(document.data)
     try:
-        scenario = Scenario.model_validate(document.data)
+        scenarios = [Scenario.model_validate(document.data)]
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            document.blame(*_explain(details, document.data))
+        found = error.errors(include_url=False)
+        for complaint in explain(found, document.data):
+            document.blame(*complaint)
+        scenarios = mends(found, document.data)
+    together = [list(check.problems(each)) for each in scenarios]
+    for complaint in together[0] if together else ():
+        if all(complaint in others for others in together[1:]):
+            document.blame(*complaint)
     document.stop_if_bad()
-    for where, message, remedy in check.problems(scenario):
-        document.blame(where, message, remedy)
-    document.stop_if_bad()
-    return scenario
+    return scenarios[0]
 
 
 def dump(scenario: Scenario) -> str:
@@ -112,8 +110,8 @@ class _Document:
         self._file = str(path)
         self._folder = path.resolve().parent
         self._lines: list[str] = []
-        self._places: dict[Path_, tuple[int, int]] = {}
-        self._overridden: dict[Path_, str] = {}
+        self._places: dict[Where, tuple[int, int]] = {}
+        self._overridden: dict[Where, str] = {}
         self._problems: dict[Problem, None] = {}  # a set that keeps the order
         self._values = 0
         self.data: Any = self._plain(self._parse(path), ())
@@ -121,9 +119,9 @@ class _Document:
             self.blame((), "a scenario is a mapping", "begin with `name: ...`")
         self.stop_if_bad()
 
-    def blame(self, where: Path_, message: str, remedy: str) -> None:
+    def blame(self, where: Where, message: str, remedy: str) -> None:
         """Adds a problem at the place of a path, or of the nearest thing around it."""
-        field = _dotted(where)
+        field = written(where)
         known = where
         while known and known not in self._places and known not in self._overridden:
             known = known[:-1]
@@ -150,13 +148,13 @@ class _Document:
             except (KeyError, IndexError, TypeError):
                 target = None
             if not isinstance(target, dict | list):
-                text = f"there is nothing to set in {_dotted(where[: depth + 1])}"
-                self._blame_override(shown, _dotted(where), text, "")
+                text = f"there is nothing to set in {written(where[: depth + 1])}"
+                self._blame_override(shown, written(where), text, "")
                 return
         last = where[-1]
         if isinstance(target, list) and not (isinstance(last, int) and last < len(target)):
-            text = f"there is no {_dotted(where)}; the list has {len(target)} entries"
-            self._blame_override(shown, _dotted(where), text, "")
+            text = f"there is no {written(where)}; the list has {len(target)} entries"
+            self._blame_override(shown, written(where), text, "")
             return
         target[last] = given
         for gone in (self._places, self._overridden):  # what stood here, stands nowhere now
@@ -203,7 +201,7 @@ class _Document:
         self.stop_if_bad()
         return None
 
-    def _plain(self, node: Any, where: Path_) -> Any:
+    def _plain(self, node: Any, where: Where) -> Any:
         """Copies what ruamel read as plain values, and notes where each stands."""
         self._values += 1
         if self._values > VALUES_MAX:
@@ -227,7 +225,7 @@ class _Document:
                 return kind(node)
         return str(node)
 
-    def _note(self, where: Path_, node: Any, key: Any) -> None:
+    def _note(self, where: Where, node: Any, key: Any) -> None:
         position = node.lc.data.get(key) if node.lc.data else None
         if position is not None:
             self._places[where] = (position[0] + 1, position[1] + 1)
@@ -239,135 +237,3 @@ class _Document:
 
     def _blame_override(self, shown: str, field: str, message: str, remedy: str) -> None:
         self._problems[Problem(f"--set {shown}", 0, 0, field, message, remedy)] = None
-
-
-def _explain(error: ErrorDetails, data: Any) -> tuple[Path_, str, str]:
-    """Turns one complaint of pydantic into where, what, and what to do."""
-    where, model = _locate(error["loc"], data)
-    given, context = error["input"], error.get("ctx", {})
-    shown = _shown(given)
-    match error["type"]:
-        case "extra_forbidden":
-            known = [] if model is None else list(model.model_fields)
-            key = str(where[-1])
-            return where, f"unknown key '{key}'", suggest(key, known)
-        case "missing":
-            key = str(where[-1])
-            return where, f"'{key}' is missing", f"add `{key}: ...`" + _meaning(model, key)
-        case "union_tag_not_found":
-            key = context["discriminator"].strip("'")
-            return where, f"'{key}' is missing", f"add `{key}: ...`"
-        case "union_tag_invalid":
-            key = context["discriminator"].strip("'")
-            known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-            tag = str(context["tag"])
-            return (*where, key), f"unknown {key} '{tag}'", suggest(tag, known)
-        case "literal_error":
-            known = [
-                word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")
-            ]
-            return where, f"unknown value {shown}", suggest(str(given), known)
-        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" as kind:
-            bound = next(iter(context.values()))
-            words = kind.replace("_", " ").replace("than equal", "than or equal to")
-            return where, f"{shown} is out of range", f"it must be {words} {bound:g}"
-        case "float_type" | "int_type" | "int_from_float":
-            whole = "a whole number" if error["type"].startswith("int") else "a number"
-            return where, f"{shown} is not {whole}", "write it plain, in SI units, without a unit"
-        case "string_type" | "bool_type" | "list_type" | "dict_type" | "model_type" as kind:
-            names = {"string": "text", "bool": "true or false", "list": "a list"}
-            expected = names.get(kind.removesuffix("_type"), "a mapping")
-            return where, f"{shown} is not {expected}", f"write {expected} here"
-        case "model_attributes_type":
-            return where, f"{shown} is not a mapping", "write a mapping, such as {kind: ...}"
-        case "string_pattern_mismatch":
-            example = "start with a letter; then small letters, digits, single hyphens"
-            return where, f"{shown} is no name", example
-        case "finite_number":
-            return where, f"{shown} is not finite", "write a finite number"
-        case "value_error":  # one of our own validators: it says it all
-            return where, str(context["error"]), ""
-        case "too_short":
-            return where, "the list is empty", "it needs one entry at least"
-        case _:
-            return where, f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}", ""
-
-
-def _locate(loc: tuple[str | int, ...], data: Any) -> tuple[Path_, type[BaseModel] | None]:
-    """Follows a location of pydantic through the data, leaving out the names of union members.
-
-    Returns the path, and the model that holds its last key.
-    """
-    where: list[str | int] = []
-    annotation: Any = Scenario
-    holder: type[BaseModel] | None = None
-    for depth, part in enumerate(loc):
-        members = _models(annotation, data)
-        inside = isinstance(data, dict) and part in data
-        last = depth == len(loc) - 1
-        if isinstance(part, str) and not inside and not (last and _known(members, part)):
-            continue  # the tag of a union's member, not a key
-        where.append(part)
-        if isinstance(part, int):
-            annotation = get_args(_bare(annotation))[0] if get_args(_bare(annotation)) else None
-        else:
-            holder = members[0] if members else None
-            field = holder.model_fields.get(part) if holder else None
-            annotation = field.rebuild_annotation() if field is not None else None
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            data = None
-    return tuple(where), holder
-
-
-def _bare(annotation: Any) -> Any:
-    """Strips Annotated and `| None`."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, UnionType):
-        inner = [each for each in get_args(annotation) if each is not NoneType]
-        if len(inner) == 1:
-            return _bare(inner[0])
-    return annotation
-
-
-def _models(annotation: Any, data: Any) -> list[type[BaseModel]]:
-    """Returns the models that an annotation may mean; the one that the data's tag names first."""
-    bare = _bare(annotation)
-    if get_origin(bare) in (Union, UnionType):
-        found = [model for each in get_args(bare) for model in _models(each, data)]
-        tags = set() if not isinstance(data, dict) else {data.get("kind"), data.get("type")}
-        return sorted(found, key=lambda model: not tags & set(_tags(model)))
-    return [bare] if isinstance(bare, type) and issubclass(bare, BaseModel) else []
-
-
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    for key in ("kind", "type"):
-        field = model.model_fields.get(key)
-        if field is not None:
-            return get_args(field.annotation)
-    return ()
-
-
-def _known(models: list[type[BaseModel]], key: str) -> bool:
-    return any(key in model.model_fields for model in models[:1])
-
-
-def _meaning(model: type[BaseModel] | None, key: str) -> str:
-    field = None if model is None else model.model_fields.get(key)
-    return f" ({field.description})" if field is not None and field.description else ""
-
-
-def _shown(given: Any) -> str:
-    """Returns a value as its author knows it: `true`, not `True`."""
-    text = str(given).lower() if isinstance(given, bool) else repr(given)
-    text = "nothing" if given is None else text
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _dotted(where: Path_) -> str:
-    text = ""
-    for part in where:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
