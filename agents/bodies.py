@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from agents.slot_bodies import (
+    Allocated,
     Board,
     Burst,
     Commit,
@@ -232,6 +233,7 @@ Body = (
     | Executed
     | Undelivered
     | TaskEnd
+    | Allocated
 )
 AllocationBody = Table | State | Propose | Released | Commit
 """What base stations say to each other while they allocate the channels of a slot."""

@@ -109,7 +109,7 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
     folder = new_folder(out, f"{first.name}-sweep")
     comparison.write(folder)
     page = sweeping.write(folder, field, values, comparison)
-    console.print(comparison.table())
+    console.print(comparison.table(field))
     console.print(f"curves: {page}", highlight=False, soft_wrap=True)
 
 
