@@ -48,6 +48,8 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
     for across, up in TRADE_OFFS:
         if {across, up} <= set(metrics):
             means = [rows[across, value].estimate.mean for value in values]
+            if len({readable(up, rows[up, value].estimate.mean) for value in values}) == 1:
+                continue  # this field does not trade it
             picture = curve(_points(means, values, up, rows), _axis(across), _axis(up))
             title = f"{_name(up)} against {_name(across)}"
             cards += _card(title, f"each point one value of {field}", picture)

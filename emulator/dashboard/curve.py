@@ -43,12 +43,12 @@ def curve(points: Sequence[Point], across: Axis, up: Axis) -> str:
     ends = [p.y + side * p.half_width for p in points for side in (-1.0, 1.0)]
     y_of = _axis(ends, bottom - 8.0, TOP_PX + 8.0, is_log=False)
     shapes = []
-    for value in ticks(min(ends), max(ends)):
+    for value in _apart(ticks(min(ends), max(ends)), up.words):
         y = y_of(value)
         shapes.append(f'<path class="rule" d="M{LEFT_PX:.0f},{y:.1f}H{right:.0f}"/>')
         shapes.append(_text(LEFT_PX - 8.0, y + 4.0, "end", up.words(value)))
     rounds = log_ticks if is_log else ticks
-    for value in across.ticks or rounds(min(xs), max(xs)):
+    for value in across.ticks or _apart(rounds(min(xs), max(xs)), across.words):
         x = x_of(value)
         shapes.append(f'<path class="rule" d="M{x:.1f},{TOP_PX:.0f}V{bottom:.0f}"/>')
         shapes.append(_text(x, bottom + 18.0, "middle", across.words(value)))
@@ -91,6 +91,11 @@ def log_ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
     every = [m * 10.0**power for power in powers for m in (1.0, 2.0, 5.0)]
     return [value for value in every if low <= value <= high]
+
+
+def _apart(values: Sequence[float], words: Words) -> list[float]:
+    """Leaves out what would read as the value before it."""
+    return [v for n, v in enumerate(values) if n == 0 or words(v) != words(values[n - 1])]
 
 
 def _text(x: float, y: float, anchor: str, text: str) -> str:
