@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from emulator.dashboard.drawing import Mean, intervals
@@ -48,6 +49,7 @@ METRICS = (
 )
 WORKERS = 2  # each run is one core's work
 CONFIDENCE = 0.95
+ROUNDING = 1e-9  # relative
 Progress = Callable[[int, int], None]
 """Is told how many runs of how many are done."""
 Job = tuple[str, int]  # protocol or other variant, seed
@@ -95,7 +97,8 @@ class Comparison(Struct, frozen=True):
         caption = f"not in every run: {', '.join(self.left_out)}" if self.left_out else None
         table = Table(title=title, title_justify="left", title_style="bold", caption=caption)
         for head in ("metric", variant, "mean", f"minus {self.protocols[0]}, paired", "lower"):
-            table.add_column(head, justify="left" if head in ("metric", variant) else "right")
+            justify: JustifyMethod = "left" if head in ("metric", variant) else "right"
+            table.add_column(head, justify=justify, no_wrap=True)
         before = ""
         for row in self.rows:
             if row.metric != before and before:
@@ -267,7 +270,10 @@ def _measure(scenario: Scenario) -> Summary:
 def said(metric: str, estimate: Estimate) -> str:
     """Words a mean and the half width of its interval."""
     sign = "-" if estimate.mean < 0.0 else ""
-    return f"{sign}{readable(metric, abs(estimate.mean))} ± {readable(metric, estimate.half_width)}"
+    half_width = estimate.half_width
+    if half_width < ROUNDING * abs(estimate.mean):
+        half_width = 0.0  # sums of floats
+    return f"{sign}{readable(metric, abs(estimate.mean))} ± {readable(metric, half_width)}"
 
 
 def _meaning(metric: str) -> str:

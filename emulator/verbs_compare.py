@@ -22,6 +22,8 @@ from emulator.arguments import (
 if TYPE_CHECKING:
     from emulator.compare import Progress
 
+TABLE_WIDTH = 100  # columns; the longest names and intervals fit
+
 
 @click.command()
 @scenario_argument
@@ -53,7 +55,7 @@ def compare(
     chosen = load(scenario, **overrides)
     for name in names:  # each must be right before the first run starts
         load(scenario, **{**overrides, "protocol": name})
-    console = Console(stderr=as_json)
+    console = _console(as_json)
     first_seed = chosen.seed
     with _progress(console, len(names) * seeds) as on_progress:
         comparison = comparing.run(
@@ -98,7 +100,7 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
         value: load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
     }
     first = variants[values[0]]
-    console = Console()
+    console = _console()
     with _progress(console, len(values) * seeds) as on_progress:
         comparison = comparing.measure(
             first.name,
@@ -111,6 +113,14 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
     page = sweeping.write(folder, field, values, comparison)
     console.print(comparison.table(field))
     console.print(f"curves: {page}", highlight=False, soft_wrap=True)
+
+
+def _console(stderr: bool = False) -> Console:
+    """Returns what is printed on; where it is no terminal, the table keeps its width."""
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = max(console.width, TABLE_WIDTH)
+    return console
 
 
 @contextmanager

@@ -72,12 +72,13 @@ def test_on_ray_every_decision_is_that_of_virtual_time(tmp_path: Path) -> None:
     # something local, such as the end of a service, comes after it where it is later than the gap
     # between the two; and all that is decided from then on may differ. Gaps are random, a stall of
     # the machine is not ours: what parts two runs is their ratio, so a run that was parted is
-    # repeated at half the speed, where every gap is twice as wide.
-    spec = spread(duration_s=2.0)
+    # repeated at half the speed, where every gap is twice as wide; so is one that says itself that
+    # it was too late to be valid.
+    spec = spread(duration_s=1.5)
     records, _, _ = perform(spec | {"runtime": {"kind": "loop"}})
-    expected = decided(records, until_s=1.9)
-    assert sum(isinstance(key[1], int) and key[0].startswith("bs") for key in expected) == 36
-    assert len(expected) >= 36 + 50
+    expected = decided(records, until_s=1.4)
+    assert sum(node.startswith("bs") for node, _ in expected) == 2 * 13  # base stations, slots
+    assert len(expected) >= 26 + 40
     parted: list[int] = []
     for attempt in range(3):
         folder = tmp_path / str(attempt)
@@ -86,10 +87,10 @@ def test_on_ray_every_decision_is_that_of_virtual_time(tmp_path: Path) -> None:
 
         summary = on_ray(spec, folder)
 
-        assert summary["causes"] == []
+        assert all(cause.startswith("invalid") for cause in summary["causes"]), summary["causes"]
         assert summary["violations"] == 0
         assert summary["balance"]["lost"] == 0
-        found = decided(recorded(folder), until_s=2.0)
+        found = decided(recorded(folder), until_s=1.5)
         parted.append(sum(found.get(key) != decision for key, decision in expected.items()))
         if not parted[-1]:
             break
