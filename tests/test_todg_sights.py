@@ -16,6 +16,7 @@ from agents.bodies import TaskEnd
 from agents.scheduled.conflict import ConflictGraph
 from agents.slot_bodies import Allocated
 from emulator import report
+from emulator.dashboard.stays import RIGHT_PX, WIDTH_PX, Stays, histogram
 from emulator.plan import plan
 from emulator.scenario import Scenario
 from emulator.scheduling import TOLD_SLOTS, bounds_s, told_slots
@@ -174,3 +175,14 @@ def test_the_report_draws_deadline_bound_and_longest_stay(tmp_path: Path) -> Non
     assert [drawing.count(f'class="{mark}"') for mark in ("due", "bound", "longest")] == [2, 2, 2]
     assert "weight of a slot&#x27;s schedule over the heaviest there is, mean" in page
     assert "<td>bound</td>" in page
+
+
+def test_a_stay_beyond_its_deadline_is_drawn_inside_the_picture() -> None:
+    late = Stays("alarm", 2.0, 1.9, 7.0, finished=[3, 1, 0], given_up=[0, 0, 2])
+
+    drawing = histogram([late])
+
+    assert "<title>beyond 2 s: 2 tasks</title>" in drawing
+    (x,) = map(float, re.findall(r'class="longest" d="M([0-9.]+),', drawing))
+    assert x <= WIDTH_PX - RIGHT_PX
+    assert "350 % of deadline" in drawing

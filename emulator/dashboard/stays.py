@@ -64,6 +64,8 @@ def _row(kind: Stays, top: float, most: int) -> str:
         high_s = kind.deadline_s * (number + 1) / bins if number < bins else span_s
         x, width = x_of(low_s) + 0.5, x_of(high_s) - x_of(low_s) - 1.0
         where = f"{readable('_s', low_s)} to {readable('_s', high_s)}"
+        if number == bins:
+            where = f"beyond {readable('_s', low_s)}"
         for count, colour, y in ((up, 0, middle - height_of(up)), (down, 1, middle)):
             if count:
                 shapes.append(
@@ -89,7 +91,7 @@ def _row(kind: Stays, top: float, most: int) -> str:
         x = x_of(kind.bound_s)
         shapes.append(f'<path class="bound" d="M{x:.1f},{top + 8:.1f}V{low:.1f}"/>')
         shapes.append(_text(x - 6.0, top + 18.0, "end", f"bound {readable('_s', kind.bound_s)}"))
-    x = x_of(kind.longest_s)
+    x = x_of(min(kind.longest_s, span_s))
     shapes.append(f'<path class="longest" d="M{x:.1f},{middle - 6:.1f}l5,6l-5,6l-5,-6z"/>')
     share = kind.longest_s / kind.deadline_s
     shapes.append(_text(LEFT_PX - 12.0, middle - 8.0, "end", kind.label))
