@@ -17,7 +17,7 @@ from agents.tasks import Task
 NodeId = str
 
 CLOCK = "@clock"  # takes Wake, answers by on_tick
-JOURNAL = "@journal"  # takes TaskEnd, answers nothing
+JOURNAL = "@journal"  # takes TaskEnd and Allocated, answers nothing
 ACCELERATOR = "@accelerator"  # takes Execute, answers Executed when it is served; or Abort
 RADIO = "@radio"  # takes Sense, answers Sensed at once; also the source of Undelivered
 

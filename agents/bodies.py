@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from agents.slot_bodies import (
+    Allocated,
     Board,
     Burst,
     Commit,
@@ -246,6 +247,7 @@ Body = (
     | Tempo
     | Handover
     | TaskEnd
+    | Allocated
 )
 AllocationBody = Table | State | Propose | Released | Commit
 """What base stations say to each other while they allocate the channels of a slot."""

@@ -266,7 +266,8 @@ class Reading(Struct, frozen=True):
     unit: str = ""
     per: str = ""
     root: bool = False
-    counts: bool = False  # only rises: shown as a rate
+    counts: bool = False  # only rises: shown is by how much
+    every_s: float = 1.0  # in so long
 
 
 class NoOptions(Struct, frozen=True, forbid_unknown_fields=True):

@@ -87,6 +87,19 @@ class Burst(Struct, frozen=True, gc=False, tag="burst", array_like=True):
         return HEADER_BITS + self.bits
 
 
+class Allocated(Struct, frozen=True, gc=False, tag="allocated", array_like=True):
+    """To `@journal`, in a few slots: what a base station weighed and whom it gave a channel.
+
+    Per user of its own: number, channel held (-1: none), and the weights (float32 per channel).
+    """
+
+    slot: int
+    bs: str
+    users: tuple[int, ...]
+    channel: tuple[int, ...]
+    weights: bytes
+
+
 class Table(Struct, frozen=True, gc=False, tag="table", array_like=True):
     """A base station tells a neighbour how far it is, in one mini-round of one slot.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from emulator.dashboard.drawing import Mean, intervals
@@ -41,10 +42,14 @@ METRICS = (
     "fresh_correct_hz",
     "utility",
     "backlog_mean",
-    "stay_max_s",
+    "stay_max_ratio",
+    "weight_ratio_mean",
+    "messages_per_slot",
+    "bytes_per_slot",
 )
 WORKERS = 2  # each run is one core's work
 CONFIDENCE = 0.95
+ROUNDING = 1e-9  # relative
 Progress = Callable[[int, int], None]
 """Is told how many runs of how many are done."""
 Job = tuple[str, int]  # protocol or other variant, seed
@@ -86,12 +91,14 @@ class Comparison(Struct, frozen=True):
     rows: list[Row]
     left_out: list[str]
 
-    def table(self) -> Table:
+    def table(self, variant: str = "protocol") -> Table:
+        """Returns the table for a terminal; `variant` is what differs from run to run."""
         title = f"{self.scenario}: {len(self.seeds)} seeds, mean ± half of the 95 % interval"
         caption = f"not in every run: {', '.join(self.left_out)}" if self.left_out else None
         table = Table(title=title, title_justify="left", title_style="bold", caption=caption)
-        for head in ("metric", "protocol", "mean", f"minus {self.protocols[0]}, paired", "lower"):
-            table.add_column(head, justify="left" if head in ("metric", "protocol") else "right")
+        for head in ("metric", variant, "mean", f"minus {self.protocols[0]}, paired", "lower"):
+            justify: JustifyMethod = "left" if head in ("metric", variant) else "right"
+            table.add_column(head, justify=justify, no_wrap=True)
         before = ""
         for row in self.rows:
             if row.metric != before and before:
@@ -155,8 +162,8 @@ class Comparison(Struct, frozen=True):
         """Words a row: protocol, mean, difference, at how many seeds it is lower."""
         return (
             row.protocol,
-            _readable(row.metric, row.estimate),
-            "" if row.difference is None else _readable(row.metric, row.difference),
+            said(row.metric, row.estimate),
+            "" if row.difference is None else said(row.metric, row.difference),
             "" if row.wins is None else f"{row.wins}/{len(self.seeds)}",
         )
 
@@ -260,9 +267,13 @@ def _measure(scenario: Scenario) -> Summary:
     return recorder.metrics.summary()[ALL]
 
 
-def _readable(metric: str, estimate: Estimate) -> str:
+def said(metric: str, estimate: Estimate) -> str:
+    """Words a mean and the half width of its interval."""
     sign = "-" if estimate.mean < 0.0 else ""
-    return f"{sign}{readable(metric, abs(estimate.mean))} ± {readable(metric, estimate.half_width)}"
+    half_width = estimate.half_width
+    if half_width < ROUNDING * abs(estimate.mean):
+        half_width = 0.0  # sums of floats
+    return f"{sign}{readable(metric, abs(estimate.mean))} ± {readable(metric, half_width)}"
 
 
 def _meaning(metric: str) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -37,7 +38,9 @@ ROWS = (
     ("dropped or expired", "drop_ratio", "dropped"),
     ("right answers", "accuracy", "right"),
     ("right and fresh, per user", "fresh_correct_hz", "fresh+right"),
+    ("tasks under way, mean", "backlog_mean", "under way"),
     ("longest stay", "stay_max_s", "longest"),
+    ("longest stay over deadline", "stay_max_ratio", "of deadline"),
     ("utility", "utility", "utility"),
     ("results", "completed", "results"),
 )  # in full, metric, in short
@@ -49,7 +52,7 @@ def readable(metric: str, value: float | None) -> str:
         return "-"
     if metric.endswith("_s"):
         return f"{value * 1e3:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
-    if metric.endswith("_ratio") or metric == "accuracy":
+    if "_ratio" in metric or metric == "accuracy":
         return f"{100.0 * value:.3g} %"
     if metric.endswith("_hz"):
         return f"{value:.3g} /s"
@@ -148,6 +151,13 @@ class Display:
             p50, p99 = step.lateness.quantile_s(0.5), step.lateness.quantile_s(0.99)
             late = f"   lateness p50 {readable('_s', p50)}, p99 {readable('_s', p99)}"
         lines.append(Text(f"uplink attempts lost  {loss}{late}"))
+        if (violations := metrics.violations) is not None:
+            style = "bold red" if violations else ""
+            lines.append(Text(f"violations of the delay bound  {violations}", style=style))
+        drops = metrics.everyone().drops.most_common(6)
+        if drops:
+            parts = "  ".join(f"{reason} {count:,}" for reason, count in drops)
+            lines.append(Text(f"given up  {parts}"))
         for change in metrics.faults_active.values():
             lines.append(Text("fault  " + describe(change.fault), style="bold red"))
         return Group(*lines)
@@ -180,6 +190,11 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
     if balance is not None:
         parts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in balance.items() if n)
         console.print(f"tasks: {parts}")
+    given_up = sum(map(Counter, summary["given_up"].values()), Counter[str]())
+    if given_up:
+        parts = ", ".join(f"{count:,} {reason}" for reason, count in given_up.most_common())
+        console.print(f"given up: {parts}")
+    console.print(*_per_slot(summary["metrics"][ALL]), sep="", end="", highlight=False)
     details = [
         f"{summary['emulated_s']:g} s emulated in {summary['wall_s']:.3g} s",
         f"uplink attempts lost {readable('_ratio', summary['uplink_loss_ratio'])}",
@@ -190,23 +205,28 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         details.append(f"digest {summary['digest']}")
     console.print("; ".join(details), highlight=False, soft_wrap=True)
     if summary["violations"] is not None:
-        longest = (
-            max(
-                summary["metrics"][group.name]["stay_max_s"] / group.deadline_s
-                for group in scenario.users
-                if group.deadline_s and summary["metrics"][group.name]["stay_max_s"]
-            )
-            if summary["metrics"]["all"]["stay_max_s"]
-            else 0.0
-        )
+        longest = readable("_ratio", summary["metrics"][ALL]["stay_max_ratio"] or 0.0)
         text = f"{summary['violations']} violations of the delay bound"
-        console.print(f"{text}; the longest stay took {100.0 * longest:.0f} % of its deadline")
+        console.print(f"{text}; the longest stay took {longest} of its deadline", highlight=False)
     for each in summary["expect"]:
         mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
         console.print(f"expect {mark}: {each['says']}", highlight=False, soft_wrap=True)
     for cause in summary["causes"]:
         console.print(f"[bold red]{summary['verdict']}[/]: ", end="")
         console.print(cause, markup=False, highlight=False, soft_wrap=True)
+
+
+def _per_slot(numbers: dict[str, float | int | None]) -> Iterator[str]:
+    """Yields a line about the allocation of channels, where there is one."""
+    if numbers["messages_per_slot"]:
+        rounds, messages = numbers["mini_rounds_per_slot"], numbers["messages_per_slot"]
+        yield f"per slot: {readable('', rounds)} mini-rounds, {readable('', messages)} messages, "
+        yield f"{readable('', numbers['bytes_per_slot'])} bytes"
+        if numbers["weight_ratio_mean"] is not None:
+            mean, least = (numbers[f"weight_ratio_{which}"] for which in ("mean", "min"))
+            yield f"; schedule {readable('_ratio', mean)} of the heaviest, "
+            yield f"least {readable('_ratio', least)}"
+        yield "\n"
 
 
 def stop_on_interrupt(steering: Steering, console: Console) -> None:

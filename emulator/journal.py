@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from agents.bodies import NodeId, ServerReport, TaskEnd
+from agents.slot_bodies import Allocated
 
 NAME = "journal.msgpack"
 
@@ -74,7 +75,17 @@ class HostLost(Struct, frozen=True, tag="host-lost", array_like=True):
     cause: str
 
 
-Record = TaskEnd | ServerReport | LinkCount | Readings | FaultChange | Presence | Remains | HostLost
+Record = (
+    TaskEnd
+    | ServerReport
+    | LinkCount
+    | Readings
+    | FaultChange
+    | Presence
+    | Allocated
+    | Remains
+    | HostLost
+)
 
 
 class Frame(Struct, frozen=True, array_like=True):

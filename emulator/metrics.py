@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from agents.bodies import NodeId, ServerReport, TaskEnd
 from agents.freshness import AgeTracker
 from agents.policy import Reading
+from agents.scheduled.readings import BREACHES
+from agents.slot_bodies import Allocated
+from emulator.allocations import Allocations
 from emulator.journal import FaultChange, HostLost, LinkCount, Presence, Readings, Record, Remains
 from emulator.series import Series
 from emulator.stats import ALL, DELAY_BOUNDS_S, Bins, GroupStats, ratio
@@ -26,7 +29,11 @@ class Metrics:
         groups: Mapping[str, GroupStats],
         warmup_s: float,
         readings: Sequence[Reading] = (),
+        *,
+        allocations: Allocations | None = None,
+        is_bounded: bool = False,
     ) -> None:
+        """`allocations` watches a scheduled network; `is_bounded`: its protocol bounds delays."""
         self.now_s = 0.0
         self.groups = dict(groups)
         self.ages: dict[NodeId, AgeTracker] = {}
@@ -42,6 +49,9 @@ class Metrics:
         self.remains: list[Remains] = []
         self.readings: dict[NodeId, Readings] = {}  # the newest of each host
         self.series = Series(readings)
+        self.allocations = allocations
+        self._is_bounded = is_bounded
+        self._compared = 0  # slots, at the last row of the series
         self._warmup_s = warmup_s
         self._warm = False
         self._group_of = group_of
@@ -81,6 +91,8 @@ class Metrics:
                     self.hosts_lost.append(record)
                 case Readings(host=host):
                     self.readings[host] = record
+                case Allocated() if self.allocations is not None:
+                    self.allocations.take(record)
                 case Remains():
                     self.remains.append(record)
         if now_s >= self._warmup_s and not self._warm:
@@ -90,7 +102,9 @@ class Metrics:
             stats.settle()
         for service in self.service_s.values():
             service.settle()
-        self.series.add(now_s, self.groups, self.uplink_counts(), self.servers, self.reported())
+        reported = self.reported()
+        self.series.add(now_s, self.groups, self.uplink_counts(), self.servers, reported)
+        self.series.put(self._kept(now_s))
 
     def _end_warm_up(self) -> None:
         """Takes the areas under the ages when the warm-up ends, before any later receipt."""
@@ -119,8 +133,14 @@ class Metrics:
         series.outcomes[end.outcome] += 1
         due_s = end.due_s
         if due_s < math.inf:
-            left_s = ended_s if end.outcome != "completed" else end.finished_s
-            stats.stay_max_s = max(stats.stay_max_s, left_s - end.born_s)
+            if end.outcome == "completed":
+                left_s, stays_s = end.finished_s, stats.stays_finished_s
+            else:
+                left_s, stays_s = ended_s, stats.stays_given_up_s
+            stay_s = left_s - end.born_s
+            stays_s.add(stay_s)
+            if stay_s > stats.stay_step_s:
+                stats.stay_step_s = stay_s
             stats.overdue += left_s > due_s + ROUNDING_S
             if counts and end.outcome == "completed" and ended_s <= due_s:
                 tracker.on_time += 1
@@ -132,6 +152,8 @@ class Metrics:
             if peak_s is not None:
                 series.peaks_s[end.priority].append(peak_s)
                 stats.ages.fall(peak_s - delay_s, ended_s)
+        else:
+            stats.drops[end.reason] += 1
         if counts:
             stats.count(end, peak_s)
             service = self.service_s.get(end.server)
@@ -140,6 +162,35 @@ class Metrics:
             if peak_s is not None:
                 tracker.peaks += 1
                 tracker.peaks_s += peak_s
+
+    def _kept(self, now_s: float) -> dict[str, float | None]:
+        """Says how well deadlines are kept, in the step that ends now or so far: columns."""
+        kept: dict[str, float | None] = {}
+        for name, stats in self.groups.items():
+            if stats.deadline_s < math.inf:
+                kept[f"stay_ratio/{name}"] = (stats.stay_step_s or None) and (
+                    stats.stay_step_s / stats.deadline_s
+                )
+                stats.stay_step_s = 0.0
+        worth = [each.utility(now_s - self._warmup_s) for each in self.groups.values()]
+        if now_s > self._warmup_s and any(each is not None for each in worth):
+            kept["utility"] = math.fsum(each or 0.0 for each in worth)
+        if self.violations is not None:
+            kept["violations"] = self.violations
+        if self.allocations is not None:
+            fresh = self.allocations.shares[self._compared :]
+            self._compared += len(fresh)
+            kept["weight_ratio"] = ratio(math.fsum(fresh), len(fresh))
+        return kept
+
+    @property
+    def violations(self) -> int | None:
+        """Counts tasks neither finished nor given up in time, and broken queue bounds; None where
+        the protocol gives no bound."""
+        if not self._is_bounded:
+            return None
+        overdue = sum(stats.overdue for stats in self.groups.values())
+        return overdue + int(self.reported().get(BREACHES, 0.0))
 
     def reported(self) -> dict[str, float]:
         """Returns what all nodes' policies report, added up over the hosts."""
@@ -169,7 +220,10 @@ class Metrics:
         """Returns every metric of every group, and of `all`."""
         span_s = max(0.0, self.now_s - self._warmup_s)  # 0: nothing counts yet
         groups = {**self.groups, ALL: self.everyone()}
-        return {name: stats.summary(self.now_s, span_s) for name, stats in groups.items()}
+        found = {name: stats.summary(self.now_s, span_s) for name, stats in groups.items()}
+        if self.allocations is not None:
+            found[ALL] |= self.allocations.summary(self.reported(), self.now_s)
+        return found
 
     def balance(self) -> dict[str, int]:
         """Returns the account of all tasks: generated = completed + expired + dropped + in flight

@@ -13,13 +13,15 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from emulator import journal, source
+from emulator import journal, promise, source
 from emulator.dashboard import drawing
 from emulator.dashboard.page import page, table
 from emulator.display import ROWS, describe, readable
 from emulator.metrics import Metrics
+from emulator.plan import plan
 from emulator.run import fresh_metrics
 from emulator.scenario import Scenario
+from emulator.scheduling import bounds_s, is_scheduled
 from emulator.stats import ALL
 from emulator.tables import thin
 
@@ -45,22 +47,28 @@ class Band(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What a run folder holds, folded again. `summary` is empty where the run never ended."""
+    """What a run folder holds, folded again. `summary` is empty where the run never ended.
+
+    `bounds_s` is how long a task of a user group may stay, where the protocol proves it.
+    """
 
     scenario: Scenario
     metrics: Metrics
     summary: dict[str, Any]
+    bounds_s: dict[str, float] = {}
 
 
 def read(folder: Path) -> Result:
     """Reads a run folder and folds its journal as it was folded live."""
     scenario = source.load(folder / "scenario.yaml")
-    metrics = fresh_metrics(scenario)
+    public = plan(scenario, stopwatch=False).frame() if is_scheduled(scenario) else None
+    metrics = fresh_metrics(scenario, public)
     for frame in journal.read_frames(folder):
         metrics.fold(frame.records, frame.now_s)
     path = folder / "summary.json"
     summary = json.loads(path.read_text()) if path.exists() else {}
-    return Result(scenario, metrics, summary)
+    bounds = {} if public is None else bounds_s(scenario, public)
+    return Result(scenario, metrics, summary, bounds)
 
 
 def write(folder: Path, result: Result) -> Path:
@@ -74,9 +82,11 @@ def write(folder: Path, result: Result) -> Path:
 <div class="cards">
 <section class="card wide"><h2>Results</h2>{_results(result)}</section>
 <section class="card wide"><h2>Faults</h2>{_faults(bands)}</section>
+{promise.kept(result.metrics, result.bounds_s)}
 {"".join(_card(panel) for panel in panels)}
 <section class="card"><h2>Topology</h2>{drawing.network_map(result.scenario)}</section>
 <section class="card"><h2>Tasks</h2>{_account(result)}</section>
+<section class="card wide"><h2>Given up, by reason</h2>{promise.given_up(result.metrics)}</section>
 <section class="card wide"><h2>Attempts lost</h2>{_losses(result.metrics)}</section>
 </div>
 <section class="card"><details><summary>Scenario and versions</summary>
@@ -153,10 +163,6 @@ def _account(result: Result) -> str:
     balance = result.summary.get("balance")
     counts = balance or dict(result.metrics.series.outcomes)
     rows += [[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()]
-    # The account covers the whole run, the reasons what the metrics cover.
-    given_up = "given up after the warm-up" if result.scenario.warmup_s else "given up"
-    drops = result.metrics.everyone().drops
-    rows += [[f"{given_up}: {reason}", f"{n:,}"] for reason, n in drops.most_common()]
     return table(rows)
 
 
@@ -186,12 +192,17 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
         ("Peak age by class", "s", "class ", [f"paoi_s/{priority}" for priority in classes]),
         ("Delay", "s", "", ["delay_s/mean", "delay_s/p95"]),
         ("Uplink attempts lost", "ratio", "", ["uplink_loss_ratio"]),
-        ("Backlog", "tasks", "", backlogs),
+        ("Backlog of servers", "tasks", "", backlogs),
+        ("Given up", "per s", "", [name for name in columns if name.startswith("given_up_hz/")]),
+        ("Longest stay over its deadline", "ratio", "", [f"stay_ratio/{g}" for g in groups]),
+        ("Utility so far", "", "", ["utility"]),
+        ("Violations of the delay bound so far", "", "", ["violations"]),
+        ("Weight of the schedule over the heaviest", "ratio", "", ["weight_ratio"]),
         *told,
     ):
         series: list[dict[str, Any]] = [
             {
-                "label": said + (name.partition("/")[2] or "all cells"),
+                "label": said + (name.partition("/")[2] or "all"),
                 "values": thin(_padded(columns.get(name, []), count), POINTS_MAX),
             }
             for name in names[:CURVES_MAX]

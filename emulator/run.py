@@ -5,6 +5,7 @@ nothing of it. The run folder is the result; `report.py` and `compare.py` read i
 """
 
 import json
+import math
 import os
 import platform
 import sys
@@ -18,13 +19,14 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from agents.protocols import PROTOCOLS
-from agents.scheduled.readings import BREACHES
+from agents.scheduled.frame import Frame as ScheduleFrame
+from emulator.allocations import Allocations
 from emulator.journal import Frame, HostLost, Record, Writer
 from emulator.loop import Step
 from emulator.metrics import Metrics
 from emulator.plan import Plan
 from emulator.scenario import Expect, Scenario
-from emulator.scheduling import rate_hz, readings_of
+from emulator.scheduling import bounds_s, is_scheduled, rate_hz, readings_of
 from emulator.stats import GroupStats
 from emulator.steering import Steering
 from emulator.timeline import Timeline
@@ -54,7 +56,7 @@ class Recorder:
 
     def __init__(self, plan: Plan, folder: Path | None, steering: Steering | None = None) -> None:
         scenario = plan.scenario
-        self.metrics = fresh_metrics(scenario)
+        self.metrics = fresh_metrics(scenario, plan.frame() if is_scheduled(scenario) else None)
         self.writer = Writer(folder)
         self._events = None if folder is None else (folder / "events.jsonl").open("w")
         self._timeline = Timeline(plan.orders, scenario.duration_s)
@@ -88,8 +90,11 @@ class Recorder:
             self._events.close()
 
 
-def fresh_metrics(scenario: Scenario) -> Metrics:
-    """Returns the empty fold for a scenario's journal."""
+def fresh_metrics(scenario: Scenario, frame: ScheduleFrame | None) -> Metrics:
+    """Returns the empty fold for a scenario's journal; `frame` where access is scheduled."""
+    allocations = None
+    if frame is not None:
+        allocations = Allocations(frame.graph, frame.slotting.slot_s)
     deadlines_s = [group.deadline_s for group in scenario.users if group.deadline_s is not None]
     return Metrics(
         {name: group.name for name, group in members(scenario.users)},
@@ -98,6 +103,7 @@ def fresh_metrics(scenario: Scenario) -> Metrics:
                 group.priority,
                 group.weight,
                 deadlines_s,
+                deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
                 value=group.value,
                 rate_hz=rate_hz(group.arrival, {}),
             )
@@ -105,6 +111,8 @@ def fresh_metrics(scenario: Scenario) -> Metrics:
         },
         scenario.warmup_s,
         readings_of(scenario),
+        allocations=allocations,
+        is_bounded=PROTOCOLS[scenario.protocol.kind].bounded,
     )
 
 
@@ -157,8 +165,7 @@ def run(
             f"{limit_s:g}; raise runtime.time_scale, or use fewer users"
         )
     expectations = [check(expect, metrics) for expect in plan.scenario.expect]
-    promised = PROTOCOLS[plan.scenario.protocol.kind].bounded
-    violations = violations_of(metrics) if promised else None
+    violations = metrics.violations
     if verdict == "good" and violations:
         verdict = "failed"
         causes.append(f"{violations} violations of the delay bound")
@@ -182,6 +189,8 @@ def run(
         "lateness_p50_s": None if lateness is None else lateness.quantile_s(0.5),
         "lateness_p99_s": None if lateness is None else lateness.quantile_s(0.99),
         "violations": violations,
+        "bounds_s": bounds_s(plan.scenario, plan.frame()) if is_scheduled(plan.scenario) else {},
+        "given_up": {name: dict(stats.drops) for name, stats in metrics.groups.items()},
         "metrics": metrics.summary(),
         "expect": expectations,
         "versions": versions(),
@@ -191,11 +200,6 @@ def run(
     if folder is not None:
         (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
-
-
-def violations_of(metrics: Metrics) -> int:
-    """Counts tasks that were neither finished nor given up in time, and broken queue bounds."""
-    return metrics.everyone().overdue + int(metrics.reported().get(BREACHES, 0.0))
 
 
 def check(expect: Expect, metrics: Metrics) -> dict[str, Any]:

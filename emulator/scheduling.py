@@ -4,9 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import replace
+
 from agents.policy import Reading
 from agents.protocols import PROTOCOLS
 from agents.scheduled.frame import (
+    SLACK_SLOTS,
     Frame,
     Machine,
     Place,
@@ -15,11 +19,15 @@ from agents.scheduled.frame import (
     service_slots,
 )
 from agents.scheduled.readings import READINGS
-from agents.scheduled.rules import TaskClass
+from agents.scheduled.rules import TaskClass, age_max_slots
 from emulator import scenario, traces
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
+from emulator.streams import Streams
 from emulator.topology import Layout, members
+
+TOLD_SLOTS = 40  # an integer program each: 7 ms with a hundred (user, channel) pairs,
+TOLD_VERTICES_MAX = 400  # 15 ms with so many, which no run in real time feels
 
 
 class DeadlineError(ValueError):
@@ -36,7 +44,46 @@ def is_scheduled(chosen: Scenario) -> bool:
 
 def readings_of(chosen: Scenario) -> Sequence[Reading]:
     """Returns what the nodes of a scenario tell of themselves over time."""
-    return READINGS if is_scheduled(chosen) else PROTOCOLS[chosen.protocol.kind].readings
+    if not is_scheduled(chosen):
+        return PROTOCOLS[chosen.protocol.kind].readings
+    slot_s = chosen.base_stations[0].grant_s
+    return [replace(each, every_s=slot_s) if each.counts else each for each in READINGS]
+
+
+def told_slots(chosen: Scenario, frame: Frame) -> frozenset[int]:
+    """Draws the slots whose schedule an observer compares with the heaviest there is.
+
+    One of each of `TOLD_SLOTS` equal stretches of the run; none where that would take too long.
+    """
+    if len(frame.users) * frame.graph.channels > TOLD_VERTICES_MAX:
+        return frozenset()
+    stretch = chosen.duration_s / frame.slotting.slot_s / TOLD_SLOTS
+    uniform = Streams(chosen.seed).uniform("told-slots")
+    return frozenset(math.floor((number + uniform()) * stretch) for number in range(TOLD_SLOTS))
+
+
+def bounds_s(chosen: Scenario, frame: Frame) -> dict[str, float]:
+    """Returns how long a task of each user group may stay by the proof; empty if none is given.
+
+    The waits of theorem 3 and what service and the begin of slots take at most, but no longer than
+    to the deadline, at which whatever is left is given up.
+    """
+    protocol = PROTOCOLS[chosen.protocol.kind]
+    if protocol.discipline is None or not protocol.bounded:
+        return {}
+    options = msgspec.convert(chosen.protocol.options, protocol.options)
+    discipline = protocol.discipline(frame, options, lambda: 0.5)
+    bounds: dict[str, float] = {}
+    for kind, group in enumerate(chosen.users):
+        assert group.deadline_s is not None, "checked with the scenario"
+        task = frame.kinds[kind]
+        servers = [discipline.server_rule(s, kind) for s in range(len(frame.machines))]
+        has_cpu = group.cpu is not None
+        waits = age_max_slots(task, [discipline.user_rule(kind)], servers, has_cpu)
+        slot_s = frame.slotting.slot_s
+        reserved = queue_slots(group.deadline_s, slot_s, 0) + SLACK_SLOTS - task.deadline_slots
+        bounds[group.name] = min(group.deadline_s, (waits + reserved) * slot_s)
+    return bounds
 
 
 def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float]) -> Frame:

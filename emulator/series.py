@@ -19,6 +19,7 @@ class Series:
         self.outcomes: Counter[str] = Counter()
         self.delays_s: list[float] = []  # of the results since the last row
         self.peaks_s: defaultdict[int, list[float]] = defaultdict(list)  # by priority, the same
+        self._given_up: Counter[str] = Counter()  # by reason, at the last row
         self._area_s2: dict[str, float] = {}
         self._presence_s: dict[str, float] = {}
         self._attempts = 0
@@ -56,6 +57,10 @@ class Series:
         self.delays_s.clear()
         self._put("delay_s/mean", ratio(sum(delays), len(delays)))
         self._put("delay_s/p95", delays[int(0.95 * len(delays))] if delays else None)
+        given_up = sum((stats.drops for stats in groups.values()), Counter[str]())
+        for reason, count in sorted(given_up.items()):
+            self._put(f"given_up_hz/{reason}", (count - self._given_up[reason]) / step_s)
+        self._given_up = given_up
         attempts, losses = uplink_counts
         self._put("uplink_loss_ratio", ratio(losses - self._losses, attempts - self._attempts))
         self._attempts, self._losses = attempts, losses
@@ -71,12 +76,19 @@ class Series:
         if value is None:
             return None
         if reading.counts:
-            rate = (value - self._reported.get(reading.name, 0.0)) / step_s
+            gain = value - self._reported.get(reading.name, 0.0)
+            rate = gain * reading.every_s / step_s
             return ratio(rate, reported.get(reading.per, 0.0)) if reading.per else rate
         if reading.per:
             share = ratio(value, reported.get(reading.per, 0.0))
             return math.sqrt(share) if reading.root and share is not None else share
         return value
+
+    def put(self, columns: Mapping[str, float | None]) -> None:
+        """Puts further columns into the row that was added last."""
+        for column, value in columns.items():
+            if len(self.columns.get(column, ())) < len(self.at_s):
+                self._put(column, value)
 
     def _put(self, column: str, value: float | None) -> None:
         values = self.columns.setdefault(column, [])

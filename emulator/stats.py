@@ -36,11 +36,18 @@ METRICS: dict[str, str] = {
     "backlog_mean": "tasks under way, averaged over time (Little's law)",
     "utility": "what came back on time is worth: sum of value x rate x ln(1 + got / rate)",
     "stay_max_s": "birth to end of service, or to being given up, longest",
+    "stay_max_ratio": "the longest stay as a share of its deadline; above 1 broke it",
     "overdue": "tasks neither finished nor given up by their deadline",
     "throughput_hz": "results per second, all users together",
     "completed": "tasks that brought a result",
     "ended": "tasks that ended in any way",
+    "weight_ratio_mean": "weight of a slot's schedule over the heaviest there is, mean",
+    "weight_ratio_min": "weight of a slot's schedule over the heaviest there is, least",
+    "mini_rounds_per_slot": "rounds of messages between base stations to agree on a schedule",
+    "messages_per_slot": "control messages, all nodes together, per slot",
+    "bytes_per_slot": "bytes of control messages, all nodes together, per slot",
 }
+STAY_BINS = 40  # of a histogram of stays, up to the deadline
 
 
 class Bins:
@@ -78,6 +85,11 @@ class Bins:
         """Returns how many values are at most each bound, and last how many there are."""
         self.settle(1)
         return [int(n) for n in np.cumsum(self._binned)]
+
+    def counts(self) -> list[int]:
+        """Returns how many values each bin holds, and last how many lie above all bounds."""
+        self.settle(1)
+        return [int(n) for n in self._binned]
 
     def settle(self, at_least: int = BATCH) -> None:
         """Puts the values added since into their bins, once they are that many."""
@@ -148,6 +160,7 @@ class GroupStats:
         weight: float = 1.0,
         deadlines_s: Iterable[float] = (),
         *,
+        deadline_s: float = math.inf,
         value: float = 1.0,
         rate_hz: float = 0.0,
     ) -> None:
@@ -159,8 +172,14 @@ class GroupStats:
         self.weight = weight  # of each user, as are:
         self.value = value  # what a task is worth on time
         self.rate_hz = rate_hz  # declared; 0: none is
-        self.stay_max_s = 0.0  # of tasks with a deadline, warm-up included, as is:
-        self.overdue = 0  # those neither finished nor given up by then
+        self.deadline_s = deadline_s
+        # Warm-up included: the bound holds always, and why tasks end adds up to all that ended.
+        self.stay_max_s = 0.0  # of tasks with a deadline
+        self.stay_step_s = 0.0  # the same, since the last row of the series
+        self.overdue = 0  # tasks neither finished nor given up by their deadline
+        self.stays_finished_s = Bins(stay_bounds(deadline_s))  # of tasks that a server finished
+        self.stays_given_up_s = Bins(stay_bounds(deadline_s))  # of the others
+        self.drops: Counter[str] = Counter()  # why tasks brought no result
         self.parts: list[GroupStats] = [self]
         self.users: list[AgeTracker] = []
         self.ages = AgeIntegral(0)
@@ -170,7 +189,6 @@ class GroupStats:
         self.stages_s = [Bins(delay_bounds_s) for _ in STAGES]
         self._add_stages = [bins.add for bins in self.stages_s]  # looked up once
         self.outcomes: Counter[str] = Counter()
-        self.drops: Counter[str] = Counter()
         self.with_deadline = 0
         self.missed = 0
         self.answered = 0
@@ -213,7 +231,6 @@ class GroupStats:
             self.with_deadline += 1
             self.missed += ended_s > due_s or outcome != "completed"
         if outcome != "completed":
-            self.drops[end.reason] += 1
             return
         born_s, arrived_s = end.born_s, end.arrived_s
         started_s, finished_s = end.started_s, end.finished_s
@@ -232,7 +249,9 @@ class GroupStats:
 
     def settle(self) -> None:
         """Bounds the memory that values take which are not yet counted."""
-        for bins in (self.peak_s, self.delay_s, *self.stages_s):
+        stays = (self.stays_finished_s, self.stays_given_up_s)
+        self.stay_max_s = max(self.stay_max_s, self.stay_step_s)
+        for bins in (self.peak_s, self.delay_s, *self.stages_s, *stays):
             bins.settle()
 
     def summary(self, now_s: float, span_s: float) -> dict[str, float | int | None]:
@@ -261,15 +280,28 @@ class GroupStats:
             "accuracy": ratio(self.correct, self.answered),
             "fresh_correct_hz": ratio(self.fresh_correct, present_s) if self.answered else None,
             "backlog_mean": ratio(self.stays_s, span_s),
-            "utility": self._utility(span_s),
+            "utility": self.utility(span_s),
             "stay_max_s": self.stay_max_s or None,
+            "stay_max_ratio": self.stay_max_ratio,
             "overdue": self.overdue if self.with_deadline else None,
             "throughput_hz": ratio(completed, span_s),
             "completed": completed,
             "ended": ended,
+            # Of the network as a whole, where its access is scheduled; see `allocations.py`.
+            "weight_ratio_mean": None,
+            "weight_ratio_min": None,
+            "mini_rounds_per_slot": None,
+            "messages_per_slot": None,
+            "bytes_per_slot": None,
         }
 
-    def _utility(self, span_s: float) -> float | None:
+    @property
+    def stay_max_ratio(self) -> float | None:
+        """The longest stay over its deadline; None where there is no deadline, or no stay yet."""
+        shares = [part.stay_max_s / part.deadline_s for part in self.parts]
+        return max(shares, default=0.0) or None
+
+    def utility(self, span_s: float) -> float | None:
         """Proportional fairness by value: sum of value rate ln(1 + on-time rate / rate)."""
         worth = [
             part.value * part.rate_hz * math.log1p(user.on_time / (span_s * part.rate_hz))
@@ -285,6 +317,13 @@ class GroupStats:
             part.weight * sum(user.paoi_mean_s(now_s) for user in part.users) for part in self.parts
         )
         return ratio(total_s, sum(part.weight * len(part.users) for part in self.parts))
+
+
+def stay_bounds(deadline_s: float) -> tuple[float, ...]:
+    """Returns the bounds of the bins of stays; the last is the deadline."""
+    if deadline_s == math.inf:
+        return ()
+    return tuple(deadline_s * n / STAY_BINS for n in range(1, STAY_BINS + 1))
 
 
 def ratio(part: float, whole: float) -> float | None:

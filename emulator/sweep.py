@@ -8,16 +8,26 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from emulator.compare import Comparison, Row
-from emulator.dashboard.curve import Point, curve
-from emulator.dashboard.page import page
-from emulator.display import readable
+from emulator.compare import Comparison, Row, said
+from emulator.dashboard.curve import Axis, Point, curve
+from emulator.dashboard.page import page, table
+from emulator.display import ROWS, readable
 from emulator.stats import METRICS
 
+Rows = dict[tuple[str, str], Row]
+"""By metric and value."""
+NAMES = {metric: name for name, metric, _ in ROWS} | {
+    "delay_mean_s": "delay, mean",
+    "weight_ratio_mean": "weight over the heaviest, mean",
+    "messages_per_slot": "control messages per slot",
+    "bytes_per_slot": "control bytes per slot",
+}
 TRADE_OFFS = (
     ("backlog_mean", "utility"),
     ("delay_mean_s", "utility"),
     ("drop_ratio", "utility"),
+    ("messages_per_slot", "weight_ratio_mean"),
+    ("messages_per_slot", "utility"),
     ("aoi_mean_s", "accuracy"),
     ("aoi_mean_s", "fresh_correct_hz"),
 )
@@ -34,22 +44,28 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
             for value in values:
                 found = rows[metric, value].estimate
                 lines.writerow((value, metric, found.mean, found.half_width))
-    cards = ""
+    cards = _card("Values", "mean ± half of the 95 % interval", _values(values, metrics, rows))
     for across, up in TRADE_OFFS:
         if {across, up} <= set(metrics):
-            points = [
-                _point(rows[across, value].estimate.mean, value, rows[up, value], across)
-                for value in values
-            ]
-            about = f"each point one value of {field}"
-            cards += _card(f"{up} against {across}", about, curve(points, across, up))
+            means = [rows[across, value].estimate.mean for value in values]
+            if len({readable(up, rows[up, value].estimate.mean) for value in values}) == 1:
+                continue  # this field does not trade it
+            picture = curve(_points(means, values, up, rows), _axis(across), _axis(up))
+            title = f"{_name(up)} against {_name(across)}"
+            cards += _card(title, f"each point one value of {field}", picture)
+    numbers = [_number(value, place) for place, value in enumerate(values)]
+    words = dict(zip(numbers, values, strict=True))
+    swept = Axis(field, words.__getitem__, numbers)
     for metric in metrics:
-        cards += _card(metric, METRICS[metric], _over(field, values, metric, rows))
+        picture = curve(_points(numbers, values, metric, rows), swept, _axis(metric))
+        cards += _card(_name(metric), METRICS[metric], picture)
     seeds = ", ".join(map(str, comparison.seeds))
     body = (
         f"<h1>{escape(comparison.scenario)}: {escape(field)} from {escape(values[0])} to "
-        f'{escape(values[-1])}</h1><p class="soft">Means with 95 % confidence intervals over the '
-        f'seeds {seeds}.</p><div class="cards">{cards}</div>'
+        f'{escape(values[-1])}</h1><p class="soft">Means over the seeds {seeds}. Whiskers: 95 % '
+        f"interval of the difference to {escape(field)} = {escape(values[0])}, paired by seed, as "
+        "all values meet the same arrivals, weather and faults; the first has none.</p>"
+        f'<div class="cards">{cards}</div>'
     )
     path = folder / "sweep.html"
     text = page(f"{comparison.scenario}, swept", body, styles=("report.css",))
@@ -57,20 +73,30 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
     return path
 
 
-def _over(field: str, values: Sequence[str], metric: str, rows: dict[tuple[str, str], Row]) -> str:
-    points = [
-        _point(_number(value, place), value, rows[metric, value], "")
-        for place, value in enumerate(values)
-    ]
-    return curve(points, field, metric)
+def _points(xs: Sequence[float], values: Sequence[str], metric: str, rows: Rows) -> list[Point]:
+    points = []
+    for x, value in zip(xs, values, strict=True):
+        row = rows[metric, value]
+        half_width = 0.0 if row.difference is None else row.difference.half_width
+        points.append(Point(x, row.estimate.mean, half_width, value))
+    return points
 
 
-def _point(x: float, value: str, row: Row, across: str) -> Point:
-    """Returns a point of a row's metric; `across` is the metric on the other axis, if it is one."""
-    found = row.estimate
-    x_text = readable(across, x) if across else value
-    y_text = readable(row.metric, found.mean)
-    return Point(x, found.mean, found.half_width, value, x_text, y_text)
+def _values(values: Sequence[str], metrics: Sequence[str], rows: Rows) -> str:
+    """Tables every metric, a column per value of the field."""
+    lines: list[Sequence[str]] = [["", *values]]
+    for metric in metrics:
+        found = [rows[metric, value].estimate for value in values]
+        lines.append([_name(metric), *(said(metric, each) for each in found)])
+    return table(lines)
+
+
+def _axis(metric: str) -> Axis:
+    return Axis(_name(metric), lambda value: readable(metric, value))
+
+
+def _name(metric: str) -> str:
+    return NAMES.get(metric, metric)
 
 
 def _number(value: str, place: int) -> float:
@@ -82,7 +108,8 @@ def _number(value: str, place: int) -> float:
 
 
 def _card(title: str, about: str, picture: str) -> str:
+    wide = " wide" if "<table" in picture else ""
     return (
-        f'<section class="card"><h2>{escape(title)}</h2><p class="soft">{escape(about)}</p>'
+        f'<section class="card{wide}"><h2>{escape(title)}</h2><p class="soft">{escape(about)}</p>'
         f"{picture}</section>"
     )

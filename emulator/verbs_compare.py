@@ -1,8 +1,11 @@
 """`fresco compare` and `fresco sweep`: many runs in virtual time, paired by seed."""
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -15,6 +18,11 @@ from emulator.arguments import (
     scenario_argument,
     seeds_option,
 )
+
+if TYPE_CHECKING:
+    from emulator.compare import Progress
+
+TABLE_WIDTH = 100  # columns; the longest names and intervals fit
 
 
 @click.command()
@@ -40,8 +48,6 @@ def compare(
     Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
     much sharper than the numbers themselves.
     """
-    from rich.progress import Progress
-
     from emulator import compare as comparing
     from emulator.run import new_folder
 
@@ -49,15 +55,14 @@ def compare(
     chosen = load(scenario, **overrides)
     for name in names:  # each must be right before the first run starts
         load(scenario, **{**overrides, "protocol": name})
-    console = Console(stderr=as_json)
+    console = _console(as_json)
     first_seed = chosen.seed
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("runs", total=len(names) * seeds)
+    with _progress(console, len(names) * seeds) as on_progress:
         comparison = comparing.run(
             chosen,
             names,
             list(range(first_seed, first_seed + seeds)),
-            lambda done, of: progress.update(bar, completed=done, total=of),
+            on_progress,
         )
     folder = new_folder(out, f"{chosen.name}-compare")
     comparison.write(folder)
@@ -82,8 +87,6 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
     fresco sweep todg --set protocol.V=5,10,20,40,80
     fresco sweep popec-async --set control.channel.loss=0,0.1,0.3 -s duration_s=30
     """
-    from rich.progress import Progress
-
     from emulator import compare as comparing
     from emulator import sweep as sweeping
     from emulator.run import new_folder
@@ -97,20 +100,51 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
         value: load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
     }
     first = variants[values[0]]
-    console = Console()
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("runs", total=len(values) * seeds)
+    console = _console()
+    with _progress(console, len(values) * seeds) as on_progress:
         comparison = comparing.measure(
             first.name,
             variants,
             list(range(first.seed, first.seed + seeds)),
-            lambda done, of: progress.update(bar, completed=done, total=of),
+            on_progress,
         )
     folder = new_folder(out, f"{first.name}-sweep")
     comparison.write(folder)
     page = sweeping.write(folder, field, values, comparison)
-    console.print(comparison.table())
+    console.print(comparison.table(field))
     console.print(f"curves: {page}", highlight=False, soft_wrap=True)
+
+
+def _console(stderr: bool = False) -> Console:
+    """Returns what is printed on; where it is no terminal, the table keeps its width."""
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = max(console.width, TABLE_WIDTH)
+    return console
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator["Progress"]:
+    """Yields what is told of finished runs: a bar with the time left on a terminal, else lines."""
+    if not console.is_terminal:
+        began_s = time.monotonic()
+
+        def say(done: int, of: int) -> None:
+            tenth = -(-of // 10)
+            if done % tenth == 0 or done == of:
+                console.print(
+                    f"{done}/{of} runs, {time.monotonic() - began_s:.0f} s", highlight=False
+                )
+
+        yield say
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = ("runs", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("runs", total=total)
+        yield lambda done, of: bars.update(bar, completed=done)
 
 
 def _values(assignment: str) -> list[str]:

@@ -159,7 +159,7 @@ def _network(name: str) -> "nn.Module":
 
 def _draw(folder: Path, name: str, curve: "list[Epoch]") -> None:
     """Writes curve.csv and curve.html."""
-    from emulator.dashboard.curve import Point
+    from emulator.dashboard.curve import Axis, Point
     from emulator.dashboard.curve import curve as draw
     from emulator.dashboard.page import page
 
@@ -167,19 +167,20 @@ def _draw(folder: Path, name: str, curve: "list[Epoch]") -> None:
         lines = csv.writer(file)
         lines.writerow(("epoch", "loss", "val_accuracy", "rate"))
         lines.writerows((e.number, e.loss, e.val_accuracy, e.rate) for e in curve)
-    accuracies = [f"{100.0 * e.val_accuracy:.1f} %" for e in curve]
-    losses = [f"{e.loss:.3g}" for e in curve]
+    epochs = Axis("epoch", lambda number: f"{number:g}")
     cards = ""
-    for title, values, texts in (
-        ("Validation accuracy", [e.val_accuracy for e in curve], accuracies),
-        ("Loss", [e.loss for e in curve], losses),
+    accuracy = Axis("validation accuracy", lambda value: f"{100.0 * value:.1f} %")
+    loss = Axis("loss", lambda value: f"{value:.3g}")
+    for axis, values in (
+        (accuracy, [e.val_accuracy for e in curve]),
+        (loss, [e.loss for e in curve]),
     ):
-        named = [""] * (len(curve) - 1) + texts[-1:]
         points = [
-            Point(epoch.number, value, 0.0, mark, str(epoch.number), text)
-            for epoch, value, mark, text in zip(curve, values, named, texts, strict=True)
+            Point(epoch.number, value, 0.0, "" if epoch is not curve[-1] else axis.words(value))
+            for epoch, value in zip(curve, values, strict=True)
         ]
-        cards += f'<section class="card"><h2>{title}</h2>{draw(points, "epoch", title)}</section>'
+        picture = draw(points, epochs, axis)
+        cards += f'<section class="card"><h2>{axis.title}</h2>{picture}</section>'
     body = f'<h1>{name}</h1><div class="cards">{cards}</div>'
     (folder / "curve.html").write_text(page(name, body, styles=("report.css",)), encoding="utf-8")
 

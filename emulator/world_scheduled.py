@@ -13,6 +13,7 @@ from emulator import scenario
 from emulator.inference import nominal_moments
 from emulator.plan import Plan
 from emulator.readings import Read
+from emulator.scheduling import told_slots
 from emulator.world import Assembly
 
 
@@ -24,6 +25,7 @@ class ScheduledAssembly(Assembly):
         self._frame = plan.frame()
         # What users and servers ask of it does not change it, so that one is enough for all.
         self._public = self._discipline("")
+        self._told_slots = told_slots(plan.scenario, self._frame)
 
     def reads(self, node: Node) -> Sequence[Read]:
         assert isinstance(node, ScheduledUser | ScheduledCell | ScheduledServer)
@@ -46,7 +48,8 @@ class ScheduledAssembly(Assembly):
         )
 
     def _base_station(self, name: NodeId, group: scenario.BaseStationGroup) -> Node:
-        return ScheduledCell(name, self.reach[name], self._discipline(name))
+        discipline = self._discipline(name)
+        return ScheduledCell(name, self.reach[name], discipline, self._told_slots)
 
     def _server(self, name: NodeId, group: scenario.ServerGroup) -> Node:
         accelerator = group.accelerator

@@ -122,7 +122,7 @@ def test_sweep_draws_the_curves_of_one_field(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "todg-sweep" / "latest"
     page = (folder / "sweep.html").read_text()
-    assert 'aria-label="utility against backlog_mean"' in page
+    assert 'aria-label="utility against tasks under way, mean"' in page
     rows = (folder / "sweep.csv").read_text().splitlines()
     backlog = {r.split(",")[0]: float(r.split(",")[2]) for r in rows if ",backlog_mean," in r}
     assert backlog["5"] < backlog["40"]

@@ -1,6 +1,7 @@
 """Paired comparison against an independent computation of the same intervals."""
 
 import csv
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from conftest import law, perform, scenario, server_group, user_group
 from scipy import stats
 
 from emulator import compare
+from emulator.dashboard.curve import TICKS, ticks
 from emulator.scenario import Scenario
 
 SPEC = scenario(
@@ -118,6 +120,24 @@ def test_a_metric_that_some_runs_lack_is_named() -> None:
 
     assert "delay_mean_s" in comparison.left_out
     assert {row.metric for row in comparison.rows} >= {"aoi_mean_s", "drop_ratio"}
+
+
+def test_what_is_only_rounding_is_not_printed() -> None:
+    assert compare.said("stay_max_ratio", compare.Estimate(1.0, 1e-16)) == "100 % ± 0 %"
+    assert compare.said("stay_max_ratio", compare.Estimate(-0.5, 0.01)) == "-50 % ± 1 %"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.7, 12.9), (1e-6, 7e-6), (498.0, 572.0)])
+def test_ticks_are_round_and_cover_the_axis(low: float, high: float) -> None:
+    found = ticks(low, high)
+
+    steps = np.diff(found)
+    assert len(found) in range(2, TICKS + 2)
+    assert low - 1e-9 * steps[0] <= found[0] < low + steps[0]
+    assert high - steps[0] < found[-1] <= high + 1e-9 * steps[0]
+    assert steps == pytest.approx(steps[0])
+    leading = steps[0] / 10.0 ** math.floor(math.log10(steps[0]) + 1e-9)
+    assert min(abs(leading - digit) for digit in (1.0, 2.0, 5.0)) < 1e-6
 
 
 def test_one_seed_is_refused() -> None:

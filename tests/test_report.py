@@ -17,6 +17,7 @@ from emulator.plan import plan
 from emulator.run import run
 from emulator.scenario import Scenario
 
+GROUPS = ("urgent", "calm")
 STATIC = Path(report.__file__).parent / "dashboard" / "static"
 SPEC: Spec = scenario(
     about="<script>alert('no')</script>",
@@ -78,7 +79,9 @@ def test_the_page_shows_the_numbers_and_the_fault(folder: Path) -> None:
     found = ends(folder)
     completed = [end for end in found if end.outcome == "completed"]
     assert f"<td>{len(completed)}</td>" in page
-    assert f"<td>given up: blackout</td><td>{sum(e.reason == 'blackout' for e in found)}" in page
+    lost = [sum(e.reason == "blackout" and e.user.startswith(g) for e in found) for g in GROUPS]
+    cells = "".join(f"<td>{count}</td>" for count in (*lost, sum(lost)))
+    assert f"<td>blackout</td>{cells}" in page
     assert data["bands"] == [{"from_s": 5.0, "to_s": 10.0, "label": "blackout bs-0"}]
     ages = data["panels"][0]
     assert [curve["label"] for curve in ages["series"]] == ["urgent", "calm"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from conftest import Spec, law, perform, server_group
 from todg_network import kind, network
 
 from agents.bodies import TaskEnd
-from emulator import cluster, journal
+from agents.slot_bodies import Allocated
+from emulator import cluster, journal, report, source
 from emulator.cluster import Carrier
 from emulator.journal import HostLost
 from emulator.plan import plan
-from emulator.run import Progress, run
+from emulator.run import EXIT_STATUS, Progress, run
 from emulator.scenario import Scenario
 
 pytestmark = pytest.mark.ray
@@ -44,44 +46,55 @@ def on_ray(spec: Spec, folder: Path, **hooks: Any) -> dict[str, Any]:
     planned = plan(Scenario.model_validate(spec), stopwatch=True)
     show = hooks.get("show", lambda progress: None)
     started = hooks.get("started", lambda carriers: None)
+    (folder / "scenario.yaml").write_text(source.dump(planned.scenario))
     return run(planned, cluster.play(planned, None, lambda n, of: None, started), folder, show)
 
 
-def fates(ends: list[TaskEnd], until_s: float) -> dict[tuple[str, int], tuple[str, str, str]]:
-    """What became of every task that ended well before the end of the run."""
-    return {
-        (end.user, end.seq): (end.outcome, end.reason, end.server)
-        for end in ends
-        if end.ended_s < until_s
-    }
+def decided(records: list[Any], until_s: float) -> dict[Any, Any]:
+    """What became of every task that ended, and who was given which channel in each slot, by
+    `until_s`."""
+    decisions: dict[Any, Any] = {}
+    for record in records:
+        match record:
+            case TaskEnd(user=user, seq=seq) if record.ended_s < until_s:
+                decisions[user, seq] = (record.outcome, record.reason, record.server)
+            case Allocated(slot=slot, bs=bs) if (slot + 1) * SLOT_S < until_s:
+                decisions[bs, slot] = (record.users, record.channel)
+    return decisions
 
 
 def recorded(folder: Path) -> list[Any]:
     return [record for frame in journal.read_frames(folder) for record in frame.records]
 
 
-def test_on_ray_every_task_meets_the_fate_it_meets_in_virtual_time(tmp_path: Path) -> None:
-    # All decisions agree as long as no message is later than that, 64 ms of wall time here.
-    # A stall of the whole machine may part the two, so one run of three must agree to the task.
-    spec = spread(duration_s=2.0)
+def test_on_ray_every_decision_is_that_of_virtual_time(tmp_path: Path) -> None:
+    # What decides is the order of events at each node. On Ray a message that is due just before
+    # something local, such as the end of a service, comes after it where it is later than the gap
+    # between the two; and all that is decided from then on may differ. Gaps are random, a stall of
+    # the machine is not ours: what parts two runs is their ratio, so a run that was parted is
+    # repeated at half the speed, where every gap is twice as wide; so is one that says itself that
+    # it was too late to be valid.
+    spec = spread(duration_s=1.5)
     records, _, _ = perform(spec | {"runtime": {"kind": "loop"}})
-    expected = fates([r for r in records if isinstance(r, TaskEnd)], until_s=1.9)
-    assert len(expected) >= 50
-    shares = []
+    expected = decided(records, until_s=1.4)
+    assert sum(node.startswith("bs") for node, _ in expected) == 2 * 13  # base stations, slots
+    assert len(expected) >= 26 + 40
+    parted: list[int] = []
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         folder.mkdir()
+        spec["runtime"]["time_scale"] = 8.0 * 2.0**attempt
 
         summary = on_ray(spec, folder)
 
-        assert summary["causes"] == []
+        assert all(cause.startswith("invalid") for cause in summary["causes"]), summary["causes"]
         assert summary["violations"] == 0
         assert summary["balance"]["lost"] == 0
-        found = fates([r for r in recorded(folder) if isinstance(r, TaskEnd)], until_s=2.0)
-        shares.append(sum(found.get(t) == fate for t, fate in expected.items()) / len(expected))
-        if shares[-1] == 1.0:
+        found = decided(recorded(folder), until_s=1.5)
+        parted.append(sum(found.get(key) != decision for key, decision in expected.items()))
+        if not parted[-1]:
             break
-    assert max(shares) == 1.0, shares
+    assert parted[-1] == 0, f"{parted} of {len(expected)} decisions differ"
 
 
 def test_after_a_kill_the_account_of_the_bound_is_exact(tmp_path: Path) -> None:
@@ -97,6 +110,7 @@ def test_after_a_kill_the_account_of_the_bound_is_exact(tmp_path: Path) -> None:
     summary = on_ray(spec, tmp_path, show=kill_one, started=carriers.extend)
 
     assert summary["verdict"] == "broken"
+    assert EXIT_STATUS[summary["verdict"]] == 3
     (cause,) = summary["causes"]
     assert killed[0].name in cause
     records = recorded(tmp_path)
@@ -106,3 +120,15 @@ def test_after_a_kill_the_account_of_the_bound_is_exact(tmp_path: Path) -> None:
     assert len(ends) > 10
     late = [e for e in ends if (e.finished_s if e.outcome == "completed" else e.ended_s) > e.due_s]
     assert summary["violations"] == len(late) == 0
+    # Nothing is counted twice, lost on the way to the disk, or missing from the numbers.
+    assert len({(end.user, end.seq) for end in ends}) == len(ends)
+    given_up = [(e.user.rpartition("-")[0], e.reason) for e in ends if e.outcome != "completed"]
+    for group, reasons in summary["given_up"].items():
+        assert reasons == Counter(reason for name, reason in given_up if name == group)
+    for group, numbers in summary["metrics"].items():
+        assert numbers["ended"] == sum(end.user.startswith(group) or group == "all" for end in ends)
+    assert report.read(tmp_path).metrics.summary() == summary["metrics"]
+    # The virtual run knows every task that can have ended by then.
+    before, _, _ = perform(spec | {"runtime": {"kind": "loop"}})
+    known = {(end.user, end.seq) for end in before if isinstance(end, TaskEnd)}
+    assert {(e.user, e.seq) for e in ends} <= known

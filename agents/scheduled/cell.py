@@ -7,7 +7,7 @@ not use. Source: TODG specification, sections 3 (steps 1 to 4) and 4.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from agents.scheduled.allocation import Allocator, Letters, plan_for
 from agents.scheduled.discipline import Discipline, ServersSeen, UsersSeen
 from agents.scheduled.readings import Tally
 from agents.slot_bodies import (
+    Allocated,
     Board,
     Burst,
     Commit,
@@ -38,7 +39,14 @@ GRANT_COPIES = 2  # a lost grant costs a channel for a slot
 class ScheduledCell:
     """One cell. It learns everything from messages, and grants what its `Allocator` decides."""
 
-    def __init__(self, name: NodeId, reach: Iterable[Reach], discipline: Discipline) -> None:
+    def __init__(
+        self,
+        name: NodeId,
+        reach: Iterable[Reach],
+        discipline: Discipline,
+        told_slots: Collection[int] = (),
+    ) -> None:
+        """`told_slots` are those whose weights and schedule it tells the journal."""
         frame = discipline.frame
         self.id = name
         self._frame = frame
@@ -52,6 +60,7 @@ class ScheduledCell:
         self._boards: dict[NodeId, Board] = {}
         self._reached = {frame.server_number[each.server] for each in reach}
         self._slot = 0
+        self._told_slots = told_slots
         self._tally = Tally()
         self._weight = 0.0
         self._slots = 0
@@ -184,12 +193,15 @@ class ScheduledCell:
         """Tells the winners, heaviest first, and gives every task they may finish a server."""
         slotting = self._slotting
         until_s = slotting.at_s(self._slot, slotting.slot_s - slotting.guard_s)
+        schedule = self._allocator.finish()
         won = [
             (-float(self._weights[self._row[user], channel]), user, channel)
-            for number, channel in self._allocator.finish().items()
+            for number, channel in schedule.items()
             for user in (self._by_number[number],)
         ]
         sends: list[Send] = []
+        if self._slot in self._told_slots:
+            sends.append(Send(JOURNAL, self._allocated(schedule)))
         for lighter, user, channel in sorted(won):
             row = self._row[user]
             self._weight -= lighter
@@ -200,6 +212,11 @@ class ScheduledCell:
                 self._tally.sent(grant.size_bits)
                 sends.append(Send(user, grant))
         return sends
+
+    def _allocated(self, schedule: Mapping[int, int]) -> Allocated:
+        users = tuple(self._by_number)
+        channel = tuple(schedule.get(user, -1) for user in users)
+        return Allocated(self._slot, self.id, users, channel, self._weights.tobytes())
 
     def _servers_for(self, row: int, bits: float) -> tuple[NodeId, ...]:
         """Chooses a server for every task whose last bit the user could send now."""

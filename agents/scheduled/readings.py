@@ -7,10 +7,10 @@ READINGS = (
     Reading("waiting_servers", "Waiting at servers", "tasks"),
     Reading("persistence", "Persistence queues, all", "tasks"),
     Reading("admission", "Admission queues, all", "tasks"),
-    Reading("weight", "Weight of the schedule", "per s", counts=True),
-    Reading("mini_rounds", "Mini-rounds of the allocation", "per s", counts=True),
-    Reading("messages", "Control messages, all nodes", "per s", counts=True),
-    Reading("bytes", "Control bytes, all nodes", "per s", counts=True),
+    Reading("weight", "Weight of the schedule, per slot", "per slot", counts=True),
+    Reading("mini_rounds", "Mini-rounds of the allocation, per slot", "per slot", counts=True),
+    Reading("messages", "Control messages per slot, all nodes", "per slot", counts=True),
+    Reading("bytes", "Control bytes per slot, all nodes", "per slot", counts=True),
     Reading("breaches", "Broken queue bounds, so far"),
 )
 BREACHES = "breaches"

@@ -6,58 +6,96 @@ from html import escape
 
 from msgspec import Struct
 
-SIZE_PX = (460.0, 260.0)
-LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 78.0, 30.0, 40.0, 46.0
+SIZE_PX = (520.0, 300.0)
+LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 74.0, 34.0, 34.0, 50.0
+TICKS = 5  # about so many on an axis
+CAP_PX = 4.0  # half the width of a whisker's ends
+Words = Callable[[float], str]
 
 
 class Point(Struct, frozen=True):
-    """One point: its name, the half width of the interval of `y`, and both values in words."""
+    """One point, its name, and the half width of the interval of `y`."""
 
     x: float
     y: float
     half_width: float
     name: str
-    x_text: str
-    y_text: str
 
 
-def curve(points: Sequence[Point], x_name: str, y_name: str) -> str:
-    """Draws the points joined in the order given.
+class Axis(Struct, frozen=True):
+    """What an axis says: its title, how a value on it reads, and where its ticks are."""
 
-    An axis of positive values that span more than a decade is logarithmic.
+    title: str
+    words: Words
+    ticks: Sequence[float] = ()  # empty: round values
+
+
+def curve(points: Sequence[Point], across: Axis, up: Axis) -> str:
+    """Draws the points joined in the order given, each with its name and interval.
+
+    The horizontal axis is logarithmic where positive values span more than a decade.
     """
     width, height = SIZE_PX
     right, bottom = width - RIGHT_PX, height - BOTTOM_PX
-    x_of = _axis([p.x for p in points], LEFT_PX + 12.0, right - 12.0, may_be_log=True)
+    xs = [p.x for p in points]
+    is_log = min(xs) > 0.0 and max(xs) > 10.0 * min(xs)
+    x_of = _axis(xs, LEFT_PX + 14.0, right - 14.0, is_log)
     ends = [p.y + side * p.half_width for p in points for side in (-1.0, 1.0)]
-    y_of = _axis(ends, bottom - 8.0, TOP_PX + 8.0, may_be_log=False)
+    y_of = _axis(ends, bottom - 8.0, TOP_PX + 8.0, is_log=False)
+    shapes = []
+    for value in _apart(ticks(min(ends), max(ends)), up.words):
+        y = y_of(value)
+        shapes.append(f'<path class="rule" d="M{LEFT_PX:.0f},{y:.1f}H{right:.0f}"/>')
+        shapes.append(_text(LEFT_PX - 8.0, y + 4.0, "end", up.words(value)))
+    rounds = log_ticks if is_log else ticks
+    for value in across.ticks or _apart(rounds(min(xs), max(xs)), across.words):
+        x = x_of(value)
+        shapes.append(f'<path class="rule" d="M{x:.1f},{TOP_PX:.0f}V{bottom:.0f}"/>')
+        shapes.append(_text(x, bottom + 18.0, "middle", across.words(value)))
+    shapes.append(f'<path class="axis" d="M{LEFT_PX:.0f},{TOP_PX:.0f}V{bottom:.0f}H{right:.0f}"/>')
     path = " ".join(f"{x_of(p.x):.1f},{y_of(p.y):.1f}" for p in points)
-    shapes = [
-        f'<path class="axis" d="M{LEFT_PX:.0f},{TOP_PX:.0f}V{bottom:.0f}H{right:.0f}"/>',
-        f'<polyline class="swept" points="{path}"/>',
-    ]
+    shapes.append(f'<polyline class="swept" points="{path}"/>')
     for p in points:
         x, y = x_of(p.x), y_of(p.y)
         low, high = y_of(p.y - p.half_width), y_of(p.y + p.half_width)
+        caps = "".join(f"M{x - CAP_PX:.1f},{end:.1f}h{2 * CAP_PX:.0f}" for end in (low, high))
+        said = f"{p.name}: {across.words(p.x)}, {up.words(p.y)} ± {up.words(p.half_width)}"
         shapes.append(
-            f'<path class="whisker" d="M{x:.1f},{low:.1f}V{high:.1f}"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="var(--c0)">'
-            f"<title>{escape(p.name)}: {escape(p.y_text)}</title></circle>"
-            f'<text x="{x + 6:.1f}" y="{y - 8:.1f}">{escape(p.name)}</text>'
+            f'<path class="whisker" d="M{x:.1f},{low:.1f}V{high:.1f}{caps}"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--c0)">'
+            f"<title>{escape(said)}</title></circle>"
+            f'<text class="name" x="{x + 7:.1f}" y="{y - 8:.1f}">{escape(p.name)}</text>'
         )
-    lowest, highest = min(points, key=lambda p: p.y), max(points, key=lambda p: p.y)
-    for p in {lowest.y_text: lowest, highest.y_text: highest}.values():
-        shapes.append(_text(LEFT_PX - 8.0, y_of(p.y) + 4.0, "end", p.y_text))
-    first, last = min(points, key=lambda p: p.x), max(points, key=lambda p: p.x)
-    for p in {first.x_text: first, last.x_text: last}.values():
-        shapes.append(_text(x_of(p.x), bottom + 16.0, "middle", p.x_text))
-    shapes.append(_text((LEFT_PX + right) / 2.0, height - 8.0, "middle", x_name))
-    shapes.append(_text(4.0, 16.0, "start", y_name))
-    label = escape(f"{y_name} against {x_name}")
+    shapes.append(_text((LEFT_PX + right) / 2.0, height - 8.0, "middle", across.title))
+    shapes.append(_text(4.0, 16.0, "start", up.title))
+    label = escape(f"{up.title} against {across.title}")
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{label}">'
         f"{''.join(shapes)}</svg>"
     )
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Returns round values between two: multiples of 1, 2 or 5 times a power of ten."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * next(m for m in (1.0, 2.0, 5.0, 10.0) if m * power >= rough * (1.0 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Returns 1, 2 and 5 times the powers of ten between two positive values."""
+    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    every = [m * 10.0**power for power in powers for m in (1.0, 2.0, 5.0)]
+    return [value for value in every if low <= value <= high]
+
+
+def _apart(values: Sequence[float], words: Words) -> list[float]:
+    """Leaves out what would read as the value before it."""
+    return [v for n, v in enumerate(values) if n == 0 or words(v) != words(values[n - 1])]
 
 
 def _text(x: float, y: float, anchor: str, text: str) -> str:
@@ -65,11 +103,11 @@ def _text(x: float, y: float, anchor: str, text: str) -> str:
 
 
 def _axis(
-    values: Sequence[float], at_low: float, at_high: float, may_be_log: bool
+    values: Sequence[float], at_low: float, at_high: float, is_log: bool
 ) -> Callable[[float], float]:
     """Returns the map from values to pixels."""
     low, high = min(values), max(values)
-    if may_be_log and low > 0.0 and high > 10.0 * low:
+    if is_log:
         return lambda v: at_low + (at_high - at_low) * math.log(v / low) / math.log(high / low)
     span = (high - low) or 1.0
     return lambda v: at_low + (at_high - at_low) * (v - low) / span

@@ -55,13 +55,14 @@ function mark(panel) {
     u.ctx.strokeStyle = u.ctx.fillStyle = style("--bad");
     u.ctx.font = 11 * devicePixelRatio + "px system-ui, sans-serif";
     u.ctx.textAlign = "right";
-    panel.marks.forEach((value) => {
+    panel.marks.forEach((value, i) => {
       const x = u.valToPos(value, "x", true);
       u.ctx.beginPath();
       u.ctx.moveTo(x, u.bbox.top);
       u.ctx.lineTo(x, u.bbox.top + u.bbox.height);
       u.ctx.stroke();
-      u.ctx.fillText("deadline", x - 4 * devicePixelRatio, u.bbox.top + u.bbox.height / 2);
+      const y = u.bbox.top + u.bbox.height / 2 + i * BAND_LINE * devicePixelRatio; // they lie close
+      u.ctx.fillText("deadline " + seconds(value), x - 4 * devicePixelRatio, y);
     });
     u.ctx.restore();
   };
