@@ -16,8 +16,8 @@ import msgspec
 from agents import radio
 from agents.protocols import PROTOCOLS
 from emulator import check_faults, check_scheduled, scenario, traces
+from emulator.check_faults import kinds_of, suggest
 from emulator.check_node_faults import network_problems
-from emulator.checking import Complaint, kinds_of, suggest
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.scheduling import is_scheduled
@@ -25,6 +25,7 @@ from emulator.stats import ALL, METRICS
 from emulator.topology import Layout, build, layout
 from models import latency, zoo
 
+Complaint = tuple[tuple[str | int, ...], str, str]
 SLOTTED = ("slotted", "scheduled")
 
 

@@ -1,14 +1,15 @@
 """What the faults of a scenario must say, and which of them would do nothing. As in `check.py`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
-from emulator import check_node_faults
-from emulator.checking import Complaint, kinds_of, suggest
 from emulator.fault_base import selects
 from emulator.faults import AnyFault, ChannelLoss, Fading, Interference, Partition
-from emulator.node_faults import NodeFault
+from emulator.node_faults import NodeFault, NodeKind
 from emulator.scenario import Scenario
 from emulator.topology import build, members
+
+Complaint = tuple[tuple[str | int, ...], str, str]
 
 
 def fault_problems(chosen: Scenario, fault: AnyFault) -> list[Complaint]:
@@ -17,6 +18,8 @@ def fault_problems(chosen: Scenario, fault: AnyFault) -> list[Complaint]:
 
 
 def problems(chosen: Scenario) -> Iterator[Complaint]:
+    from emulator import check_node_faults  # which needs this file
+
     everyone = [name for name, _ in kinds_of(chosen)]
     shared = {
         name: group.channels for name, group in members(chosen.base_stations) if group.channels
@@ -86,3 +89,18 @@ def idle(chosen: Scenario) -> Iterator[Complaint]:
             text = f"fault {index} ({chosen.faults[index].type}) touches nothing: no link joins "
             remedy = "users are linked to base stations, base stations to servers"
             yield ("faults", index), f"{text}'{a}' and '{b}'", remedy
+
+
+def kinds_of(chosen: Scenario) -> Iterator[tuple[str, NodeKind]]:
+    """Yields every node with its kind."""
+    yield from ((name, "user") for name, _ in members(chosen.users))
+    yield from ((name, "base_station") for name, _ in members(chosen.base_stations))
+    yield from ((name, "server") for name, _ in members(chosen.servers))
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """Returns the remedy for an unknown word: the nearest known one, or all of them."""
+    names = list(known)
+    close = get_close_matches(given, names, n=1, cutoff=0.5)
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"did you mean '{close[0]}'?" if close else f"known: {shown}"

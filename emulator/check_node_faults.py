@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from emulator.checking import Complaint, kinds_of, suggest
+from emulator.check_faults import Complaint, kinds_of, suggest
 from emulator.fault_base import selects
 from emulator.inference import images_of
 from emulator.node_faults import (

@@ -8,11 +8,11 @@ from agents.policy import CellPolicy, ServerPolicy, UserPolicy
 from agents.protocols import PROTOCOLS
 from agents.scheduled.allocation import STEPS_PER_ROUND, plan_for
 from emulator import scenario
-from emulator.checking import Complaint
 from emulator.scenario import Scenario
 from emulator.scheduling import DeadlineError, arrival_rates_hz, frame_of, is_scheduled
 from emulator.topology import Layout
 
+Complaint = tuple[tuple[str | int, ...], str, str]
 ARRIVALS = ("poisson", "periodic", "trace")
 
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from emulator import check
-from emulator.checking import suggest
+from emulator.check_faults import suggest
 from emulator.scenario import Scenario
 
 SIZE_MAX_BYTES = 1_000_000

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from emulator.checking import suggest
+from emulator.check_faults import suggest
 from emulator.faults import AnyFault, Fault
 
 TTL_S, TTL_MAX_S = 30.0, 3600.0  # emulated; of interactive faults
