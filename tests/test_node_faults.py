@@ -20,12 +20,17 @@ from emulator.journal import LinkCount, Presence, Readings, Record
 from emulator.node_faults import WELL, condition_of
 from emulator.plan import plan
 from emulator.scenario import Scenario
+from emulator.timeline import Order
+from emulator.world import assemble
 from models import latency
 
 SIGMAS = 4.0
 AT_S, FOR_S = 3.0, 4.0
 HEALED_S = AT_S + FOR_S
 ADAPTER: TypeAdapter[AnyFault] = TypeAdapter(Fault)
+
+
+REPLAY = {"kind": "replay", "model": "digits-s"}
 
 
 def fault(type_: str, target: str, **fields: Any) -> Spec:
@@ -89,6 +94,25 @@ def test_order_is_nothing_and_healing_all_returns_to_the_baseline(
         faults.remove(healed)
 
     assert condition_of(faults, "s", "server") is WELL
+
+
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(faults=node_faults())
+def test_a_host_whose_faults_are_healed_is_as_it_was(faults: list[AnyFault]) -> None:
+    spec = cell(users=2) | {"servers": [{"name": "edge", "accelerator": REPLAY}]}
+    planned = plan(Scenario.model_validate(spec), stopwatch=False)
+    kernel = assemble(planned, planned.names)
+    own = dict(kernel.accelerators)
+    for number, each in enumerate(faults):
+        kernel.steer(Order(each.at_s, "begin", number, each))
+        kernel.steer(Order(9.5 - 0.1 * number, "heal", number))
+
+    kernel.start()
+    kernel.run_until(9.6)
+
+    assert kernel.acting == kernel.nodes
+    assert kernel.accelerators == own
+    assert (kernel._ill, kernel._clocks, kernel._held) == ({}, {}, {})
 
 
 ALL: list[Spec] = [
@@ -173,6 +197,18 @@ def test_a_restarted_server_knows_nothing_of_its_past() -> None:
     means_s = {round(r.at_s, 2): r.mean_s for r in reports}
     assert means_s[6.8] > 0.04
     assert means_s[7.2] == pytest.approx(0.01)  # what is written on it
+
+
+def test_a_restarted_server_reports_as_often_as_before() -> None:
+    # A timer of its former self would start a second chain of reports.
+    spec = cell(0.5, protocol={"kind": "shortest-wait"}, report_s=0.1)
+    spec["faults"] = [fault("server_crash", "edge-0", at_s=3.02, for_s=0.05)]
+
+    counts = [r for r in perform(spec).records if isinstance(r, LinkCount)]
+
+    # Results go home on the same wire: two a second, beside ten reports.
+    sent = sum(r.attempts for r in counts if r.kind == "from-server" and r.at_s > 5.0)
+    assert sent == pytest.approx(5.0 * 12.0, abs=2.0)
 
 
 def test_nothing_passes_a_base_station_that_is_out() -> None:
