@@ -215,9 +215,9 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
             continue
         place = (*where, "accelerator")
         known = zoo.names()
-        yield from _network((*place, "model"), accelerator.model, accelerator.kind == "live")
+        yield from _network((*place, "model"), accelerator.model, accelerator)
         for number, name in enumerate(accelerator.students):
-            yield from _network((*place, "students", number), name, accelerator.kind == "live")
+            yield from _network((*place, "students", number), name, accelerator)
         datasets = {
             zoo.manifest(name).dataset
             for name in (accelerator.model, *accelerator.students)
@@ -226,22 +226,28 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
         if len(datasets) > 1:
             text = f"these networks answer different questions: {', '.join(sorted(datasets))}"
             yield (*place, "students"), text, "choose networks of one data set"
-        if accelerator.batch_max > latency.BATCH_MAX:
-            text = f"batches were measured up to {latency.BATCH_MAX}"
-            yield (*place, "batch_max"), text, f"at most {latency.BATCH_MAX}"
+        if accelerator.kind == "live":
+            try:
+                latency.require(accelerator.engine)
+            except zoo.ModelError as error:
+                yield (*place, "engine"), str(error), "or choose engine: torch"
 
 
-def _network(where: tuple[str | int, ...], name: str, is_live: bool) -> Iterator[Complaint]:
+def _network(
+    where: tuple[str | int, ...],
+    name: str,
+    accelerator: scenario.ReplayAccelerator | scenario.LiveAccelerator,
+) -> Iterator[Complaint]:
     """Checks that a network is known, was measured, and has its images at hand."""
     if name not in zoo.names():
         yield where, f"unknown network '{name}'", suggest(name, zoo.names())
         return
     try:
-        latency.read(name)
-        if is_live:
+        latency.trace(name, accelerator.batch_max, accelerator.engine)
+        if accelerator.kind == "live":
             data.require(zoo.manifest(name).dataset)
     except zoo.ModelError as error:
-        yield where, str(error), "or choose a network that was measured"
+        yield where, str(error), "or choose what was measured"
     except data.DataError as error:
         yield where, str(error), "or choose a digits network"
 
@@ -355,7 +361,7 @@ def _load(chosen: Scenario) -> Iterator[Complaint]:
         mean_s, _ = nominal_moments(accelerator, server.speed)
         if not isinstance(accelerator, scenario.FittedAccelerator):
             best = max(
-                batch / latency.moments(accelerator.model, batch)[0]
+                batch / latency.moments(accelerator.model, batch, accelerator.engine)[0]
                 for batch in range(1, accelerator.batch_max + 1)
             )
             mean_s = 1.0 / (best * server.speed)

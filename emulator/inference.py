@@ -47,12 +47,17 @@ class Fitted:
 class Students:
     """The networks that one device holds, best first, and which of them a batch gets."""
 
-    def __init__(self, names: Sequence[str], batch_max: int, speed: float) -> None:
+    def __init__(
+        self, names: Sequence[str], batch_max: int, speed: float, engine: str = "torch"
+    ) -> None:
         from models import latency
 
         sizes = range(1, batch_max + 1)
         self.names = tuple(names)
-        self.traces = [[latency.trace(name, size) / speed for size in sizes] for name in names]
+        self.engine = engine
+        self.traces = [
+            [latency.trace(name, size, engine) / speed for size in sizes] for name in names
+        ]
         self._mean_s = [[float(trace.mean()) for trace in traces] for traces in self.traces]
 
     def choose(self, batch: Execute, now_s: float) -> int:
@@ -93,7 +98,8 @@ class Live:
     """Runs a network on every image and says which answers are right.
 
     `stopwatch`: the time is what this thread's CPU took, over `speed`; otherwise it is drawn from
-    the measured trace. torch is imported when the first batch arrives or `warm_up` is called.
+    the measured trace. torch, or ONNX Runtime, is imported when the first batch arrives or
+    `warm_up` is called.
     """
 
     def __init__(
@@ -114,14 +120,14 @@ class Live:
         self._infer: list[Infer] = []
 
     def warm_up(self) -> None:
-        """Loads torch and the networks."""
+        """Loads the networks, and what runs them."""
         if not self._infer:
             self._infer = [self._loaded(name) for name in self._students.names]
 
     def _loaded(self, name: str) -> "Infer":
         from models import engine
 
-        network = engine.Engine(name, threads=self._threads, batch_max=self._batch_max)
+        network = engine.Engine(name, self._threads, self._batch_max, self._students.engine)
         images, labels = network.test.images, network.test.labels
         run = network.time if self._stopwatch else network.infer
 
@@ -157,7 +163,7 @@ def nominal_moments(accelerator: scenario.Accelerator, speed: float) -> tuple[fl
     else:
         from models import latency
 
-        mean_s, second_s2 = latency.moments(accelerator.model, 1)
+        mean_s, second_s2 = latency.moments(accelerator.model, 1, accelerator.engine)
     return mean_s / speed, second_s2 / speed**2
 
 

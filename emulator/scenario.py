@@ -83,6 +83,9 @@ STUDENTS_ABOUT = (
     "with those who wait, leaves no time for a better one."
 )
 
+ENGINE_ABOUT = "What runs the network: torch, or ONNX Runtime (the optional part `ort`)."
+Engine = Literal["torch", "onnx", "onnx-int8"]
+
 
 class FittedAccelerator(_Spec):
     """Service times from a law, per task, on a device of speed 1."""
@@ -97,6 +100,7 @@ class ReplayAccelerator(_Spec):
     kind: Literal["replay"]
     model: str
     students: list[str] = Field([], description=STUDENTS_ABOUT)
+    engine: Engine = Field("torch", description=ENGINE_ABOUT)
     batch_max: int = Field(1, ge=1, le=8)
 
 
@@ -106,6 +110,7 @@ class LiveAccelerator(_Spec):
     kind: Literal["live"]
     model: str
     students: list[str] = Field([], description=STUDENTS_ABOUT)
+    engine: Engine = Field("torch", description=ENGINE_ABOUT)
     batch_max: int = Field(1, ge=1, le=8)
     threads: int = Field(1, ge=1, le=64)
 

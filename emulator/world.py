@@ -253,7 +253,7 @@ def _station(
 def _students(
     spec: scenario.ReplayAccelerator | scenario.LiveAccelerator, speed: float
 ) -> Students:
-    return Students((spec.model, *spec.students), spec.batch_max, speed)
+    return Students((spec.model, *spec.students), spec.batch_max, speed, spec.engine)
 
 
 def _draw(law: scenario.Law) -> laws.Draw:
