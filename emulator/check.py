@@ -57,6 +57,7 @@ def warnings(chosen: Scenario) -> list[Complaint]:
     return [
         *_load(chosen),
         *_deadlines(chosen),
+        *_machines(chosen),
         *check_faults.late(chosen),
         *check_faults.idle(chosen),
     ]
@@ -385,3 +386,20 @@ def _deadlines(chosen: Scenario) -> Iterator[Complaint]:
                 f"service of the fastest device, {fastest_s:.3g} s"
             )
             yield ("users", index, "deadline_s"), text, "a longer deadline, or a faster device"
+
+
+def _machines(chosen: Scenario) -> Iterator[Complaint]:
+    """Times that were measured on different processors do not compare."""
+    found: dict[str, str] = {}
+    for where, device in _all_devices(chosen):
+        accelerator = device.accelerator
+        if isinstance(accelerator, scenario.FittedAccelerator):
+            continue
+        for name in (accelerator.model, *accelerator.students):
+            processor = latency.read(name, accelerator.engine).processor
+            found.setdefault(processor, f"{name} ({accelerator.engine})")
+            if len(found) > 1:
+                told = ", ".join(f"{what} on {processor}" for processor, what in found.items())
+                remedy = "measure all on one, with `fresco profile NETWORK --engine all --write`"
+                yield (*where, "accelerator"), f"latencies were measured apart: {told}", remedy
+                return

@@ -44,6 +44,7 @@ from emulator.pace import Pace
 from emulator.plan import Plan
 from emulator.scheduling import is_scheduled
 from emulator.streams import Streams
+from emulator.thermal import Heating
 from emulator.topology import members
 from emulator.wiring import Wiring
 
@@ -225,6 +226,10 @@ class Assembly:
         return self.users[name].cpu if name in self.users else None
 
     def _accelerator(self, name: NodeId, device: scenario.Device) -> Accelerator:
+        accelerator = self._cold(name, device)
+        return Heating(accelerator, device.thermal) if device.thermal else accelerator
+
+    def _cold(self, name: NodeId, device: scenario.Device) -> Accelerator:
         uniform = self.streams.uniform("service", name)
         speed = device.speed
         match device.accelerator:
