@@ -44,6 +44,12 @@ class Fitted:
         return Executed(tasks, drawn_s / self._speed)
 
 
+# Of the time left; the rest is for tasks that come meanwhile. With all of it a busy device lets a
+# queue grow as long as the deadline: 2 % fewer results right and fresh, information 11 % older
+# (vision-digits at 4 tasks a second and user, seeds 1 and 2).
+LEFT_SHARE = 0.5
+
+
 class Students:
     """The networks that one device holds, best first, and which of them a batch gets."""
 
@@ -63,14 +69,14 @@ class Students:
     def choose(self, batch: Execute, now_s: float) -> int:
         """Returns the first that is expected to be done in the batch's share of the time left.
 
-        The time until its earliest deadline is shared with as many batches as wait; where not even
-        the fastest would do, it is the fastest all the same.
+        A part of the time until its earliest deadline is shared with as many batches as wait; where
+        not even the fastest would do, it is the fastest all the same.
         """
         if len(self.names) == 1:
             return 0
         size = len(batch.tasks)
         left_s = min(task.due_s for task in batch.tasks) - now_s
-        share_s = left_s / (1.0 + batch.waiting / size)
+        share_s = LEFT_SHARE * left_s / (1.0 + batch.waiting / size)
         fits = (n for n, means_s in enumerate(self._mean_s) if means_s[size - 1] <= share_s)
         return next(fits, len(self.names) - 1)
 

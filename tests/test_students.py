@@ -31,7 +31,7 @@ def test_a_batch_gets_the_best_student_that_its_share_of_the_time_allows() -> No
 
     for left_s in np.geomspace(1e-3, 10.0, 40):
         for waiting in (0, 1, 8):
-            share_s = left_s / (1 + waiting / 2)
+            share_s = 0.5 * left_s / (1 + waiting / 2)
             fits = [name for name in NAMES if means_s[name] <= share_s]
             expected = fits[0] if fits else NAMES[-1]
             chosen = students.choose(batch(2, float(left_s), waiting), 5.0)
