@@ -8,6 +8,7 @@ from msgspec import Struct
 
 SIZE_PX = (460.0, 260.0)
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 78.0, 30.0, 40.0, 46.0
+NAME_PX = 60.0  # what the name of a point takes, at most
 
 
 class Point(Struct, frozen=True):
@@ -43,8 +44,10 @@ def curve(points: Sequence[Point], x_name: str, y_name: str) -> str:
             f'<path class="whisker" d="M{x:.1f},{low:.1f}V{high:.1f}"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="var(--c0)">'
             f"<title>{escape(p.name)}: {escape(p.y_text)}</title></circle>"
-            f'<text x="{x + 6:.1f}" y="{y - 8:.1f}">{escape(p.name)}</text>'
         )
+        # A name at the right end would be cut off there: it goes to the other side.
+        anchor, aside = ("end", -6.0) if x > right - NAME_PX else ("start", 6.0)
+        shapes.append(_text(x + aside, y - 8.0, anchor, p.name))
     lowest, highest = min(points, key=lambda p: p.y), max(points, key=lambda p: p.y)
     for p in {lowest.y_text: lowest, highest.y_text: highest}.values():
         shapes.append(_text(LEFT_PX - 8.0, y_of(p.y) + 4.0, "end", p.y_text))
