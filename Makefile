@@ -55,7 +55,9 @@ bench-models: .venv/ready
 	$(BIN)/python -m benchmarks.distillation digits
 	test -z "$$FRESCO_DATA" || $(BIN)/python -m benchmarks.distillation cifar --data-root "$$FRESCO_DATA"
 	$(BIN)/fresco sweep vision-digits --seeds 5 \
-		--set servers.0.accelerator.model=digits-xs,digits-s,digits-m,digits-l,digits-teacher
+		--set servers.0.accelerator.model=noisy-xs,noisy-s,noisy-m,noisy-l
+	$(BIN)/python -m benchmarks.students size
+	$(BIN)/python -m benchmarks.students sources
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

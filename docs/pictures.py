@@ -1,6 +1,7 @@
-"""Takes the pictures of the live dashboard in docs/images: a real run in a real Chromium.
+"""Takes the pictures in docs/images in a real Chromium.
 
-python -m docs.pictures
+python -m docs.pictures                     of the live dashboard, during a run
+python -m docs.pictures SWEEP.html          of the students, from a sweep of vision-digits
 """
 
 import subprocess
@@ -53,5 +54,25 @@ def main() -> None:
             run.terminate()
 
 
+def students(sweep: Path) -> None:
+    """Takes the two trade-offs with age out of a sweep's page."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
+        page = browser.new_page(viewport={"width": 1100, "height": 420}, color_scheme="light")
+        page.goto(sweep.resolve().as_uri())
+        wanted = ("accuracy against aoi_mean_s", "fresh_correct_hz against aoi_mean_s")
+        page.evaluate(
+            """wanted => document.querySelectorAll(".card").forEach(card => {
+                if (!wanted.includes(card.querySelector("h2").textContent)) card.remove()
+            })""",
+            list(wanted),
+        )
+        page.locator(".cards").screenshot(path=IMAGES / "students.png")
+        browser.close()
+
+
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        students(Path(sys.argv[1]))
+    else:
+        main()

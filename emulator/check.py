@@ -57,6 +57,7 @@ def warnings(chosen: Scenario) -> list[Complaint]:
     return [
         *_load(chosen),
         *_deadlines(chosen),
+        *_machines(chosen),
         *check_faults.late(chosen),
         *check_faults.idle(chosen),
     ]
@@ -215,13 +216,9 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
             continue
         place = (*where, "accelerator")
         known = zoo.names()
-        yield from network_problems(
-            (*place, "model"), accelerator.model, accelerator.kind == "live"
-        )
+        yield from network_problems((*place, "model"), accelerator.model, accelerator)
         for number, name in enumerate(accelerator.students):
-            yield from network_problems(
-                (*place, "students", number), name, accelerator.kind == "live"
-            )
+            yield from network_problems((*place, "students", number), name, accelerator)
         datasets = {
             zoo.manifest(name).dataset
             for name in (accelerator.model, *accelerator.students)
@@ -230,9 +227,11 @@ def _devices(chosen: Scenario) -> Iterator[Complaint]:
         if len(datasets) > 1:
             text = f"these networks answer different questions: {', '.join(sorted(datasets))}"
             yield (*place, "students"), text, "choose networks of one data set"
-        if accelerator.batch_max > latency.BATCH_MAX:
-            text = f"batches were measured up to {latency.BATCH_MAX}"
-            yield (*place, "batch_max"), text, f"at most {latency.BATCH_MAX}"
+        if accelerator.kind == "live":
+            try:
+                latency.require(accelerator.engine)
+            except zoo.ModelError as error:
+                yield (*place, "engine"), str(error), "or choose engine: torch"
 
 
 def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:
@@ -344,7 +343,7 @@ def _load(chosen: Scenario) -> Iterator[Complaint]:
         mean_s, _ = nominal_moments(accelerator, server.speed)
         if not isinstance(accelerator, scenario.FittedAccelerator):
             best = max(
-                batch / latency.moments(accelerator.model, batch)[0]
+                batch / latency.moments(accelerator.model, batch, accelerator.engine)[0]
                 for batch in range(1, accelerator.batch_max + 1)
             )
             mean_s = 1.0 / (best * server.speed)
@@ -368,3 +367,20 @@ def _deadlines(chosen: Scenario) -> Iterator[Complaint]:
                 f"service of the fastest device, {fastest_s:.3g} s"
             )
             yield ("users", index, "deadline_s"), text, "a longer deadline, or a faster device"
+
+
+def _machines(chosen: Scenario) -> Iterator[Complaint]:
+    """Times that were measured on different processors do not compare."""
+    found: dict[str, str] = {}
+    for where, device in _all_devices(chosen):
+        accelerator = device.accelerator
+        if isinstance(accelerator, scenario.FittedAccelerator):
+            continue
+        for name in (accelerator.model, *accelerator.students):
+            processor = latency.read(name, accelerator.engine).processor
+            found.setdefault(processor, f"{name} ({accelerator.engine})")
+            if len(found) > 1:
+                told = ", ".join(f"{what} on {processor}" for processor, what in found.items())
+                remedy = "measure all on one, with `fresco profile NETWORK --engine all --write`"
+                yield (*where, "accelerator"), f"latencies were measured apart: {told}", remedy
+                return

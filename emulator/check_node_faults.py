@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
+from emulator import scenario
 from emulator.checking import Complaint, suggest
 from emulator.inference import images_of
 from emulator.node_faults import (
@@ -54,15 +55,15 @@ def _handover(chosen: Scenario) -> Iterator[Complaint]:
 def _swap(chosen: Scenario, fault: ModelSwap, hit: Collection[str]) -> Iterator[Complaint]:
     where = ("model",)
     groups = {group.name: group for name, group in members(chosen.servers) if name in hit}
-    is_live = any(group.accelerator.kind == "live" for group in groups.values())
-    wrong = list(network_problems(where, fault.model, is_live))
-    yield from wrong
     for group in groups.values():
         accelerator = group.accelerator
         if accelerator.kind == "fitted":
             text = f"'{group.name}' serves by a fitted law and has no network"
             yield ("target",), text, "use server_slowdown, or accelerator kind replay or live"
-        elif not wrong and accelerator.model in zoo.names():
+            continue
+        wrong = list(network_problems(where, fault.model, accelerator))
+        yield from wrong
+        if not wrong and accelerator.model in zoo.names():
             own, other = zoo.manifest(accelerator.model), zoo.manifest(fault.model)
             plain = chosen.model_copy(update={"faults": []})
             if own.dataset != other.dataset:
@@ -73,16 +74,20 @@ def _swap(chosen: Scenario, fault: ModelSwap, hit: Collection[str]) -> Iterator[
                 yield where, text, f"choose one tested on {images_of(plain)} or more"
 
 
-def network_problems(where: tuple[str | int, ...], name: str, is_live: bool) -> Iterator[Complaint]:
+def network_problems(
+    where: tuple[str | int, ...],
+    name: str,
+    accelerator: scenario.ReplayAccelerator | scenario.LiveAccelerator,
+) -> Iterator[Complaint]:
     """Checks that a network is known, was measured, and has its images at hand."""
     if name not in zoo.names():
         yield where, f"unknown network '{name}'", suggest(name, zoo.names())
         return
     try:
-        latency.read(name)
-        if is_live:
+        latency.trace(name, accelerator.batch_max, accelerator.engine)
+        if accelerator.kind == "live":
             data.require(zoo.manifest(name).dataset)
     except zoo.ModelError as error:
-        yield where, str(error), "or choose a network that was measured"
+        yield where, str(error), "or choose what was measured"
     except data.DataError as error:
         yield where, str(error), "or choose a digits network"

@@ -16,7 +16,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from emulator import verbs_compare, verbs_live, verbs_models
+from emulator import verbs_compare, verbs_live, verbs_models, verbs_profile
 from emulator.arguments import (
     RUNS,
     fail,
@@ -287,7 +287,7 @@ for verb in (
     verbs_compare.compare,
     verbs_compare.sweep,
     verbs_models.distill,
-    verbs_models.profile,
+    verbs_profile.profile,
     verbs_live.fault,
     verbs_live.status,
     verbs_live.watch,

@@ -6,8 +6,9 @@ SI units, named in the field; no field converts. A group of `count: n` nodes nam
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emulator import device_classes
 from emulator.faults import Fault
 from emulator.laws import Kind
 
@@ -83,6 +84,9 @@ STUDENTS_ABOUT = (
     "with those who wait, leaves no time for a better one."
 )
 
+ENGINE_ABOUT = "What runs the network: torch, or ONNX Runtime (the optional part `ort`)."
+Engine = Literal["torch", "onnx", "onnx-int8"]
+
 
 class FittedAccelerator(_Spec):
     """Service times from a law, per task, on a device of speed 1."""
@@ -97,6 +101,7 @@ class ReplayAccelerator(_Spec):
     kind: Literal["replay"]
     model: str
     students: list[str] = Field([], description=STUDENTS_ABOUT)
+    engine: Engine = Field("torch", description=ENGINE_ABOUT)
     batch_max: int = Field(1, ge=1, le=8)
 
 
@@ -106,6 +111,7 @@ class LiveAccelerator(_Spec):
     kind: Literal["live"]
     model: str
     students: list[str] = Field([], description=STUDENTS_ABOUT)
+    engine: Engine = Field("torch", description=ENGINE_ABOUT)
     batch_max: int = Field(1, ge=1, le=8)
     threads: int = Field(1, ge=1, le=64)
 
@@ -115,12 +121,32 @@ Accelerator = Annotated[
 ]
 
 
-class Device(_Spec):
-    """A server, or a user's own CPU. `speed` 0.1: ten times slower than the reference."""
+class Thermal(_Spec):
+    """A device that has been busy for long takes `slowdown` times as long as a cold one. It heats
+    and cools with the time constant `time_s`: after that long the change is 63 % done."""
 
+    slowdown: float = Field(ge=1.0, le=100.0)
+    time_s: Positive
+
+
+class Device(_Spec):
+    """A server, or a user's own CPU. `speed` 0.1: ten times slower than the reference.
+
+    `device` names a class of `models/devices.py`, which says what is not said here.
+    """
+
+    model_config = ConfigDict(json_schema_extra=device_classes.needs_either)
+
+    device: Literal["raspberry", "jetson", "rack"] | None = None
     speed: Positive = 1.0
     accelerator: Accelerator
+    thermal: Thermal | None = None
     queue_len_max: int = Field(1000, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_class(cls, given: Any) -> Any:
+        return device_classes.spelled_out(given)
 
 
 class UserGroup(_Spec):

@@ -1,4 +1,4 @@
-"""`fresco distill` and `fresco profile`: make a network, and measure what it takes."""
+"""`fresco distill`: make a network."""
 
 import csv
 from pathlib import Path
@@ -191,47 +191,3 @@ def _bars(values: list[float]) -> str:
     span = (high - low) or 1.0
     bars = "".join(BARS[round((v - low) / span * (len(BARS) - 1))] for v in values)
     return f"{100.0 * low:.1f} % {bars} {100.0 * high:.1f} % (validation, by epoch)"
-
-
-@click.command()
-@click.argument("name", metavar="NETWORK")
-@click.option("--rounds", type=click.IntRange(8, 100_000), default=512, show_default=True)
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
-@click.option("--write", "writes", is_flag=True, help="Keep the trace beside the network.")
-def profile(name: str, rounds: int, threads: int, writes: bool) -> None:
-    """Measure how long NETWORK takes on this machine, in CPU time of the computing thread.
-
-    Batches of 1 to 8 images in turn, so that a drift of the machine hits them alike.
-    """
-    from rich.progress import Progress
-    from rich.table import Table
-
-    from models import data, latency, zoo
-
-    console = Console()
-    try:
-        zoo.manifest(name)
-        with Progress(console=console, transient=True) as progress:
-            bar = progress.add_task(f"measuring {name}", total=rounds)
-            measured = latency.measure(
-                name, rounds, threads, lambda done: progress.update(bar, completed=done)
-            )
-    except (zoo.ModelError, data.DataError) as error:
-        fail(str(error))
-    table = Table(
-        title=f"{name} on {measured.processor}, {threads} thread(s)", title_justify="left"
-    )
-    for head in ("batch", "E[S]", "E[S²]", "p50", "p95", "p99", "c²"):
-        table.add_column(head, justify="right")
-    for each in latency.profiles(measured):
-        times = (each.p50_s, each.p95_s, each.p99_s)
-        table.add_row(
-            str(each.batch),
-            f"{1e3 * each.mean_s:.3f} ms",
-            f"{1e6 * each.second_moment_s2:.4f} ms²",
-            *(f"{1e3 * value:.3f} ms" for value in times),
-            f"{each.scv:.4f}",
-        )
-    console.print(table)
-    if writes:
-        console.print(f"written: {latency.write(name, measured)}", highlight=False)

@@ -48,6 +48,7 @@ from emulator.plan import Plan
 from emulator.readings import Read, Readout
 from emulator.scheduling import is_scheduled, readings_of
 from emulator.streams import Streams
+from emulator.thermal import Heating
 from emulator.topology import members
 from emulator.wiring import Wiring
 
@@ -93,6 +94,7 @@ class Assembly:
         self.allotments = plan.allotments
         self._policies: dict[NodeId, Policy] = {}
         self._own: dict[NodeId, Accelerator] = {}
+        self._cold: dict[NodeId, Accelerator] = {}  # the same without their devices' heat
         self._services: dict[NodeId, Uniform] = {}  # one stream a device, whatever network it has
 
     def kernel(
@@ -136,10 +138,14 @@ class Assembly:
 
     def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
         device = self._device(name)
-        if not model or device is None or device.accelerator.kind == "fitted":
-            return self._own[name]
-        swapped = device.accelerator.model_copy(update={"model": model, "students": []})
-        return self._accelerator(name, device.model_copy(update={"accelerator": swapped}))
+        own, cold = self._own[name], self._cold[name]
+        if model and device is not None and device.accelerator.kind != "fitted":
+            swapped = device.accelerator.model_copy(update={"model": model, "students": []})
+            cold = self._make(name, device.model_copy(update={"accelerator": swapped}))
+        if isinstance(own, Heating):
+            own.cold = cold  # the device stays as hot as it is
+            return own
+        return cold
 
     def draw(self, *name: str) -> Uniform:
         return self.streams.uniform(*name)
@@ -259,6 +265,10 @@ class Assembly:
         return self.users[name].cpu if name in self.users else None
 
     def _accelerator(self, name: NodeId, device: scenario.Device) -> Accelerator:
+        self._cold[name] = cold = self._make(name, device)
+        return Heating(cold, device.thermal) if device.thermal else cold
+
+    def _make(self, name: NodeId, device: scenario.Device) -> Accelerator:
         uniform = self._services.setdefault(name, self.streams.uniform("service", name))
         speed = device.speed
         match device.accelerator:
@@ -287,7 +297,7 @@ def _station(
 def _students(
     spec: scenario.ReplayAccelerator | scenario.LiveAccelerator, speed: float
 ) -> Students:
-    return Students((spec.model, *spec.students), spec.batch_max, speed)
+    return Students((spec.model, *spec.students), spec.batch_max, speed, spec.engine)
 
 
 def _draw(law: scenario.Law) -> laws.Draw:

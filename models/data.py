@@ -1,5 +1,7 @@
 """Data sets. Embedded: the UCI handwritten digits, 1,797 grey images of 8 x 8; others from disk.
 
+`digits-noisy` is the same under noise, so that small networks are visibly worse than larger ones.
+
 `load("cifar100", root)` looks under `root` (or $FRESCO_DATA) for the standard python or binary
 batches, or for mosaics (see `data_files.py`); `load("folder:PATH")` takes a folder of pictures with
 one folder a class. Nothing is downloaded unless `download` is called. The digits beside this module
@@ -13,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -23,7 +26,11 @@ SPLIT_SEED = 0
 TRAIN, VAL = 1000, 297  # of 1,797 in a seeded random order; the last 500 are the test split
 CIFAR_VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 ROOT_VARIABLE = "FRESCO_DATA"
-NAMES = ("digits", "cifar10", "cifar100")
+EMBEDDED = ("digits", "digits-noisy")
+NAMES = (*EMBEDDED, "cifar10", "cifar100")
+NOISE = 4.0  # standard deviation, of pixels that go to 16
+NOISE_SEED = 1
+NOISY_COPIES = 4  # of each training image, each with noise of its own
 
 
 class DataError(ValueError):
@@ -54,6 +61,8 @@ def load(name: str = "digits", root: Path | None = None) -> Splits:
     """Loads a data set; DataError if it is unknown, missing, or not what was shipped."""
     if name == "digits":
         return _digits()
+    if name == "digits-noisy":
+        return _noisy(_digits())
     from models import data_files
 
     if name.startswith("folder:"):
@@ -65,7 +74,7 @@ def require(name: str) -> None:
     """Raises DataError unless the data set is at hand; reads nothing of it."""
     from models import data_files
 
-    if name != "digits" and not name.startswith("folder:"):
+    if name not in EMBEDDED and not name.startswith("folder:"):
         data_files.locate(name, _place(name, None))
 
 
@@ -90,6 +99,20 @@ def _digits() -> Splits:
     bounds = (0, TRAIN, TRAIN + VAL, len(labels))
     train, val, test = (Split(images[order[a:b]], labels[order[a:b]]) for a, b in pairwise(bounds))
     return Splits(train, val, test, classes=10, scale=16.0)
+
+
+def _noisy(clean: Splits) -> Splits:
+    """Adds Gaussian noise, rounded and clipped; the same noise for everybody."""
+    draw = np.random.default_rng(NOISE_SEED)
+
+    def noisy(split: Split, copies: int) -> Split:
+        images = np.concatenate([split.images] * copies)
+        spoilt = np.rint(images + NOISE * draw.standard_normal(images.shape))
+        pixels = spoilt.clip(0.0, clean.scale).astype(np.uint8)
+        return Split(pixels, np.concatenate([split.labels] * copies))
+
+    train, val, test = noisy(clean.train, NOISY_COPIES), noisy(clean.val, 1), noisy(clean.test, 1)
+    return msgspec.structs.replace(clean, train=train, val=val, test=test)
 
 
 def write(path: Path = FILE) -> str:

@@ -2,10 +2,11 @@
 
 CPU time of the computing thread, not wall time: on a busy machine the wall clock measures the
 neighbours (see docs/adr/0004). The first call at a new batch size is slow, so the constructor
-makes it.
+makes it. What computes is torch, or ONNX Runtime (`onnx_engine.py`).
 """
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,9 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models import data, zoo
+from models import data, latency, zoo
+from models.data import Splits
 
 WARM_UP_RUNS = 10  # by then the allocator and the convolution's choice of kernel have settled
+
+Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Maps images uint8 [B, H, W] or [B, C, H, W] to logits [B, K]."""
 
 
 class Inference(Struct, frozen=True):
@@ -27,22 +32,14 @@ class Inference(Struct, frozen=True):
 
 
 class Engine:
-    """One network on `threads` threads, batch norms folded into its convolutions.
+    """One network on `threads` threads; `kind` is one of `latency.ENGINES`."""
 
-    Channels last: 19 % less CPU than channels first for digits-s, at batches of 1 and 8 alike
-    (medians of 550 interleaved calls).
-    """
-
-    def __init__(self, name: str, threads: int = 1, batch_max: int = 1) -> None:
-        torch.set_num_threads(threads)
+    def __init__(
+        self, name: str, threads: int = 1, batch_max: int = 1, kind: str = latency.TORCH
+    ) -> None:
         splits = data.load(zoo.manifest(name).dataset)
         self.test = splits.test
-        self._scale = 1.0 / splits.scale
-        shape = (1, -1, 1, 1)
-        self._mean = torch.tensor(splits.mean).view(shape)
-        self._gain = 1.0 / torch.tensor(splits.deviation).view(shape)
-        network = fuse(zoo.load(name))
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.logits = _logits(name, splits, threads, kind)
         for batch in range(1, batch_max + 1):
             for _ in range(WARM_UP_RUNS):
                 self.infer(self.test.images[:batch])
@@ -50,12 +47,7 @@ class Engine:
     def infer(self, images: NDArray[np.uint8]) -> Inference:
         """Classifies images uint8 [B, H, W] or [B, C, H, W]."""
         began_s = time.thread_time()
-        with torch.inference_mode():
-            raw = torch.from_numpy(images)
-            pixels = (raw.unsqueeze(1) if raw.dim() == 3 else raw).float().mul_(self._scale)
-            pixels = pixels.sub_(self._mean).mul_(self._gain)
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-            labels = self._network(pixels).argmax(dim=1).numpy()
+        labels = self.logits(images).argmax(axis=1)
         return Inference(labels, time.thread_time() - began_s)
 
     def time(self, images: NDArray[np.uint8]) -> Inference:
@@ -67,6 +59,41 @@ class Engine:
         """
         self.infer(images)
         return self.infer(images)
+
+
+def _logits(name: str, splits: Splits, threads: int, kind: str) -> Logits:
+    if kind == latency.TORCH:
+        return torch_logits(name, splits, threads)
+    latency.require(kind)
+    from models.onnx_engine import onnx_logits
+
+    return onnx_logits(name, splits, threads, is_int8=kind == latency.ONNX_INT8)
+
+
+def torch_logits(name: str, splits: Splits, threads: int) -> Logits:
+    """Loads a network into torch, batch norms folded into its convolutions, channels last.
+
+    Channels last: 19 % less CPU than channels first for digits-s, at batches of 1 and 8 alike
+    (medians of 550 interleaved calls).
+    """
+    torch.set_num_threads(threads)
+    shape = (1, -1, 1, 1)
+    scale = 1.0 / splits.scale
+    mean = torch.tensor(splits.mean).view(shape)
+    gain = 1.0 / torch.tensor(splits.deviation).view(shape)
+    network = fuse(zoo.load(name))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def compute(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            raw = torch.from_numpy(images)
+            pixels = (raw.unsqueeze(1) if raw.dim() == 3 else raw).float().mul_(scale)
+            pixels = pixels.sub_(mean).mul_(gain)
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            logits: NDArray[np.float32] = network(pixels).numpy()
+            return logits
+
+    return compute
 
 
 def fuse(network: nn.Module) -> nn.Module:

@@ -1,14 +1,16 @@
 """Measured latencies of networks: what `fresco profile` measures, and what is read of it.
 
-A trace per batch size: thread-CPU seconds on the machine named in the file, batch sizes taken in
-turn so that a drift of the machine hits them alike. Virtual time draws from these, so they are
-part of what a seed repeats.
+A trace per engine and batch size: thread-CPU seconds on the machine named in the file, batch sizes
+and engines taken in turn so that a drift of the machine hits them alike. Virtual time draws from
+these, so they are part of what a seed repeats.
 """
 
 import json
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -21,37 +23,66 @@ from models.zoo import ModelError
 
 BATCH_MAX = 8
 ROUNDS = 512
+ENGINES = TORCH, ONNX, ONNX_INT8 = ("torch", "onnx", "onnx-int8")
+"""What can run a network; the last two are ONNX Runtime in float32 and, quantised, in int8."""
+ORT_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # the optional part `ort`
 
 
 class Latency(Struct, frozen=True):
-    """`samples_s[b - 1]` are the thread-CPU seconds of batches of b images, as measured."""
+    """`samples_s[b - 1]` are the thread-CPU seconds of batches of b images, as measured.
+
+    `load` is how many processes wanted a core when it was measured (the one-minute average).
+    """
 
     processor: str
     torch: str
     threads: int
     samples_s: list[list[float]]
+    engine: str = TORCH
+    onnxruntime: str = ""  # version; "" where it was not used
+    load: float | None = None  # None: not noted
+
+
+def require(engine: str) -> None:
+    """Raises ModelError where an engine needs packages that are not installed."""
+    if engine == TORCH:
+        return
+    try:
+        for package in ORT_PACKAGES:
+            version(package)
+    except PackageNotFoundError as error:
+        raise ModelError(
+            f"the engine '{engine}' needs {error.name}, which is not installed: "
+            "pip install 'fresco[ort]'"
+        ) from error
+
+
+def _path(name: str, engine: str) -> Path:
+    suffix = "" if engine == TORCH else f"-{engine}"
+    return zoo.folder(name) / f"latency{suffix}.json"  # an unknown name is refused here
 
 
 @cache
-def read(name: str) -> Latency:
+def read(name: str, engine: str = TORCH) -> Latency:
     """Reads a network's measurements; ModelError where the name is unknown or there are none."""
-    path = zoo.folder(name) / "latency.json"  # an unknown name is refused here
+    path = _path(name, engine)
     if not path.exists():
-        raise ModelError(f"{path} is missing: measure it with `fresco profile {name} --write`")
+        command = f"fresco profile {name}{'' if engine == TORCH else f' --engine {engine}'} --write"
+        raise ModelError(f"{path} is missing: measure it with `{command}`")
     return msgspec.json.decode(path.read_bytes(), type=Latency)
 
 
-def trace(name: str, batch: int) -> NDArray[np.float64]:
+def trace(name: str, batch: int, engine: str = TORCH) -> NDArray[np.float64]:
     """Returns the measured seconds of batches of that size, in the order of measurement."""
-    samples_s = read(name).samples_s
+    samples_s = read(name, engine).samples_s
     if not 1 <= batch <= len(samples_s):
         raise ModelError(f"{name} was measured for batches of 1 to {len(samples_s)}, not {batch}")
     return np.array(samples_s[batch - 1])
 
 
-def moments(name: str, batch: int) -> tuple[float, float]:
+def moments(name: str, batch: int, engine: str = TORCH) -> tuple[float, float]:
     """Returns E[S] in seconds and E[S^2] in seconds squared, of the whole batch."""
-    samples_s = trace(name, batch)
+    samples_s = trace(name, batch, engine)
     return float(samples_s.mean()), float((samples_s**2).mean())
 
 
@@ -60,22 +91,36 @@ def measure(
     rounds: int = ROUNDS,
     threads: int = 1,
     on_round: Callable[[int], None] = lambda done: None,
-) -> Latency:
-    """Measures batches of 1 to `BATCH_MAX` images, `rounds` times each."""
+    engines: Sequence[str] = (TORCH,),
+    batch_max: int = BATCH_MAX,
+) -> list[Latency]:
+    """Measures batches of 1 to `batch_max` images on each engine, `rounds` times each."""
     import torch
 
     from models.engine import Engine
 
-    engine = Engine(name, threads=threads, batch_max=BATCH_MAX)
-    images = engine.test.images
-    samples_s: list[list[float]] = [[] for _ in range(BATCH_MAX)]
+    loaded = [Engine(name, threads, batch_max, engine) for engine in engines]
+    images = loaded[0].test.images
+    samples_s: list[list[list[float]]] = [[[] for _ in range(batch_max)] for _ in engines]
     for number in range(rounds):
-        for batch in range(1, BATCH_MAX + 1):
+        for batch in range(1, batch_max + 1):
             first = (number * 31) % (len(images) - batch)
-            cpu_s = engine.infer(images[first : first + batch]).cpu_s
-            samples_s[batch - 1].append(round(cpu_s, 9))
+            for engine, found_s in zip(loaded, samples_s, strict=True):
+                cpu_s = engine.time(images[first : first + batch]).cpu_s
+                found_s[batch - 1].append(round(cpu_s, 9))
         on_round(number + 1)
-    return Latency(_processor(), str(torch.__version__), threads, samples_s)
+    return [
+        Latency(
+            processor=_processor(),
+            torch=str(torch.__version__),
+            threads=threads,
+            samples_s=found_s,
+            engine=engine,
+            onnxruntime="" if engine == TORCH else version("onnxruntime"),
+            load=round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        )
+        for engine, found_s in zip(engines, samples_s, strict=True)
+    ]
 
 
 class Profile(Struct, frozen=True):
@@ -103,7 +148,7 @@ def profiles(measured: Latency) -> list[Profile]:
 
 def write(name: str, measured: Latency) -> Path:
     """Puts measurements beside a network's weights, where scenarios find them."""
-    path = zoo.folder(name) / "latency.json"
+    path = _path(name, measured.engine)
     path.write_text(json.dumps(msgspec.to_builtins(measured)) + "\n")
     return path
 

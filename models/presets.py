@@ -24,6 +24,7 @@ class Preset(Struct, frozen=True):
 
 
 _DIGITS = Options(60, batch=50, rate=0.05, augment="shift")
+_NOISY = Options(30, batch=50, rate=0.05, augment="shift")
 _TEACHER = Options(7, rate=0.1, schedule="one-cycle", augment="flip", seed=0)
 _QUICK = Options(12, rate=0.1, schedule="one-cycle", augment="flip")
 _LONG = Options(240, batch=64, rate=0.05, schedule="steps", augment="crop")
@@ -56,6 +57,11 @@ PRESETS = {
     "digits-s": Preset("digits-conv12", "digits", "digits-teacher", "bdd", _DIGITS),
     "digits-m": Preset("digits-conv24", "digits", "digits-teacher", "bdd", _DIGITS),
     "digits-l": Preset("digits-conv48", "digits", "digits-teacher", "bdd", _DIGITS),
+    "noisy-teacher": Preset("digits-conv64", "digits-noisy", "", "scratch", _NOISY),
+    "noisy-xs": Preset("digits-conv2", "digits-noisy", "noisy-teacher", "bdd", _NOISY),
+    "noisy-s": Preset("digits-conv4", "digits-noisy", "noisy-teacher", "bdd", _NOISY),
+    "noisy-m": Preset("digits-conv12", "digits-noisy", "noisy-teacher", "bdd", _NOISY),
+    "noisy-l": Preset("digits-conv48", "digits-noisy", "noisy-teacher", "bdd", _NOISY),
     "cifar100-teacher": Preset("teacher24", "cifar100", "", "scratch", _TEACHER),
     "cifar100-s": Preset("plain8", "cifar100", "cifar100-teacher", "bdd", _QUICK),
     "cifar100-m": Preset("plain16", "cifar100", "cifar100-teacher", "bdd", _QUICK),

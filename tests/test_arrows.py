@@ -11,11 +11,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "agents": {"agents", "numpy", "scipy", "networkx", "msgspec"},
-    "models": {"PIL", "models", "numpy", "scipy", "msgspec", "torch", "safetensors", "sklearn"},
+    "models": {
+        *("PIL", "models", "numpy", "scipy", "msgspec"),
+        *("torch", "onnxruntime", "safetensors", "sklearn"),
+    },
 }
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
 OWNERS_OF_RAY = {"emulator/cluster.py", "emulator/host.py"}
 LAZY = {"torch", "ray"}
+OWNER_OF_ONNX = "models/onnx_engine.py"  # imported by nobody who does not choose that engine
 
 
 def sources(package: str) -> list[Path]:
@@ -76,6 +80,15 @@ def test_torch_and_ray_are_imported_lazily() -> None:
         name = str(path.relative_to(ROOT))
         eager = imports(at_import_time(ast.parse(path.read_text()))) & LAZY
         assert eager <= ({"ray"} if name in OWNERS_OF_RAY else set()), name
+
+
+def test_onnx_runtime_is_optional() -> None:
+    for path in [*sources("models"), *sources("emulator")]:
+        name = str(path.relative_to(ROOT))
+        tree = ast.parse(path.read_text())
+        assert "onnxruntime" not in everything(path) or name == OWNER_OF_ONNX
+        eager = [ast.unparse(node) for node in at_import_time(tree)]
+        assert not any("import" in line and "onnx_engine" in line for line in eager), name
 
 
 def test_the_virtual_runtime_starts_without_torch_and_ray() -> None:

@@ -1,17 +1,17 @@
 """Servers with measured networks: which student a batch gets, and what replaying them is worth."""
 
-import math
 import os
 import threading
+from array import array
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Spec, law, perform, scenario, user_group
+from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
 
-from agents.bodies import Execute
+from agents.bodies import Execute, TaskEnd
 from agents.tasks import Task
-from emulator.inference import Live, Replay, Students
+from emulator.inference import Replay, Students
 from emulator.streams import Streams
 from models import latency, zoo
 
@@ -31,7 +31,7 @@ def test_a_batch_gets_the_best_student_that_its_share_of_the_time_allows() -> No
 
     for left_s in np.geomspace(1e-3, 10.0, 40):
         for waiting in (0, 1, 8):
-            share_s = left_s / (1 + waiting / 2)
+            share_s = 0.5 * left_s / (1 + waiting / 2)
             fits = [name for name in NAMES if means_s[name] <= share_s]
             expected = fits[0] if fits else NAMES[-1]
             chosen = students.choose(batch(2, float(left_s), waiting), 5.0)
@@ -96,22 +96,34 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_ten_thousand_inferences_grow_neither_memory_nor_threads() -> None:
-    uniform = Streams(1).uniform("service")
-    device = Live(Students(("digits-s",), 2, 1.0), 2, 1, 1.0, uniform, stopwatch=False)
-    one = batch(2, math.inf, 0)
-    for _ in range(500):
-        device.execute(one, 0.0)
-    before, threads = resident_bytes(), threading.active_count()
-    tasks = len(os.listdir("/proc/self/task"))
+def test_ten_thousand_live_inferences_grow_nothing_and_never_let_a_task_wait_idly() -> None:
+    users = [user_group(count=10, arrival={"kind": "poisson", "rate_hz": 5.0})]
+    servers = [server_group({}, speed=0.004, accelerator={"kind": "live", "model": "digits-s"})]
+    spec = scenario(duration_s=205.0, users=users, servers=servers)
+    times_s = array("d")  # arrived, started, finished, by end of service
 
-    for _ in range(5_000):  # of two images each
-        device.execute(one, 0.0)
+    begun: tuple[int, int, int] | None = None
+    for step, metrics in unfold(spec):
+        for end in step.records:
+            if isinstance(end, TaskEnd) and end.outcome == "completed":
+                times_s.extend((end.arrived_s, end.started_s, end.finished_s))
+        if begun is None and metrics.everyone().outcomes["completed"] > 1_000:
+            begun = resident_bytes(), threading.active_count(), len(os.listdir("/proc/self/task"))
 
-    # An image and its answers are 2 KB; leaking them would be 10 MB.
-    assert resident_bytes() - before < 4 * 2**20
-    assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/task")) == tasks
+    assert begun is not None
+    # An image and its answer are 1 KB, what this test keeps 24 B a task: a leak would be 9 MB.
+    assert resident_bytes() - begun[0] < 6 * 2**20
+    # Neither Python's threads nor those of torch: two cores, one thread each.
+    assert (threading.active_count(), len(os.listdir("/proc/self/task"))) == begun[1:]
+    served = np.frombuffer(times_s).reshape(-1, 3)
+    assert len(served) >= 10_000
+    assert metrics.everyone().outcomes["completed"] == len(served)
+    # One server, first come first served: the next begins when it is there and the last is done.
+    arrived_s, started_s, finished_s = served.T
+    np.testing.assert_allclose(
+        started_s[1:], np.maximum(arrived_s[1:], finished_s[:-1]), rtol=0.0, atol=1e-9
+    )
+    assert 0.5 < float((finished_s - started_s).sum()) / 205.0 < 1.0  # it had a queue at times
 
 
 def test_a_replayed_batch_takes_a_time_that_was_measured() -> None:

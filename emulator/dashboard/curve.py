@@ -10,6 +10,7 @@ SIZE_PX = (520.0, 300.0)
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 74.0, 34.0, 34.0, 50.0
 TICKS = 5  # about so many on an axis
 CAP_PX = 4.0  # half the width of a whisker's ends
+NAME_PX = 60.0  # what the name of a point takes, at most
 Words = Callable[[float], str]
 
 
@@ -64,8 +65,11 @@ def curve(points: Sequence[Point], across: Axis, up: Axis) -> str:
             f'<path class="whisker" d="M{x:.1f},{low:.1f}V{high:.1f}{caps}"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--c0)">'
             f"<title>{escape(said)}</title></circle>"
-            f'<text class="name" x="{x + 7:.1f}" y="{y - 8:.1f}">{escape(p.name)}</text>'
         )
+        # A name at the right end would be cut off there: it goes to the other side.
+        anchor, aside = ("end", -7.0) if x > right - NAME_PX else ("start", 7.0)
+        name = _text(x + aside, y - 8.0, anchor, p.name)
+        shapes.append(name.replace("<text ", '<text class="name" ', 1))
     shapes.append(_text((LEFT_PX + right) / 2.0, height - 8.0, "middle", across.title))
     shapes.append(_text(4.0, 16.0, "start", up.title))
     label = escape(f"{up.title} against {across.title}")

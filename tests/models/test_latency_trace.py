@@ -48,7 +48,7 @@ def test_an_unknown_name_is_not_told_to_measure_it() -> None:
 
 
 def test_measuring_takes_each_batch_size_equally_often() -> None:
-    measured = latency.measure(NAME, rounds=3)
+    [measured] = latency.measure(NAME, rounds=3)
 
     assert [len(samples_s) for samples_s in measured.samples_s] == [3] * latency.BATCH_MAX
     assert measured.threads == 1

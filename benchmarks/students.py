@@ -1,0 +1,96 @@
+"""Students and their servers, measured: what size buys, and what a latency model teaches.
+
+python -m benchmarks.students size       size against freshness by load, beside a server that adapts
+python -m benchmarks.students sources    live, replayed and fitted service on the same scenario
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emulator import compare, source
+from emulator.scenario import Scenario
+from models import latency
+
+SCENARIO = Path(__file__).parent.parent / "scenarios" / "vision-digits.yaml"
+NETWORKS = ("noisy-xs", "noisy-s", "noisy-m", "noisy-l", "noisy-teacher")
+ADAPTIVE = {"model": "noisy-l", "students": ["noisy-m"]}  # the best alone at some of the rates
+RATES_HZ = (1.0, 2.0, 3.0, 4.0)
+DEVICE = "servers.0.accelerator"
+Cells = Mapping[tuple[str, str], compare.Row]
+
+
+def measured(variants: Mapping[str, dict[str, Any]], seeds: int) -> Cells:
+    """Runs the scenario with each variant's overrides; returns rows by (metric, variant)."""
+    chosen: dict[str, Scenario] = {
+        label: source.load(SCENARIO, {"runtime.kind": "loop", **overrides})
+        for label, overrides in variants.items()
+    }
+    found = compare.measure("vision-digits", chosen, range(1, seeds + 1), lambda done, of: None)
+    return {(row.metric, row.protocol): row for row in found.rows}
+
+
+def size(seeds: int) -> None:
+    print("| tasks/s and user | network | right | age, mean | fresh and right, /s |")
+    print("| --- | --- | --- | --- | --- |")
+    for rate_hz in RATES_HZ:
+        common = {"users.0.arrival.rate_hz": rate_hz}
+        variants: dict[str, dict[str, Any]] = {
+            name: {**common, f"{DEVICE}.model": name} for name in NETWORKS
+        }
+        adapts = "adapts: noisy-l or -m"
+        told = {f"{DEVICE}.{key}": value for key, value in ADAPTIVE.items()}
+        variants[adapts] = {**common, **told}
+        rows = measured(variants, seeds)
+        best = max(NETWORKS, key=lambda name: rows["fresh_correct_hz", name].estimate.mean)
+        for label in variants:
+            right, age_s, fresh_hz = (
+                rows[metric, label].estimate
+                for metric in ("accuracy", "aoi_mean_s", "fresh_correct_hz")
+            )
+            mark = "**" if label == best else ""
+            print(
+                f"| {rate_hz:g} | {label} | {100 * right.mean:.1f} % | {1e3 * age_s.mean:.0f} ± "
+                f"{1e3 * age_s.half_width:.0f} ms | {mark}{fresh_hz.mean:.3f} ± "
+                f"{fresh_hz.half_width:.3f}{mark} |"
+            )
+
+
+def sources(seeds: int) -> None:
+    print("| network | service | peak age, mean | to replayed |")
+    print("| --- | --- | --- | --- |")
+    for name in ("noisy-m", "noisy-l"):
+        trace_s = latency.trace(name, 1)
+        mean_s = float(trace_s.mean())
+        laws = {
+            "gamma, two moments": {"law": "gamma", "scv": float(trace_s.var()) / mean_s**2},
+            "deterministic, mean only": {"law": "deterministic"},
+            "exponential, mean only": {"law": "exponential"},
+        }
+        variants: dict[str, dict[str, Any]] = {
+            kind: {DEVICE: {"kind": kind, "model": name}} for kind in ("replay", "live")
+        } | {
+            f"fitted: {label}": {DEVICE: {"kind": "fitted", "service": {"mean_s": mean_s, **law}}}
+            for label, law in laws.items()
+        }
+        rows = measured({label: {"expect": [], **each} for label, each in variants.items()}, seeds)
+        replayed = rows["paoi_mean_s", "replay"].estimate.mean
+        for label in variants:
+            found = rows["paoi_mean_s", label].estimate
+            print(
+                f"| {name} | {label} | {1e3 * found.mean:.1f} ± {1e3 * found.half_width:.1f} ms | "
+                f"{100 * (found.mean / replayed - 1.0):+.1f} % |"
+            )
+
+
+@click.command()
+@click.argument("table", type=click.Choice(["size", "sources"]))
+@click.option("--seeds", type=click.IntRange(2), default=5, show_default=True)
+def main(table: str, seeds: int) -> None:
+    {"size": size, "sources": sources}[table](seeds)
+
+
+if __name__ == "__main__":
+    main()

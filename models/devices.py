@@ -1,0 +1,89 @@
+"""Classes of edge devices: what a server of that kind is, in one word.
+
+What is measured is the time of our networks on our core, for every engine (`latency-*.json`). What
+is not measured here is how much slower or faster a device is; that follows one rule: `noisy-l` in
+torch stands for YOLOv8n, the detector of pictures of 640 pixels that makers and users of all these
+devices publish a time for, and a device whose published time is t has
+
+    speed = (median time of noisy-l, one image, torch, on our core) / t
+
+so that `noisy-l` takes t on it, and its smaller siblings their measured share of t. That a share
+measured on our core holds on the device's own processor is an assumption. Model, engine, batch
+limit and the two thermal numbers are choices, each with its reason in `basis`. Always one thread
+(docs/adr/0004).
+"""
+
+import numpy as np
+from msgspec import Struct
+
+from models import latency
+
+STANDS_FOR = "noisy-l"
+
+
+class DeviceClass(Struct, frozen=True):
+    """`published_s` is the time of YOLOv8n, one picture.
+
+    `slowdown`: how many times as long a task takes when the device is hot; 1: it never is.
+    `heat_s` is the time constant in which it heats when busy and cools when idle.
+    """
+
+    about: str
+    model: str
+    engine: str
+    batch_max: int
+    published_s: float
+    slowdown: float
+    heat_s: float
+    basis: str
+
+    @property
+    def speed(self) -> float:
+        """How many times as fast as our core, three digits of it."""
+        ours_s = float(np.median(latency.trace(STANDS_FOR, 1)))
+        return float(f"{ours_s / self.published_s:.3g}")
+
+
+CLASSES = {
+    "raspberry": DeviceClass(
+        about="Raspberry Pi 4 without a fan",
+        model="noisy-s",
+        engine="onnx-int8",
+        batch_max=1,
+        published_s=0.323,
+        slowdown=1.5,
+        heat_s=65.0,
+        basis=(
+            "3.1 frames/s at 1.95 GHz (Q-engineering, YoloX-ncnn-Raspberry-Pi-4). Choices: the "
+            "smallest network in int8, as its processor has no other accelerator; hot, 1.5 GHz go "
+            "down to 1 GHz; 65 s is how long launch firmware took to its limit of 80 degrees "
+            "(Raspberry Pi, Thermal testing Raspberry Pi 4), taken for the time constant"
+        ),
+    ),
+    "jetson": DeviceClass(
+        about="Jetson Orin Nano",
+        model="noisy-m",
+        engine="onnx",
+        batch_max=4,
+        published_s=0.0073,
+        slowdown=1.2,
+        heat_s=120.0,
+        basis=(
+            "7.3 ms in FP16 with TensorRT (the0807, YOLOv8-ONNX-TensorRT). Choices: the middle "
+            "network; batches of 4; a fifth slower when hot, after two minutes"
+        ),
+    ),
+    "rack": DeviceClass(
+        about="a server with an A100 behind the base station",
+        model="noisy-l",
+        engine="torch",
+        batch_max=8,
+        published_s=0.00099,
+        slowdown=1.0,
+        heat_s=1.0,
+        basis=(
+            "0.99 ms with TensorRT (Ultralytics, table of YOLOv8). Choices: the largest network; "
+            "batches of 8; cooled, hence never hot"
+        ),
+    ),
+}
