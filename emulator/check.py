@@ -243,7 +243,7 @@ def _network(where: tuple[str | int, ...], name: str, is_live: bool) -> Iterator
     except zoo.ModelError as error:
         yield where, str(error), "or choose a network that was measured"
     except data.DataError as error:
-        yield where, str(error), "or choose a digits network"
+        yield where, str(error), "or choose a digits or scenes network"
 
 
 def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:

@@ -1,6 +1,5 @@
 """`fresco distill` and `fresco profile`: make a network, and measure what it takes."""
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,11 @@ from emulator.arguments import fail
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.distill import Epoch
-
 DATA_ROOT = click.option(
     "--data-root",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where data sets lie that Fresco does not ship; else $FRESCO_DATA.",
 )
-BARS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command()
@@ -56,11 +52,13 @@ def distill(
     \b
     fresco distill --preset digits-s                     under a minute
     fresco distill --preset digits-s --method kd --seed 7
+    fresco distill --preset scenes-s                     what labels every pixel
     fresco distill --preset cifar100-m --data-root ~/data
     """
     import msgspec
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from emulator import training_curve
     from models import data, data_files, distill, zoo
     from models.presets import PRESETS, preset
     from models.recipes import RECIPES
@@ -136,17 +134,20 @@ def distill(
         command=command,
     )
     checkpoint.unlink(missing_ok=True)
-    _draw(folder, name, curve)
-    console.print(_bars([epoch.val_accuracy for epoch in curve]), highlight=False)
+    written = training_curve.write(folder, name, result.measure, curve)
+    console.print(training_curve.bars([epoch.val_accuracy for epoch in curve]), highlight=False)
     console.print(
-        f"{name}: {result.parameters:,} parameters, val {100.0 * result.val_accuracy:.2f} %, "
-        f"test {100.0 * result.test_accuracy:.2f} %",
+        f"{name}: {result.parameters:,} parameters, {result.measure} on val "
+        f"{100.0 * result.val_accuracy:.2f} %, on test {100.0 * result.test_accuracy:.2f} %",
         highlight=False,
     )
     if name in zoo.names() and folder.resolve() != zoo.folder(name).resolve():
         stated = zoo.manifest(name)
         console.print(f"the one that is shipped: test {100.0 * stated.test_accuracy:.2f} %")
-    console.print(f"network: {folder}   curve: {folder / 'curve.html'}", highlight=False)
+    drawn = ", ".join(path.name for path in written)
+    console.print(f"network: {folder}   curves: {drawn}", highlight=False)
+    if folder / "curve.png" not in written:
+        console.print("no curve.png: it needs Pillow, pip install 'fresco[images]'")
 
 
 def _network(name: str) -> "nn.Module":
@@ -155,41 +156,6 @@ def _network(name: str) -> "nn.Module":
 
     place = Path(name)
     return zoo.load_from(place) if (place / "manifest.json").exists() else zoo.load(name)
-
-
-def _draw(folder: Path, name: str, curve: "list[Epoch]") -> None:
-    """Writes curve.csv and curve.html."""
-    from emulator.dashboard.curve import Point
-    from emulator.dashboard.curve import curve as draw
-    from emulator.dashboard.page import page
-
-    with (folder / "curve.csv").open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(("epoch", "loss", "val_accuracy", "rate"))
-        lines.writerows((e.number, e.loss, e.val_accuracy, e.rate) for e in curve)
-    accuracies = [f"{100.0 * e.val_accuracy:.1f} %" for e in curve]
-    losses = [f"{e.loss:.3g}" for e in curve]
-    cards = ""
-    for title, values, texts in (
-        ("Validation accuracy", [e.val_accuracy for e in curve], accuracies),
-        ("Loss", [e.loss for e in curve], losses),
-    ):
-        named = [""] * (len(curve) - 1) + texts[-1:]
-        points = [
-            Point(epoch.number, value, 0.0, mark, str(epoch.number), text)
-            for epoch, value, mark, text in zip(curve, values, named, texts, strict=True)
-        ]
-        cards += f'<section class="card"><h2>{title}</h2>{draw(points, "epoch", title)}</section>'
-    body = f'<h1>{name}</h1><div class="cards">{cards}</div>'
-    (folder / "curve.html").write_text(page(name, body, styles=("report.css",)), encoding="utf-8")
-
-
-def _bars(values: list[float]) -> str:
-    """Draws values as one line of bars, lowest to highest."""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    bars = "".join(BARS[round((v - low) / span * (len(BARS) - 1))] for v in values)
-    return f"{100.0 * low:.1f} % {bars} {100.0 * high:.1f} % (validation, by epoch)"
 
 
 @click.command()

@@ -1,9 +1,10 @@
-"""Data sets. Embedded: the UCI handwritten digits, 1,797 grey images of 8 x 8; others from disk.
+"""Data sets. At hand: the UCI handwritten digits, 1,797 grey images of 8 x 8, and painted scenes.
 
 `load("cifar100", root)` looks under `root` (or $FRESCO_DATA) for the standard python or binary
-batches, or for mosaics (see `data_files.py`); `load("folder:PATH")` takes a folder of pictures with
-one folder a class. Nothing is downloaded unless `download` is called. The digits beside this module
-were written once from scikit-learn's copy (`python -m models.data`).
+batches, or for mosaics (see `data_files.py`), `load("cityscapes", root)` for its makers' layout
+(`cityscapes.py`); `load("folder:PATH")` takes a folder of pictures with one folder a class. Nothing
+is downloaded unless `download` is called. The digits beside this module were written once from
+scikit-learn's copy (`python -m models.data`).
 """
 
 import hashlib
@@ -23,7 +24,9 @@ SPLIT_SEED = 0
 TRAIN, VAL = 1000, 297  # of 1,797 in a seeded random order; the last 500 are the test split
 CIFAR_VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 ROOT_VARIABLE = "FRESCO_DATA"
-NAMES = ("digits", "cifar10", "cifar100")
+AT_HAND = ("digits", "scenes")
+NAMES = (*AT_HAND, "cifar10", "cifar100", "cityscapes")
+VOID = 255  # the label of pixels that do not count, as in Cityscapes
 
 
 class DataError(ValueError):
@@ -31,14 +34,18 @@ class DataError(ValueError):
 
 
 class Split(Struct, frozen=True):
-    """Images uint8 [N, H, W] or [N, C, H, W], and their labels int64 [N]."""
+    """Images uint8 [N, H, W] or [N, C, H, W]; labels int64 [N], or of pixels uint8 [N, H, W]."""
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.uint8]
 
 
 class Splits(Struct, frozen=True):
-    """A data set cut in three. Pixels are (value / scale - mean) / deviation, by channel."""
+    """A data set cut in three. Pixels are (value / scale - mean) / deviation, by channel.
+
+    `ignored`: the label of pixels that do not count; None where each image has one label. An answer
+    is right when at least `right_share` of its labels are.
+    """
 
     train: Split
     val: Split
@@ -47,6 +54,8 @@ class Splits(Struct, frozen=True):
     scale: float
     mean: tuple[float, ...] = (0.0,)
     deviation: tuple[float, ...] = (1.0,)
+    ignored: int | None = None
+    right_share: float = 1.0
 
 
 @cache
@@ -54,8 +63,12 @@ def load(name: str = "digits", root: Path | None = None) -> Splits:
     """Loads a data set; DataError if it is unknown, missing, or not what was shipped."""
     if name == "digits":
         return _digits()
-    from models import data_files
+    from models import cityscapes, data_files, scenes
 
+    if name == "scenes":
+        return scenes.load()
+    if name == "cityscapes":
+        return cityscapes.load(_place(name, root))
     if name.startswith("folder:"):
         return data_files.picture_folder(Path(name.partition(":")[2]))
     return data_files.cifar(name, _place(name, root))
@@ -63,9 +76,11 @@ def load(name: str = "digits", root: Path | None = None) -> Splits:
 
 def require(name: str) -> None:
     """Raises DataError unless the data set is at hand; reads nothing of it."""
-    from models import data_files
+    from models import cityscapes, data_files
 
-    if name != "digits" and not name.startswith("folder:"):
+    if name == "cityscapes":
+        cityscapes.locate(_place(name, None))
+    elif name not in AT_HAND and not name.startswith("folder:"):
         data_files.locate(name, _place(name, None))
 
 

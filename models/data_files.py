@@ -207,15 +207,20 @@ def picture_folder(root: Path, side: int = SIDE) -> Splits:
 def _picture(path: Path, side: int | None) -> Images:
     """Reads a picture as uint8 [H, W, 3]."""
     try:
-        from PIL import Image
-    except ImportError as error:
-        raise DataError(f"{path.name} needs Pillow: pip install 'fresco[images]'") from error
-    try:
-        with Image.open(path) as picture:
+        with image_module(path).open(path) as picture:
             coloured = picture.convert("RGB")
             return np.asarray(coloured if side is None else coloured.resize((side, side)))
     except OSError as error:
         raise DataError(f"{path} is no picture: {error}") from error
+
+
+def image_module(path: Path) -> Any:
+    """Returns Pillow, which an extra brings; DataError naming what needs it."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DataError(f"{path.name} needs Pillow: pip install 'fresco[images]'") from error
+    return Image
 
 
 def _open(path: Path) -> Any:

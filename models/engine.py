@@ -20,7 +20,7 @@ WARM_UP_RUNS = 10  # by then the allocator and the convolution's choice of kerne
 
 
 class Inference(Struct, frozen=True):
-    """Labels int64 [B], and the thread-CPU seconds from pixels to labels."""
+    """Labels int64 [B] or [B, H, W], and the thread-CPU seconds from pixels to labels."""
 
     labels: NDArray[np.int64]
     cpu_s: float

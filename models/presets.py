@@ -26,6 +26,7 @@ class Preset(Struct, frozen=True):
 _DIGITS = Options(60, batch=50, rate=0.05, augment="shift")
 _TEACHER = Options(7, rate=0.1, schedule="one-cycle", augment="flip", seed=0)
 _QUICK = Options(12, rate=0.1, schedule="one-cycle", augment="flip")
+_SCENES = Options(20, batch=16, rate=0.05, schedule="one-cycle", augment="flip")
 _LONG = Options(240, batch=64, rate=0.05, schedule="steps", augment="crop")
 _LONG_LIGHT = Options(240, batch=64, rate=0.01, schedule="steps", augment="crop")
 _PAIRS = (  # student, teacher; the light ones take a fifth of the rate
@@ -60,6 +61,10 @@ PRESETS = {
     "cifar100-s": Preset("plain8", "cifar100", "cifar100-teacher", "bdd", _QUICK),
     "cifar100-m": Preset("plain16", "cifar100", "cifar100-teacher", "bdd", _QUICK),
     "cifar100-l": Preset("plain32", "cifar100", "cifar100-teacher", "bdd", _QUICK),
+    "scenes-teacher": Preset("psp-plain24", "scenes", "", "scratch", _SCENES),
+    "scenes-xs": Preset("psp-plain4", "scenes", "scenes-teacher", "bdd", _SCENES),
+    "scenes-s": Preset("psp-plain8", "scenes", "scenes-teacher", "bdd", _SCENES),
+    "scenes-m": Preset("psp-plain12", "scenes", "scenes-teacher", "bdd", _SCENES),
     **_literature(),
 }
 
