@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from models import losses
-from models.recipes import RECIPES
+from models.recipes import RECIPES, Recipe, Term
 
 BATCH, CLASSES = 7, 5
 
@@ -94,6 +94,15 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     assert gradcheck(loss, (student.requires_grad_(),), eps=1e-6, atol=1e-7)
 
 
+def test_the_gradient_of_the_balanced_divergence_is_that_of_finite_differences() -> None:
+    student, teacher, _ = draw(17)
+
+    def loss(z: Tensor) -> Tensor:
+        return losses.balanced(z, teacher, 0.9, 2.0, 0.7, 4.0)
+
+    assert gradcheck(loss, (student.requires_grad_(),), eps=1e-6, atol=1e-7)
+
+
 def test_closed_form_of_the_gradient_of_the_reverse() -> None:
     # tau p_s (r - <p_s, r>) / B with r = log p_s - log p_t
     student, teacher, _ = draw(3)
@@ -115,6 +124,38 @@ def test_without_reverse_it_is_distillation_to_the_bit() -> None:
     both = losses.balanced(student, teacher, 0.9, 4.0, 0.0, 4.0)
 
     assert torch.equal(both, 0.9 * losses.forward_kl(student, teacher, 4.0))
+
+
+def test_a_recipe_whose_reverse_weighs_nothing_learns_what_distillation_does_to_the_bit() -> None:
+    student, teacher, labels = draw(16)
+    kd = RECIPES["kd"]
+    weightless = Recipe("", kd.cross_entropy, (*kd.terms, Term("reverse", 0.0, 4.0)))
+    results = []
+    for recipe in (kd, weightless):
+        z = student.float().requires_grad_()
+        loss = recipe.loss(z, teacher.float(), labels, done=1.0)
+        loss.backward()
+        assert z.grad is not None
+        results.append((loss.detach(), z.grad))
+
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_logits_of_plus_and_minus_ten_thousand_stay_finite(dtype: torch.dtype) -> None:
+    # Student and teacher are sure of different classes, of the same one, and of nothing.
+    sure = 1e4 * (2.0 * torch.eye(CLASSES) - 1.0)
+    student = torch.cat([sure, sure, -sure]).to(dtype)
+    teacher = torch.cat([sure.roll(1, dims=0), sure, sure]).to(dtype)
+    labels = torch.arange(len(student)) % CLASSES
+    for name, recipe in RECIPES.items():
+        z = student.clone().requires_grad_()
+        loss = recipe.loss(z, teacher, labels, done=1.0)
+        loss.backward()
+        assert bool(torch.isfinite(loss)), name
+        assert z.grad is not None
+        assert bool(torch.isfinite(z.grad).all()), name
 
 
 def test_equal_logits_give_neither_loss_nor_gradient() -> None:
