@@ -24,8 +24,8 @@ SPLIT_SEED = 0
 TRAIN, VAL = 1000, 297  # of 1,797 in a seeded random order; the last 500 are the test split
 CIFAR_VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 ROOT_VARIABLE = "FRESCO_DATA"
-AT_HAND = ("digits", "scenes")
-NAMES = (*AT_HAND, "cifar10", "cifar100", "cityscapes")
+EMBEDDED = ("digits", "scenes")
+NAMES = (*EMBEDDED, "cifar10", "cifar100", "cityscapes")
 VOID = 255  # the label of pixels that do not count, as in Cityscapes
 
 
@@ -80,7 +80,7 @@ def require(name: str) -> None:
 
     if name == "cityscapes":
         cityscapes.locate(_place(name, None))
-    elif name not in AT_HAND and not name.startswith("folder:"):
+    elif name not in EMBEDDED and not name.startswith("folder:"):
         data_files.locate(name, _place(name, None))
 
 
