@@ -1,6 +1,7 @@
 """What distillation is worth: every recipe on the same student, data order and seeds.
 
-`python -m benchmarks.distillation digits` needs nothing and takes a minute or two;
+`python -m benchmarks.distillation digits` and `... scenes` need nothing and take a minute or two,
+and about ten minutes of two cores;
 `python -m benchmarks.distillation cifar --data-root DIR` needs CIFAR-100 on disk and about half an
 hour of two cores. Both print tables in Markdown and, with --log, a line of JSON per run.
 """
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from models import data, zoo
 from models.distill import Epoch, Options, accuracy_of, fresh, ship, train
+from models.presets import PRESETS
 from models.recipes import RECIPES
 
 WORKERS = 2
@@ -30,11 +32,16 @@ PAIRS = (
     (BDD, "forward-twice"),
     ("dkd-bdd", "dkd"),
     ("dkd-bdd", "dkd-twice"),
+    ("at", SCRATCH),
+    ("at-bdd", BDD),
+    ("at-bdd", "at-kd"),
+    ("at-bdd", "at-forward-twice"),
 )
+FEATURES = ("at", "at-kd", "at-bdd", "at-forward-twice")
 
 
 class Setting(Struct, frozen=True):
-    """One comparison. The teacher is trained once, at seed 0."""
+    """One comparison. The teacher is trained once, or is shipped under the name `shipped`."""
 
     dataset: str
     teacher: str
@@ -43,6 +50,7 @@ class Setting(Struct, frozen=True):
     options: Options
     seeds: int
     recipes: tuple[str, ...]
+    shipped: str = ""
 
 
 DIGITS = Setting(
@@ -52,7 +60,7 @@ DIGITS = Setting(
     student="digits-conv4",
     options=Options(30, batch=50, rate=0.05, labelled=150),
     seeds=10,
-    recipes=(SCRATCH, KD, "kd-heavy", BDD, "forward-twice"),
+    recipes=(SCRATCH, KD, "kd-heavy", BDD, "forward-twice", *FEATURES),
 )
 CIFAR = Setting(
     dataset="cifar100",
@@ -61,9 +69,19 @@ CIFAR = Setting(
     student="plain16",
     options=Options(3, rate=0.1, schedule="one-cycle", augment="flip"),
     seeds=5,
-    recipes=tuple(RECIPES),
+    recipes=tuple(recipe for recipe in RECIPES if recipe not in FEATURES),
 )
-SETTINGS = {"digits": DIGITS, "cifar": CIFAR}
+SCENES = Setting(
+    dataset="scenes",
+    teacher="psp-plain24",
+    teacher_options=PRESETS["scenes-teacher"].options,
+    student="psp-plain4",
+    options=Options(8, batch=16, rate=0.05, schedule="one-cycle", augment="flip"),
+    seeds=5,
+    recipes=(SCRATCH, KD, "kd-heavy", BDD, "forward-twice"),
+    shipped="scenes-teacher",
+)
+SETTINGS = {"digits": DIGITS, "cifar": CIFAR, "scenes": SCENES}
 
 
 def main() -> None:
@@ -71,31 +89,45 @@ def main() -> None:
     parser.add_argument("setting", choices=SETTINGS)
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--models", type=Path, help="Where the teacher is kept between runs.")
-    parser.add_argument("--log", type=Path)
+    parser.add_argument("--log", type=Path, help="What it has is not run again.")
     chosen = parser.parse_args()
     setting = SETTINGS[chosen.setting]
     folder = (chosen.models or Path("runs")) / f"{setting.dataset}-{setting.teacher}"
+    if setting.shipped:
+        folder = zoo.folder(setting.shipped)
     began_s = time.monotonic()
     if not (folder / "manifest.json").exists():
         _teach(setting, folder, chosen.data_root)
     made = json.loads((folder / "manifest.json").read_text())
+    measure = made.get("measure", "top-1")
     print(f"`python -m benchmarks.distillation {chosen.setting}`\n")
-    print(f"Teacher {setting.teacher}: {100.0 * made['test_accuracy']:.2f} % on test images.")
-    jobs = [(r, seed) for seed in range(1, setting.seeds + 1) for r in setting.recipes]
-    found: dict[tuple[str, int], float] = {}
+    score = f"{measure} {100.0 * made['test_accuracy']:.2f} %"
+    print(f"Teacher {setting.teacher}: {score} on test images.")
+    found = _logged(chosen.setting, chosen.log)
+    every = [(r, seed) for seed in range(1, setting.seeds + 1) for r in setting.recipes]
+    jobs = [job for job in every if job not in found]
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        futures = [
-            pool.submit(_one, setting, folder, chosen.data_root, recipe, seed)
-            for recipe, seed in jobs
-        ]
+        futures = [pool.submit(_one, setting, folder, chosen.data_root, *job) for job in jobs]
         for (recipe, seed), future in zip(jobs, futures, strict=True):
             found[recipe, seed] = future.result()
             if chosen.log:
-                line = {"recipe": recipe, "seed": seed, "test_accuracy": found[recipe, seed]}
+                line = {"setting": chosen.setting, "recipe": recipe, "seed": seed}
                 with chosen.log.open("a") as log:
-                    log.write(json.dumps(line) + "\n")
-    _print(setting, found)
+                    log.write(json.dumps(line | {"test_accuracy": found[recipe, seed]}) + "\n")
+    _print(setting, found, measure)
     print(f"\n{setting.seeds} seeds, {(time.monotonic() - began_s) / 60.0:.0f} minutes.")
+
+
+def _logged(setting: str, log: Path | None) -> dict[tuple[str, int], float]:
+    """Returns the runs that a log has: repeated, they would give the same."""
+    if log is None or not log.exists():
+        return {}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return {
+        (line["recipe"], line["seed"]): line["test_accuracy"]
+        for line in lines
+        if line["setting"] == setting
+    }
 
 
 def _teach(setting: Setting, folder: Path, root: Path | None) -> None:
@@ -130,10 +162,10 @@ def _one(setting: Setting, folder: Path, root: Path | None, recipe: str, seed: i
     return accuracy_of(student, splits.test, splits)
 
 
-def _print(setting: Setting, found: dict[tuple[str, int], float]) -> None:
+def _print(setting: Setting, found: dict[tuple[str, int], float], measure: str) -> None:
     seeds = range(1, setting.seeds + 1)
     by = {r: [100.0 * found[r, seed] for seed in seeds] for r in setting.recipes}
-    print("\n| recipe | what | test top-1, % |\n| --- | --- | --- |")
+    print(f"\n| recipe | what | test {measure}, % |\n| --- | --- | --- |")
     for recipe, values in by.items():
         print(f"| {recipe} | {RECIPES[recipe].about} | {_spread(values)} |")
     print("\n| difference, paired | points | wins |\n| --- | --- | --- |")

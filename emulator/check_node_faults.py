@@ -90,4 +90,4 @@ def network_problems(
     except zoo.ModelError as error:
         yield where, str(error), "or choose what was measured"
     except data.DataError as error:
-        yield where, str(error), "or choose a digits network"
+        yield where, str(error), "or choose a digits or scenes network"

@@ -104,6 +104,7 @@ class Replay:
 class Live:
     """Runs a network on every image and says which answers are right.
 
+    What labels pixels is right where the share of right ones is at least its manifest's.
     `stopwatch`: the time is what this thread's CPU took, over `speed`; otherwise it is drawn from
     the measured trace. torch, or ONNX Runtime, is imported when the first batch arrives or
     `warm_up` is called.
@@ -132,8 +133,10 @@ class Live:
             self._infer = [self._loaded(name) for name in self._students.names]
 
     def _loaded(self, name: str) -> "Infer":
-        from models import engine
+        from models import data, engine, scores, zoo
 
+        made = zoo.manifest(name)
+        ignored = data.load(made.dataset).ignored
         network = engine.Engine(name, self._threads, self._batch_max, self._students.engine)
         images, labels = network.test.images, network.test.labels
         run = network.time if self._stopwatch else network.infer
@@ -141,7 +144,7 @@ class Live:
         def infer(batch: Execute) -> tuple[tuple[bool, ...], float]:
             chosen = [task.image for task in batch.tasks]
             inference = run(images[chosen])
-            right = inference.labels == labels[chosen]
+            right = scores.are_right(inference.labels, labels[chosen], made.right_share, ignored)
             return tuple(right.tolist()), inference.cpu_s
 
         return infer

@@ -1,6 +1,5 @@
 """`fresco distill`: make a network."""
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,11 @@ from emulator.arguments import fail
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.distill import Epoch
-
 DATA_ROOT = click.option(
     "--data-root",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where data sets lie that Fresco does not ship; else $FRESCO_DATA.",
 )
-BARS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command()
@@ -56,11 +52,13 @@ def distill(
     \b
     fresco distill --preset digits-s                     under a minute
     fresco distill --preset digits-s --method kd --seed 7
+    fresco distill --preset scenes-s                     what labels every pixel
     fresco distill --preset cifar100-m --data-root ~/data
     """
     import msgspec
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from emulator import training_curve
     from models import data, data_files, distill, zoo
     from models.presets import PRESETS, preset
     from models.recipes import RECIPES
@@ -136,17 +134,18 @@ def distill(
         command=command,
     )
     checkpoint.unlink(missing_ok=True)
-    _draw(folder, name, curve)
-    console.print(_bars([epoch.val_accuracy for epoch in curve]), highlight=False)
+    written = training_curve.write(folder, name, result.measure, curve)
+    console.print(training_curve.bars([epoch.val_accuracy for epoch in curve]), highlight=False)
     console.print(
-        f"{name}: {result.parameters:,} parameters, val {100.0 * result.val_accuracy:.2f} %, "
-        f"test {100.0 * result.test_accuracy:.2f} %",
+        f"{name}: {result.parameters:,} parameters, {result.measure} on val "
+        f"{100.0 * result.val_accuracy:.2f} %, on test {100.0 * result.test_accuracy:.2f} %",
         highlight=False,
     )
     if name in zoo.names() and folder.resolve() != zoo.folder(name).resolve():
         stated = zoo.manifest(name)
         console.print(f"the one that is shipped: test {100.0 * stated.test_accuracy:.2f} %")
-    console.print(f"network: {folder}   curve: {folder / 'curve.html'}", highlight=False)
+    drawn = ", ".join(path.name for path in written)
+    console.print(f"network: {folder}   curves: {drawn}", highlight=False)
 
 
 def _network(name: str) -> "nn.Module":
@@ -155,39 +154,3 @@ def _network(name: str) -> "nn.Module":
 
     place = Path(name)
     return zoo.load_from(place) if (place / "manifest.json").exists() else zoo.load(name)
-
-
-def _draw(folder: Path, name: str, curve: "list[Epoch]") -> None:
-    """Writes curve.csv and curve.html."""
-    from emulator.dashboard.curve import Axis, Point
-    from emulator.dashboard.curve import curve as draw
-    from emulator.dashboard.page import page
-
-    with (folder / "curve.csv").open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(("epoch", "loss", "val_accuracy", "rate"))
-        lines.writerows((e.number, e.loss, e.val_accuracy, e.rate) for e in curve)
-    epochs = Axis("epoch", lambda number: f"{number:g}")
-    cards = ""
-    accuracy = Axis("validation accuracy", lambda value: f"{100.0 * value:.1f} %")
-    loss = Axis("loss", lambda value: f"{value:.3g}")
-    for axis, values in (
-        (accuracy, [e.val_accuracy for e in curve]),
-        (loss, [e.loss for e in curve]),
-    ):
-        points = [
-            Point(epoch.number, value, 0.0, "" if epoch is not curve[-1] else axis.words(value))
-            for epoch, value in zip(curve, values, strict=True)
-        ]
-        picture = draw(points, epochs, axis)
-        cards += f'<section class="card"><h2>{axis.title}</h2>{picture}</section>'
-    body = f'<h1>{name}</h1><div class="cards">{cards}</div>'
-    (folder / "curve.html").write_text(page(name, body, styles=("report.css",)), encoding="utf-8")
-
-
-def _bars(values: list[float]) -> str:
-    """Draws values as one line of bars, lowest to highest."""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    bars = "".join(BARS[round((v - low) / span * (len(BARS) - 1))] for v in values)
-    return f"{100.0 * low:.1f} % {bars} {100.0 * high:.1f} % (validation, by epoch)"

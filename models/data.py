@@ -1,11 +1,12 @@
-"""Data sets. Embedded: the UCI handwritten digits, 1,797 grey images of 8 x 8; others from disk.
+"""Data sets. At hand: the UCI handwritten digits, 1,797 grey images of 8 x 8, and painted scenes.
 
 `digits-noisy` is the same under noise, so that small networks are visibly worse than larger ones.
 
 `load("cifar100", root)` looks under `root` (or $FRESCO_DATA) for the standard python or binary
-batches, or for mosaics (see `data_files.py`); `load("folder:PATH")` takes a folder of pictures with
-one folder a class. Nothing is downloaded unless `download` is called. The digits beside this module
-were written once from scikit-learn's copy (`python -m models.data`).
+batches, or for mosaics (see `data_files.py`), `load("cityscapes", root)` for its makers' layout
+(`cityscapes.py`); `load("folder:PATH")` takes a folder of pictures with one folder a class. Nothing
+is downloaded unless `download` is called. The digits beside this module were written once from
+scikit-learn's copy (`python -m models.data`).
 """
 
 import hashlib
@@ -26,8 +27,9 @@ SPLIT_SEED = 0
 TRAIN, VAL = 1000, 297  # of 1,797 in a seeded random order; the last 500 are the test split
 CIFAR_VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 ROOT_VARIABLE = "FRESCO_DATA"
-EMBEDDED = ("digits", "digits-noisy")
-NAMES = (*EMBEDDED, "cifar10", "cifar100")
+EMBEDDED = ("digits", "digits-noisy", "scenes")
+NAMES = (*EMBEDDED, "cifar10", "cifar100", "cityscapes")
+VOID = 255  # the label of pixels that do not count, as in Cityscapes
 NOISE = 4.0  # standard deviation, of pixels that go to 16
 NOISE_SEED = 1
 NOISY_COPIES = 4  # of each training image, each with noise of its own
@@ -38,14 +40,18 @@ class DataError(ValueError):
 
 
 class Split(Struct, frozen=True):
-    """Images uint8 [N, H, W] or [N, C, H, W], and their labels int64 [N]."""
+    """Images uint8 [N, H, W] or [N, C, H, W]; labels int64 [N], or of pixels uint8 [N, H, W]."""
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.uint8]
 
 
 class Splits(Struct, frozen=True):
-    """A data set cut in three. Pixels are (value / scale - mean) / deviation, by channel."""
+    """A data set cut in three. Pixels are (value / scale - mean) / deviation, by channel.
+
+    `ignored`: the label of pixels that do not count; None where each image has one label. An answer
+    is right when at least `right_share` of its labels are.
+    """
 
     train: Split
     val: Split
@@ -54,6 +60,8 @@ class Splits(Struct, frozen=True):
     scale: float
     mean: tuple[float, ...] = (0.0,)
     deviation: tuple[float, ...] = (1.0,)
+    ignored: int | None = None
+    right_share: float = 1.0
 
 
 @cache
@@ -63,8 +71,12 @@ def load(name: str = "digits", root: Path | None = None) -> Splits:
         return _digits()
     if name == "digits-noisy":
         return _noisy(_digits())
-    from models import data_files
+    from models import cityscapes, data_files, scenes
 
+    if name == "scenes":
+        return scenes.load()
+    if name == "cityscapes":
+        return cityscapes.load(_place(name, root))
     if name.startswith("folder:"):
         return data_files.picture_folder(Path(name.partition(":")[2]))
     return data_files.cifar(name, _place(name, root))
@@ -72,9 +84,11 @@ def load(name: str = "digits", root: Path | None = None) -> Splits:
 
 def require(name: str) -> None:
     """Raises DataError unless the data set is at hand; reads nothing of it."""
-    from models import data_files
+    from models import cityscapes, data_files
 
-    if name not in EMBEDDED and not name.startswith("folder:"):
+    if name == "cityscapes":
+        cityscapes.locate(_place(name, None))
+    elif name not in EMBEDDED and not name.startswith("folder:"):
         data_files.locate(name, _place(name, None))
 
 

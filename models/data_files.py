@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.data import CIFAR_VAL, DataError, Split, Splits
 
@@ -206,10 +207,6 @@ def picture_folder(root: Path, side: int = SIDE) -> Splits:
 
 def _picture(path: Path, side: int | None) -> Images:
     """Reads a picture as uint8 [H, W, 3]."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DataError(f"{path.name} needs Pillow: pip install 'fresco[images]'") from error
     try:
         with Image.open(path) as picture:
             coloured = picture.convert("RGB")

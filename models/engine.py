@@ -25,7 +25,7 @@ Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class Inference(Struct, frozen=True):
-    """Labels int64 [B], and the thread-CPU seconds from pixels to labels."""
+    """Labels int64 [B] or [B, H, W], and the thread-CPU seconds from pixels to labels."""
 
     labels: NDArray[np.int64]
     cpu_s: float

@@ -6,11 +6,14 @@
 | y | `labels` | int64 [...], classes; -1: no label, which only the cross entropy minds |
 | p(z, tau) | | softmax(z / tau), always by its logarithm, in float32 at least |
 | tau | `tau` | temperature |
+| A | | a map of features [B, C, H, W] |
+| Q(A) | `energy` | sum_c A_c^2 [B, H W], where the network looks |
 
 Sums over classes, means over all else. Balanced Divergence Distillation (arXiv 2501.07804) adds
 to the forward Kullback-Leibler divergence, which neglects what the teacher holds for unlikely, a
 reverse one that does not, each at a temperature of its own. The abstract gives no more than that:
-weights and temperatures are ours, chosen on validation data. DKD: Zhao et al., CVPR 2022.
+weights and temperatures are ours, chosen on validation data. DKD: Zhao et al., CVPR 2022. Attention
+transfer: Zagoruyko and Komodakis, ICLR 2017, equation 2 (without its factor beta / 2).
 """
 
 import torch
@@ -20,9 +23,12 @@ from torch.nn import functional
 LABEL_NONE = -1
 
 
+def _exact(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def _log_p(logits: Tensor, tau: float) -> Tensor:
-    exact = logits.double() if logits.dtype == torch.float64 else logits.float()
-    return functional.log_softmax(exact / tau, dim=-1)
+    return functional.log_softmax(_exact(logits) / tau, dim=-1)
 
 
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -35,9 +41,7 @@ def cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
     """Returns the mean of -log p_s(y) over what has a label; 0 where nothing has."""
     if bool((labels == LABEL_NONE).all()):
         return student.sum() * 0.0
-    flat = student.reshape(-1, student.shape[-1]).float()
-    if student.dtype == torch.float64:
-        flat = student.reshape(-1, student.shape[-1])
+    flat = _exact(student).reshape(-1, student.shape[-1])
     return functional.cross_entropy(flat, labels.reshape(-1), ignore_index=LABEL_NONE)
 
 
@@ -98,8 +102,22 @@ def _target_and_rest(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([own, log_rest], dim=-1), others - log_rest
 
 
-def features(student: Tensor, teacher: Tensor) -> Tensor:
-    """Returns the mean squared distance of features scaled to length one, [..., D] alike."""
-    unit_s = functional.normalize(student.float(), dim=-1)
-    unit_t = functional.normalize(teacher.detach().float(), dim=-1)
+def energy(features: Tensor) -> Tensor:
+    """Returns Q = sum_c A_c^2 of a map [B, C, H, W] as [B, H W]."""
+    return _exact(features).square().sum(dim=1).flatten(1)
+
+
+def attention(student: Tensor, teacher: Tensor) -> Tensor:
+    """Returns the mean over the batch of || Q_s / ||Q_s|| - Q_t / ||Q_t|| ||^2, energies [B, P].
+
+    A map that is zero everywhere counts as a zero vector.
+    """
+    unit_s = functional.normalize(_exact(student), dim=-1)
+    unit_t = functional.normalize(_exact(teacher.detach()), dim=-1)
     return (unit_s - unit_t).square().sum(dim=-1).mean()
+
+
+def counted(labels: Tensor, ignored: int, *logits: Tensor) -> tuple[Tensor, ...]:
+    """Returns labels [N] and logits [N, K] of what is not labelled `ignored`, pixels in a row."""
+    kept = labels != ignored
+    return labels[kept], *(z[kept] for z in logits)

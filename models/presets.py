@@ -1,6 +1,7 @@
 """How each network is made: architecture, data, teacher, recipe and options, by name.
 
-The digits networks and small CIFAR-100 students are shipped. The pairs of the literature follow the
+The networks for digits and scenes and small CIFAR-100 students are shipped. The pair for Cityscapes
+has options of our own and was not trained. The pairs of the literature on CIFAR-100 follow the
 240-epoch recipe of its code (SGD 0.9, rate 0.05, batch 64, a tenth at 150, 180 and 210); they need
 CIFAR-100 on disk and, to end within a day, a GPU.
 """
@@ -27,6 +28,8 @@ _DIGITS = Options(60, batch=50, rate=0.05, augment="shift")
 _NOISY = Options(30, batch=50, rate=0.05, augment="shift")
 _TEACHER = Options(7, rate=0.1, schedule="one-cycle", augment="flip", seed=0)
 _QUICK = Options(12, rate=0.1, schedule="one-cycle", augment="flip")
+_SCENES = Options(20, batch=16, rate=0.05, schedule="one-cycle", augment="flip")
+_PARSED = Options(120, batch=8, rate=0.02, augment="flip")
 _LONG = Options(240, batch=64, rate=0.05, schedule="steps", augment="crop")
 _LONG_LIGHT = Options(240, batch=64, rate=0.01, schedule="steps", augment="crop")
 _PAIRS = (  # student, teacher; the light ones take a fifth of the rate
@@ -66,6 +69,14 @@ PRESETS = {
     "cifar100-s": Preset("plain8", "cifar100", "cifar100-teacher", "bdd", _QUICK),
     "cifar100-m": Preset("plain16", "cifar100", "cifar100-teacher", "bdd", _QUICK),
     "cifar100-l": Preset("plain32", "cifar100", "cifar100-teacher", "bdd", _QUICK),
+    "scenes-teacher": Preset("psp-plain24", "scenes", "", "scratch", _SCENES),
+    "scenes-xs": Preset("psp-plain4", "scenes", "scenes-teacher", "bdd", _SCENES),
+    "scenes-s": Preset("psp-plain8", "scenes", "scenes-teacher", "bdd", _SCENES),
+    "scenes-m": Preset("psp-plain12", "scenes", "scenes-teacher", "bdd", _SCENES),
+    "cityscapes-psp-resnet101": Preset("psp-resnet101", "cityscapes", "", "scratch", _PARSED),
+    "cityscapes-psp-resnet18": Preset(
+        "psp-resnet18", "cityscapes", "cityscapes-psp-resnet101", "bdd", _PARSED
+    ),
     **_literature(),
 }
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,7 @@ ARCHITECTURES = (
     *("resnet20", "resnet32", "resnet56", "resnet110", "resnet8x4", "resnet32x4"),
     *("wrn-16-2", "wrn-40-2", "vgg8", "vgg13", "mobilenet-v2", "shufflenet-v2"),
     *("plain8", "plain16", "plain32", "teacher24"),
+    *("psp-plain4", "psp-plain8", "psp-plain12", "psp-plain24", "psp-resnet18", "psp-resnet101"),
 )
 RESNET_X4 = (32, 64, 128, 256)
 
@@ -33,7 +34,11 @@ class ModelError(ValueError):
 
 
 class Manifest(Struct, frozen=True):
-    """Where a network's weights come from, and what they are worth."""
+    """Where a network's weights come from, and what they are worth.
+
+    Accuracies are in `measure`. An answer is right, for a run's `accuracy`, when at least
+    `right_share` of its labels are: of one, or of all pixels that count.
+    """
 
     name: str
     architecture: str
@@ -51,6 +56,8 @@ class Manifest(Struct, frozen=True):
     torch: str
     created: str
     sha256: str
+    measure: Literal["top-1", "mIoU"] = "top-1"
+    right_share: float = 1.0
 
 
 def shelves() -> list[Path]:
@@ -93,6 +100,7 @@ def _read(path: Path) -> Manifest:
 def build(architecture: str, classes: int) -> "nn.Module":
     """Returns an untrained network; ModelError if there is no such architecture."""
     from models import cifar_nets as nets
+    from models import segmentation_nets as parsers
     from models.networks import DigitsConv
 
     if architecture in DIGITS_WIDTHS:
@@ -117,6 +125,12 @@ def build(architecture: str, classes: int) -> "nn.Module":
             return nets.plain(int(architecture.removeprefix("plain")), classes)
         case "teacher24":
             return nets.teacher24(classes)
+        case "psp-plain4" | "psp-plain8" | "psp-plain12" | "psp-plain24":
+            return parsers.psp_plain(int(architecture.removeprefix("psp-plain")), classes)
+        case "psp-resnet18":
+            return parsers.psp_resnet18(classes)
+        case "psp-resnet101":
+            return parsers.psp_resnet101(classes)
     close = get_close_matches(architecture, ARCHITECTURES, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     known = ", ".join(ARCHITECTURES)

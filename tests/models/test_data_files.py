@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models import data, data_files
 from models.data import DataError
@@ -79,13 +80,12 @@ def test_cifar10_of_five_batches(tmp_path: Path) -> None:
 
 
 def test_mosaics_are_cut_row_by_row(tmp_path: Path) -> None:
-    image = pytest.importorskip("PIL.Image")
     folder = tmp_path / "cifar100"
     folder.mkdir()
     wall = RNG.integers(0, 256, (1600, 3200, 3), dtype=np.uint8)
     labels = RNG.integers(0, 100, 5000).astype(np.uint8)
     for name in ("train-00", "test-00"):
-        image.fromarray(wall).save(folder / f"{name}.png")
+        Image.fromarray(wall).save(folder / f"{name}.png")
     np.savez(folder / "labels.npz", **{"train-00": labels, "test-00": labels})
 
     splits = data_files.cifar("cifar100", tmp_path)
@@ -100,11 +100,10 @@ def test_mosaics_are_cut_row_by_row(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_pictures(tmp_path: Path) -> None:
-    image = pytest.importorskip("PIL.Image")
     for name, value in (("cat", 10), ("dog", 200)):
         (tmp_path / name).mkdir()
         for n in range(40):
-            image.new("RGB", (40, 20), (value, 0, 0)).save(tmp_path / name / f"{n}.png")
+            Image.new("RGB", (40, 20), (value, 0, 0)).save(tmp_path / name / f"{n}.png")
 
     splits = data.load(f"folder:{tmp_path}")
 

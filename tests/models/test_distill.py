@@ -9,9 +9,10 @@ from torch import nn
 
 from models import data, zoo
 from models.data import Split, Splits
-from models.distill import Epoch, Options, Pixels, accuracy_of, fresh, train
+from models.distill import Epoch, Options, accuracy_of, fresh, train
 from models.distill_options import rate_at
 from models.presets import PRESETS, preset
+from models.views import Pixels
 from models.zoo import ModelError
 
 SHORT = Options(4, batch=50, rate=0.05, augment="shift", seed=3)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from models import losses
-from models.recipes import RECIPES
+from models.recipes import RECIPES, Recipe, Term
 
 BATCH, CLASSES = 7, 5
 
@@ -94,6 +94,15 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     assert gradcheck(loss, (student.requires_grad_(),), eps=1e-6, atol=1e-7)
 
 
+def test_the_gradient_of_the_balanced_divergence_is_that_of_finite_differences() -> None:
+    student, teacher, _ = draw(17)
+
+    def loss(z: Tensor) -> Tensor:
+        return losses.balanced(z, teacher, 0.9, 2.0, 0.7, 4.0)
+
+    assert gradcheck(loss, (student.requires_grad_(),), eps=1e-6, atol=1e-7)
+
+
 def test_closed_form_of_the_gradient_of_the_reverse() -> None:
     # tau p_s (r - <p_s, r>) / B with r = log p_s - log p_t
     student, teacher, _ = draw(3)
@@ -115,6 +124,38 @@ def test_without_reverse_it_is_distillation_to_the_bit() -> None:
     both = losses.balanced(student, teacher, 0.9, 4.0, 0.0, 4.0)
 
     assert torch.equal(both, 0.9 * losses.forward_kl(student, teacher, 4.0))
+
+
+def test_a_recipe_whose_reverse_weighs_nothing_learns_what_distillation_does_to_the_bit() -> None:
+    student, teacher, labels = draw(16)
+    kd = RECIPES["kd"]
+    weightless = Recipe("", kd.cross_entropy, (*kd.terms, Term("reverse", 0.0, 4.0)))
+    results = []
+    for recipe in (kd, weightless):
+        z = student.float().requires_grad_()
+        loss = recipe.loss(z, teacher.float(), labels, done=1.0)
+        loss.backward()
+        assert z.grad is not None
+        results.append((loss.detach(), z.grad))
+
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_logits_of_plus_and_minus_ten_thousand_stay_finite(dtype: torch.dtype) -> None:
+    # Student and teacher are sure of different classes, of the same one, and of nothing.
+    sure = 1e4 * (2.0 * torch.eye(CLASSES) - 1.0)
+    student = torch.cat([sure, sure, -sure]).to(dtype)
+    teacher = torch.cat([sure.roll(1, dims=0), sure, sure]).to(dtype)
+    labels = torch.arange(len(student)) % CLASSES
+    for name, recipe in RECIPES.items():
+        z = student.clone().requires_grad_()
+        loss = recipe.loss(z, teacher, labels, done=1.0)
+        loss.backward()
+        assert bool(torch.isfinite(loss)), name
+        assert z.grad is not None
+        assert bool(torch.isfinite(z.grad).all()), name
 
 
 def test_equal_logits_give_neither_loss_nor_gradient() -> None:
@@ -182,3 +223,127 @@ def test_pixels_are_a_batch_like_any_other() -> None:
     for recipe in RECIPES.values():
         flat = recipe.loss(student[:6], teacher[:6], labels[:6], done=1.0)
         assert torch.allclose(recipe.loss(*pixels, labels[:6].reshape(2, 3, 1), 1.0), flat)
+
+
+# Segmentation: a picture is a batch of pixels
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_what_is_ignored_counts_for_nothing(name: str) -> None:
+    # [B, H, W, K] with every third pixel void is the batch of the other pixels.
+    student, teacher, labels = draw(13)
+    recipe = RECIPES[name]
+    kept = torch.arange(6) % 3 > 0
+    voided = torch.where(kept, labels[:6], 255).reshape(2, 3, 1)
+    maps = [z[:6].reshape(2, 3, 1, CLASSES).requires_grad_() for z in (student, teacher)]
+
+    found = recipe.loss(maps[0], maps[1], voided, 1.0, ignored=255)
+    found.backward()
+
+    expected = recipe.loss(student[:6][kept], teacher[:6][kept], labels[:6][kept], 1.0)
+    assert torch.allclose(found, expected, atol=1e-12)
+    assert maps[0].grad is not None
+    assert maps[0].grad.reshape(6, CLASSES)[~kept].abs().max() == 0.0
+
+
+def test_a_picture_of_void_gives_neither_loss_nor_nan() -> None:
+    student, teacher, labels = draw(14)
+    for recipe in RECIPES.values():
+        z = student.clone().requires_grad_()
+        loss = recipe.loss(z, teacher, torch.full_like(labels, 255), 1.0, ignored=255)
+        loss.backward()
+        assert float(loss.detach()) == 0.0
+        assert z.grad is not None
+        assert z.grad.abs().max() == 0.0
+
+
+# Attention transfer
+
+
+def maps(seed: int) -> tuple[Tensor, Tensor]:
+    """Returns features float64 [2, 3, 2, 4] and [2, 5, 2, 4]."""
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = (
+        torch.randn(2, channels, 2, 4, generator=generator, dtype=torch.float64)
+        for channels in (3, 5)
+    )
+    return student, teacher
+
+
+def twin_attention(student: Tensor, teacher: Tensor) -> float:
+    total = 0.0
+    for a, b in zip(student.tolist(), teacher.tolist(), strict=True):
+        looks = []
+        for channels in (a, b):
+            energy = [
+                sum(channel[row][column] ** 2 for channel in channels)
+                for row in range(2)
+                for column in range(4)
+            ]
+            length = math.sqrt(sum(e * e for e in energy))
+            looks.append([e / length for e in energy])
+        total += sum((p - q) ** 2 for p, q in zip(*looks, strict=True))
+    return total / len(student)
+
+
+def transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    return losses.attention(losses.energy(student), losses.energy(teacher))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_attention_is_its_naive_twin_and_its_gradient_that_of_differences(seed: int) -> None:
+    student, teacher = maps(seed)
+
+    assert float(transfer(student, teacher)) == pytest.approx(
+        twin_attention(student, teacher), abs=1e-10
+    )
+    assert gradcheck(lambda a: transfer(a, teacher), (student.requires_grad_(),), atol=1e-7)
+
+
+def test_looking_alike_costs_nothing_at_any_scale() -> None:
+    student, _ = maps(6)
+    for factor in (1.0, 1e4):
+        own = student.clone().requires_grad_()
+        loss = transfer(own, factor * student)
+        loss.backward()
+        assert float(loss.detach()) < 1e-28
+        assert own.grad is not None
+        assert own.grad.abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 1e4])
+def test_extreme_features_stay_finite_and_the_teacher_gets_no_gradient(scale: float) -> None:
+    student, teacher = (a.float().requires_grad_() for a in maps(7))
+
+    loss = transfer(scale * student, teacher)
+    loss.backward()
+
+    assert bool(torch.isfinite(loss))
+    assert student.grad is not None
+    assert bool(torch.isfinite(student.grad).all())
+    assert teacher.grad is None
+
+
+def test_a_recipe_adds_attention_with_its_weight_and_ramp() -> None:
+    student, teacher, labels = draw(15)
+    own, masters = (losses.energy(a) for a in maps(8))
+    at, plain = RECIPES["at-bdd"], RECIPES["bdd"]
+
+    found = at.loss(student, teacher, labels, 0.05, energies=[(own, masters)])
+
+    expected = plain.loss(student, teacher, labels, 0.05)
+    expected = expected + 0.5 * at.attention * losses.attention(own, masters)
+    assert torch.allclose(found, expected, atol=1e-14)
+
+
+def test_controls_have_the_weight_of_what_they_control() -> None:
+    for name, control in (
+        ("bdd", "kd-heavy"),
+        ("bdd", "forward-twice"),
+        ("at-bdd", "at-forward-twice"),
+        ("dkd-bdd", "dkd-twice"),
+    ):
+        a, b = RECIPES[name], RECIPES[control]
+        assert sum(t.weight for t in a.terms) == pytest.approx(sum(t.weight for t in b.terms))
+        assert (a.cross_entropy, a.attention) == (b.cross_entropy, b.attention)
+        assert all(term.kind == "forward" for term in b.terms)

@@ -1,0 +1,66 @@
+"""Checkpoints of a training run: tensors as safetensors, the rest as JSON in their header."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from models import zoo
+from models.distill_options import Options
+
+
+def save_run(
+    path: Path | None,
+    student: nn.Module,
+    optimiser: torch.optim.SGD,
+    generator: torch.Generator,
+    options: Options,
+    recipe: str,
+    epoch: int,
+) -> None:
+    if path is None:
+        return
+    tensors = {f"model/{key}": value for key, value in student.state_dict().items()}
+    for number, parameter in enumerate(student.parameters()):
+        if (momentum := optimiser.state[parameter].get("momentum_buffer")) is not None:
+            tensors[f"momentum/{number}"] = momentum
+    tensors["generator"] = generator.get_state()
+    told = {"options": msgspec.to_builtins(options), "recipe": recipe, "epoch": epoch}
+    packed = save(
+        {k: v.contiguous() for k, v in tensors.items()}, metadata={"run": json.dumps(told)}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(packed)
+    fresh.replace(path)  # at once: a run that is killed leaves the old one or the new one
+
+
+def resume(
+    path: Path | None,
+    student: nn.Module,
+    optimiser: torch.optim.SGD,
+    generator: torch.Generator,
+    options: Options,
+    recipe: str,
+) -> int:
+    """Restores a checkpoint of the same options; returns the epochs it had done, 0 without one."""
+    if path is None or not path.exists():
+        return 0
+    packed = path.read_bytes()
+    told = json.loads(
+        json.loads(packed[8 : 8 + int.from_bytes(packed[:8], "little")])["__metadata__"]["run"]
+    )
+    if told["options"] != json.loads(msgspec.json.encode(options)) or told["recipe"] != recipe:
+        raise zoo.ModelError(f"{path} is of a run with other options; remove it to begin anew")
+    tensors = load(packed)
+    state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+    student.load_state_dict(state)
+    for number, parameter in enumerate(student.parameters()):
+        if f"momentum/{number}" in tensors:
+            momentum = tensors[f"momentum/{number}"].to(parameter.device)
+            optimiser.state[parameter]["momentum_buffer"] = momentum
+    generator.set_state(tensors["generator"].cpu())
+    return int(told["epoch"])
