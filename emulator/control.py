@@ -20,7 +20,15 @@ from prometheus_client.exposition import choose_encoder
 from emulator.api_description import description
 from emulator.exporter import Exporter
 from emulator.feed import Feed
-from emulator.guard import BODY_MAX_BYTES, COOKIE, LOOPBACK, guard, refusal
+from emulator.guard import (
+    BODY_MAX_BYTES,
+    CHANGES_HZ,
+    COOKIE,
+    HEADERS,
+    LOOPBACK,
+    guard,
+    refusal,
+)
 from emulator.plan import Plan
 from emulator.run import Progress
 from emulator.steering import Applied, Known, Steering
@@ -28,10 +36,14 @@ from emulator.vocabulary import Refused, types
 
 PORT = 7373  # tried first, so that a bookmark and an open page find the next run
 ACK_MAX_S = 2.5
+VIEWERS_MAX = 64  # open streams
 STATIC = Path(__file__).parent / "dashboard" / "static"
 PAGES = {
     "/": ("live.html", "text/html"),
-    "/static/live.js": ("live.js", "text/javascript"),
+    **{
+        f"/static/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("live", "curves", "map", "form", "words")
+    },
     "/static/live.css": ("live.css", "text/css"),
     "/static/report.css": ("report.css", "text/css"),
     "/static/uPlot.js": ("vendor/uPlot.iife.min.js", "text/javascript"),
@@ -40,12 +52,12 @@ PAGES = {
 
 
 class Viewer:
-    """One open stream: the newest frame, and every change."""
+    """One open stream: the newest frame, and every change (a change tells the whole state)."""
 
-    def __init__(self) -> None:
-        self.frame: bytes | None = None
-        self.changed = False
+    def __init__(self, frame: bytes | None, change: bytes) -> None:
+        self.frame, self.change = frame, change
         self.wake = asyncio.Event()
+        self.wake.set()
 
 
 class Service:
@@ -59,7 +71,9 @@ class Service:
         host: str = "127.0.0.1",
         port: int | None = None,
         token: str | None = None,
+        changes_hz: float = CHANGES_HZ,
     ) -> None:
+        """`port` None: 7373, or any; `changes_hz`: how often people may change something."""
         if host not in LOOPBACK and not token:
             raise ValueError(
                 f"--dashboard-host {host} is not loopback: set FRESCO_TOKEN to a secret first"
@@ -67,7 +81,8 @@ class Service:
         self.feed = Feed(plan, steering, str(folder))
         self.url = ""
         self._steering, self._folder = steering, folder
-        self._host, self._port, self._token = host, port, token
+        self._host, self._port = host, port
+        self._guard = guard(host, token, changes_hz)
         self._exporter = Exporter(plan.scenario)
         self._registry = CollectorRegistry()
         self._registry.register(self._exporter)
@@ -113,9 +128,13 @@ class Service:
             viewer.wake.set()
 
     def _send_change(self) -> None:
+        change = self._change()
         for viewer in self._viewers:
-            viewer.changed = True
+            viewer.change = change
             viewer.wake.set()
+
+    def _change(self) -> bytes:
+        return json.dumps({"run": self.feed.state(), **self.feed.faults()}).encode()
 
     def _serve(self) -> None:
         try:
@@ -129,9 +148,7 @@ class Service:
 
     async def _main(self) -> None:
         self._ended = asyncio.Event()
-        app = web.Application(
-            middlewares=[guard(self._host, self._token)], client_max_size=BODY_MAX_BYTES
-        )
+        app = web.Application(middlewares=[self._guard], client_max_size=BODY_MAX_BYTES)
         app.add_routes(self._routes())
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await runner.setup()
@@ -196,16 +213,14 @@ class Service:
         return web.Response(body=encode(self._registry), headers={"Content-Type": kind})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        )
-        await response.prepare(request)
-        viewer = Viewer()
-        viewer.changed, viewer.frame = True, self.feed.frame or None
-        viewer.wake.set()
+        if len(self._viewers) >= VIEWERS_MAX:
+            return refusal(503, f"{VIEWERS_MAX} viewers are watching already")
+        response = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
+        viewer = Viewer(self.feed.frame or None, self._change())
         self._viewers.add(viewer)
         assert self._ended is not None
         try:
+            await response.prepare(request)
             while not self._ended.is_set():
                 try:
                     await asyncio.wait_for(viewer.wake.wait(), 2.0)
@@ -213,10 +228,9 @@ class Service:
                     await response.write(b": still here\n\n")
                     continue
                 viewer.wake.clear()
-                if viewer.changed:
-                    viewer.changed = False
-                    told = {"run": self.feed.state(), **self.feed.faults()}
-                    await response.write(b"event: change\ndata: %b\n\n" % json.dumps(told).encode())
+                if viewer.change:
+                    change, viewer.change = viewer.change, b""
+                    await response.write(b"event: change\ndata: %b\n\n" % change)
                 if viewer.frame is not None:
                     frame, viewer.frame = viewer.frame, None
                     await response.write(b"event: frame\ndata: %b\n\n" % frame)

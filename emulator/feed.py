@@ -1,7 +1,7 @@
 """What viewers of a running run get: rows for curves, a frame for tiles and map. Encoded once.
 
 The driver's thread calls `take` after every step; the service's thread reads what is finished and
-never touches the metrics. A row averages the steps of `ROW_S`; nothing seen in them is a gap.
+never touches the metrics. A row covers `ROW_S`; nothing seen in it is a gap.
 """
 
 import json
@@ -12,12 +12,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from emulator.faults import fold
+from emulator.panels import panels, tiles
 from emulator.plan import Plan
-from emulator.run import Progress
-from emulator.stats import STAGES, ratio
+from emulator.recent import Recent
+from emulator.run import Progress, violations_of
 from emulator.steering import Steering
 from emulator.topology import members
 
@@ -38,13 +40,15 @@ class Feed:
         self.now_s = 0.0
         self.publish: Callable[[bytes], None] = lambda frame: None
         self._plan, self._steering, self._folder = plan, steering, folder
+        self._recent = Recent(plan)
         self._steps: list[dict[str, float | None]] = []
         self._framed_s = self._rowed_s = -math.inf
-        self._totals: dict[str, float] = {}
-        self._lost: dict[str, float] = {}
+        self._tiles: dict[str, float | None] = {}
+        self._loss: dict[str, float] = {}  # of each cell's uplink, smoothed
+        self._cut: tuple[int, list[list[str]]] = (-1, [])  # for one version of the steering
 
     def topology(self) -> dict[str, Any]:
-        """Describes who is where and who hears whom; it does not change in a run."""
+        """Describes who is where, who hears whom and what is shown; it does not change in a run."""
         layout, place = self._plan.layout, self._plan.layout.position_m
         group_of = dict(members(self._plan.scenario.users))
 
@@ -68,6 +72,8 @@ class Feed:
             ],
             "servers": [{"id": server, "at_m": at(server)} for server in layout.base_stations],
             "age_code": {"min_s": AGE_MIN_S, "max_s": AGE_MAX_S},
+            "tiles": msgspec.to_builtins(tiles(self._plan)),
+            "panels": msgspec.to_builtins(panels(self._plan)),
         }
 
     def history(self) -> dict[str, Any]:
@@ -96,33 +102,52 @@ class Feed:
 
     def faults(self) -> dict[str, Any]:
         """Lists every fault so far, and the radio links that let nothing through."""
-        known = list(self._steering.faults.values())
-        active = [each.fault for each in known if each.state == "active"]
-        cut = [
-            [user, bs]
-            for user, cells in self._plan.layout.cells.items()
-            for bs, _ in cells
-            if active and fold(active, user, bs, "uplink").blocked_by
-        ]
-        faults = [each.as_dict() for each in known]
+        faults = [each.as_dict() for each in list(self._steering.faults.values())]
+        cut = self.cut()
         return {"phase": self._steering.phase, "faults": faults, "cut": cut, "now_s": self.now_s}
+
+    def cut(self) -> list[list[str]]:
+        """Returns the radio links that the active faults block, as (user, base station)."""
+        steering = self._steering
+        version = steering.version
+        if self._cut[0] != version:
+            active = [e.fault for e in list(steering.faults.values()) if e.state == "active"]
+            blocked = [
+                [user, bs]
+                for user, cells in self._plan.layout.cells.items()
+                for bs, _ in cells
+                if active and fold(active, user, bs, "uplink").blocked_by
+            ]
+            self._cut = (version, blocked)
+        return self._cut[1]
 
     def take(self, progress: Progress) -> None:
         """Takes a step in; publishes a frame when one is due."""
         self.now_s = progress.step.now_s
-        self._steps.append(self._columns(progress))
+        self._recent.take(progress.step.records)
+        self._steps.append(_curves_of(progress))
         wall_s = time.monotonic()
         if wall_s - self._framed_s < FRAME_S:
             return
         self._framed_s = wall_s
         row = None
-        if wall_s - self._rowed_s >= ROW_S:
+        if wall_s - self._rowed_s >= ROW_S and self._steps:
             self._rowed_s = wall_s
-            row = _mean(self._steps)
-            self._steps = []
-            self.rows.append((self.now_s, row))
+            row = self._row()
+            if not self.rows or self.now_s > self.rows[-1][0]:  # a held run stands still
+                self.rows.append((self.now_s, row))
         self.frame = json.dumps(self._frame(progress, row), separators=(",", ":")).encode()
         self.publish(self.frame)
+
+    def _row(self) -> dict[str, float | None]:
+        row = _mean(self._steps) | self._recent.row(self.now_s)
+        self._steps = []
+        self._tiles = self._recent.tiles()
+        for name, lost in row.items():
+            kind, _, bs = name.partition("/")
+            if kind == "loss_ratio" and lost is not None:
+                self._loss[bs] = 0.5 * self._loss.get(bs, lost) + 0.5 * lost
+        return {name: _short(value) for name, value in row.items()}
 
     def _frame(self, progress: Progress, row: Mapping[str, float | None] | None) -> dict[str, Any]:
         metrics, now_s = progress.metrics, progress.step.now_s
@@ -132,6 +157,14 @@ class Feed:
         codes = np.rint(255.0 * scaled / math.log(AGE_MAX_S / AGE_MIN_S)).astype(np.uint8)
         worst = np.argsort(-ages_s)[:WORST]
         late = progress.step.lateness
+        shown = self._tiles | {
+            "age_mean": float(ages_s.mean()),
+            "age_p95": float(np.quantile(ages_s, 0.95)),
+            "primal": metrics.series.columns.get("protocol/primal", [None])[-1],
+            "overdue": violations_of(metrics),
+            "faults": len(metrics.faults_active),
+            "lateness": None if late is None else late.quantile_s(0.99),
+        }
         return {
             "now_s": round(now_s, 3),
             "phase": self._steering.phase,
@@ -139,40 +172,24 @@ class Feed:
             "row": row,
             "ages": b64encode(codes.tobytes()).decode(),
             "worst": [[users[i], round(float(ages_s[i]), 3)] for i in worst],
-            "age_mean_s": round(float(ages_s.mean()), 4),
-            "age_p95_s": round(float(np.quantile(ages_s, 0.95)), 4),
-            "loss": {bs: round(value, 3) for bs, value in self._lost.items()},
-            "lateness_s": None if late is None else late.quantile_s(0.99),
+            "tiles": {name: _short(value) for name, value in shown.items()},
+            "loss": {bs: round(value, 2) for bs, value in self._loss.items()},
         }
 
-    def _columns(self, progress: Progress) -> dict[str, float | None]:
-        metrics = progress.metrics
-        row = {
-            name: values[-1] if len(values) == len(metrics.series.at_s) else None
-            for name, values in metrics.series.columns.items()
-        }
-        done = self._gain("done", sum(s.outcomes["completed"] for s in metrics.groups.values()))
-        for number, stage in enumerate(STAGES):
-            total_s = sum(stats.stages_s[number].total for stats in metrics.groups.values())
-            row[f"part_s/{stage}"] = ratio(self._gain(f"part/{stage}", total_s), done)
-        for server, report in metrics.servers.items():
-            row[f"service_s/{server}"] = report.mean_s
-        losses: defaultdict[str, int] = defaultdict(int)
-        for (bs, kind, _), count in metrics.losses.items():
-            if kind == "uplink":
-                losses[bs] += count
-        for (bs, kind), count in metrics.attempts.items():
-            if kind == "uplink":
-                lost = ratio(self._gain(f"lost/{bs}", losses[bs]), self._gain(f"sent/{bs}", count))
-                row[f"loss_ratio/{bs}"] = lost
-                if lost is not None:
-                    self._lost[bs] = 0.7 * self._lost.get(bs, lost) + 0.3 * lost
-        return row
 
-    def _gain(self, name: str, total: float) -> float:
-        gain = total - self._totals.get(name, 0.0)
-        self._totals[name] = total
-        return gain
+def _curves_of(progress: Progress) -> dict[str, float | None]:
+    """Returns the newest values of those curves that are not made of single tasks."""
+    series = progress.metrics.series
+    return {
+        name: values[-1] if len(values) == len(series.at_s) else None
+        for name, values in series.columns.items()
+        if name.startswith(("aoi_s/", "protocol/"))
+    }
+
+
+def _short(value: float | None) -> float | None:
+    """Four digits: nobody sees more on a curve, and each costs a byte to every viewer."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
 def _mean(steps: list[dict[str, float | None]]) -> dict[str, float | None]:
@@ -183,8 +200,4 @@ def _mean(steps: list[dict[str, float | None]]) -> dict[str, float | None]:
             values = found[name]
             if value is not None and math.isfinite(value):
                 values.append(value)
-    # Four digits: nobody sees more on a curve, and each costs a byte to every viewer.
-    return {
-        name: float(f"{sum(values) / len(values):.4g}") if values else None
-        for name, values in found.items()
-    }
+    return {name: sum(values) / len(values) if values else None for name, values in found.items()}

@@ -195,7 +195,8 @@ def run(
 
 def violations_of(metrics: Metrics) -> int:
     """Counts tasks that were neither finished nor given up in time, and broken queue bounds."""
-    return metrics.everyone().overdue + int(metrics.reported().get(BREACHES, 0.0))
+    overdue = sum(stats.overdue for stats in metrics.groups.values())
+    return overdue + int(metrics.reported().get(BREACHES, 0.0))
 
 
 def check(expect: Expect, metrics: Metrics) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import Spec
 from test_steering import BLACKOUT, SPEC
 
 from emulator.control import Service
@@ -30,14 +31,14 @@ class Answer(NamedTuple):
 class Running:
     """A run in a thread of this process, until it is stopped."""
 
-    def __init__(self, folder: Path, token: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, spec: Spec | None = None, *, port: int = 0, **service: Any
+    ) -> None:
         runtime = SPEC["runtime"] | {"time_scale": 1.0}
-        chosen = Scenario.model_validate(
-            SPEC | {"duration_s": 100.0, "faults": [], "runtime": runtime}
-        )
-        planned = plan(chosen, stopwatch=False)
+        standing = {"duration_s": 100.0, "faults": [], "runtime": runtime}
+        planned = plan(Scenario.model_validate(SPEC | standing | (spec or {})), stopwatch=False)
         self.steering = Steering(planned)
-        self.service = Service(planned, self.steering, folder, port=0, token=token)
+        self.service = Service(planned, self.steering, folder, port=port, **service)
         self.service.start()
         steps = play(planned, paced=True, steering=self.steering)
         begun = threading.Event()
@@ -67,7 +68,8 @@ class Running:
         )
 
     def end(self) -> None:
-        self.steering.stop("the test is over")
+        if self.steering.phase != "ended":
+            self.steering.stop("the test is over")
         self.thread.join(10.0)
         self.service.stop()
 
