@@ -82,7 +82,7 @@ class Service:
         self.url = ""
         self._steering, self._folder = steering, folder
         self._host, self._port = host, port
-        self._guard = guard(host, token, changes_hz)
+        self._guard, self._has_token = guard(host, token, changes_hz), token is not None
         self._exporter = Exporter(plan.scenario)
         self._registry = CollectorRegistry()
         self._registry.register(self._exporter)
@@ -186,7 +186,7 @@ class Service:
             *(get(path, self._page) for path in PAGES),
             get("/healthz", answers(lambda: {"phase": steering.phase})),
             get("/metrics", self._metrics),
-            get(f"{v1}/openapi.json", answers(description)),
+            get(f"{v1}/openapi.json", answers(lambda: description(self._has_token))),
             get(f"{v1}/run", answers(feed.state)),
             get(f"{v1}/topology", answers(feed.topology)),
             get(f"{v1}/history", answers(feed.history)),
@@ -272,6 +272,8 @@ class Service:
 
     async def _command(self, request: web.Request) -> web.Response:
         verb = request.match_info["verb"]
+        if request.body_exists and (body := await _body(request)):
+            raise Refused(422, f"{verb} takes no '{next(iter(body))[:50]}'")
         steering = self._steering
         waiting = steering.stop("stopped by hand") if verb == "stop" else getattr(steering, verb)()
         return await self._acknowledged(waiting, [])
@@ -300,6 +302,7 @@ class Service:
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.text(), parse_constant=_no_number)
+        json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise Refused(422, f"the body is no JSON: {str(error)[:100]}") from None
     if not isinstance(body, dict):

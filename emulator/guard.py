@@ -53,7 +53,8 @@ def guard(host: str, token: str | None, changes_hz: float = CHANGES_HZ) -> Middl
             given = given or request.cookies.get(COOKIE, "") or request.query.get("token", "")
             if not hmac.compare_digest(given.encode(), token.encode()):
                 return refusal(401, "a token is needed: Authorization: Bearer ..., or /?token=...")
-        if request.method in ("POST", "PATCH", "DELETE"):
+        no_such_route = request.match_info.http_exception is not None  # answered as it deserves
+        if request.method in ("POST", "PATCH", "DELETE") and not no_such_route:
             if request.method != "DELETE" and request.content_type != "application/json":
                 return refusal(415, "send Content-Type: application/json")
             now_s = time.monotonic()
@@ -73,6 +74,8 @@ def guard(host: str, token: str | None, changes_hz: float = CHANGES_HZ) -> Middl
             if error.status < 400:
                 raise
             response = refusal(error.status, error.reason)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
         if not response.prepared:
             response.headers.update(HEADERS)
         return response

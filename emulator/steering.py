@@ -25,6 +25,7 @@ from emulator.vocabulary import TTL_MAX_S, Refused
 
 ACTIVE_MAX = 200
 RESOLVED_MAX = 50  # names in an answer
+NUMBER_MAX = 1e12  # of a parameter: what many faults add up to must stay a number
 Phase = Literal["starting", "running", "paused", "stopping", "ended"]
 Send = Callable[[list[Order]], tuple[int, int]]
 """Has all hosts obey; returns how many of how many do."""
@@ -168,6 +169,9 @@ class Steering:
         self, given: Mapping[str, Any], ttl_max_s: float | None = TTL_MAX_S
     ) -> tuple[AnyFault, str]:
         """Checks a fault as people give it against this run; returns it, and their note."""
+        for key, value in given.items():
+            if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
+                raise Refused(422, f"{key}: at most {NUMBER_MAX:g}", key)
         fault, note = vocabulary.read(given, self._now_s, ttl_max_s)
         for where, message, remedy in check_faults.fault_problems(self._plan.scenario, fault):
             raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))

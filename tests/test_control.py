@@ -34,6 +34,7 @@ class Running:
     def __init__(
         self, folder: Path, spec: Spec | None = None, *, port: int = 0, **service: Any
     ) -> None:
+        self.folder = folder
         runtime = SPEC["runtime"] | {"time_scale": 1.0}
         standing = {"duration_s": 100.0, "faults": [], "runtime": runtime}
         planned = plan(Scenario.model_validate(SPEC | standing | (spec or {})), stopwatch=False)
