@@ -37,6 +37,7 @@ from emulator.vocabulary import Refused, types
 PORT = 7373  # tried first, so that a bookmark and an open page find the next run
 ACK_MAX_S = 2.5
 VIEWERS_MAX = 64  # open streams
+ENDED_MAX = 100  # ended faults that every change tells again
 STATIC = Path(__file__).parent / "dashboard" / "static"
 PAGES = {
     "/": ("live.html", "text/html"),
@@ -108,6 +109,10 @@ class Service:
             self._tell(self._ended.set)
         self._thread.join(5.0)
 
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def take(self, progress: Progress) -> None:
         self.feed.take(progress)
         self._exporter.take(progress)
@@ -134,7 +139,7 @@ class Service:
             viewer.wake.set()
 
     def _change(self) -> bytes:
-        return json.dumps({"run": self.feed.state(), **self.feed.faults()}).encode()
+        return json.dumps({"run": self.feed.state(), **self.feed.faults(ENDED_MAX)}).encode()
 
     def _serve(self) -> None:
         try:
@@ -301,7 +306,7 @@ class Service:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.text(), parse_constant=_no_number)
+        body = json.loads(await request.read(), parse_constant=_no_number)
         json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise Refused(422, f"the body is no JSON: {str(error)[:100]}") from None

@@ -100,9 +100,15 @@ class Feed:
             "faults_active": sum(each.state == "active" for each in steering.faults.values()),
         }
 
-    def faults(self) -> dict[str, Any]:
-        """Lists every fault so far, and the radio links that let nothing through."""
-        faults = [each.as_dict() for each in list(self._steering.faults.values())]
+    def faults(self, ended_max: int | None = None) -> dict[str, Any]:
+        """Lists the faults so far (of those that ended only the newest, where there is a limit),
+        and the radio links that let nothing through."""
+        known = list(self._steering.faults.values())
+        if ended_max is not None:
+            ended = [each.id for each in known if each.state not in ("scheduled", "active")]
+            hidden = frozenset(ended[: max(0, len(ended) - ended_max)])
+            known = [each for each in known if each.id not in hidden]
+        faults = [each.as_dict() for each in known]
         cut = self.cut()
         return {"phase": self._steering.phase, "faults": faults, "cut": cut, "now_s": self.now_s}
 
