@@ -105,8 +105,7 @@ class Service:
 
     def stop(self) -> None:
         (self._folder / "control.json").unlink(missing_ok=True)
-        if self._ended is not None:
-            self._tell(self._ended.set)
+        self._tell(self._end)
         self._thread.join(5.0)
 
     @property
@@ -114,8 +113,8 @@ class Service:
         return self._thread.is_alive()
 
     def take(self, progress: Progress) -> None:
-        self.feed.take(progress)
-        self._exporter.take(progress)
+        if self.feed.take(progress):  # nobody scrapes more often than viewers look
+            self._exporter.take(progress)
 
     def ready(self, hosts: int, of: int) -> None:
         self.feed.hosts = (hosts, of)
@@ -140,6 +139,12 @@ class Service:
 
     def _change(self) -> bytes:
         return json.dumps({"run": self.feed.state(), **self.feed.faults(ENDED_MAX)}).encode()
+
+    def _end(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
+        for viewer in self._viewers:
+            viewer.wake.set()
 
     def _serve(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The same metrics for Prometheus: a page on loopback, made afresh after every step.
+"""The same metrics for Prometheus: a page on loopback, made afresh while the run goes on.
 
 The number of series does not depend on the number of users. A scrape reads a finished snapshot,
 so it never waits for the run and the run never for it.
@@ -28,7 +28,7 @@ CELLS_MAX = 64  # cells with a label of their own; what happens in further ones 
 
 
 class Exporter(Collector):
-    """Serves `/metrics`; `take` is called after every step."""
+    """Serves `/metrics`; `take` is called after steps."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -53,7 +53,7 @@ class Exporter(Collector):
         yield from self._snapshot
 
     def take(self, progress: Progress) -> None:
-        """Makes the page of this step. The age of each user is looked at once a step."""
+        """Makes the page of this step, and looks at the age of each user once."""
         now_s = progress.step.now_s
         for name, stats in progress.metrics.groups.items():
             ages_s = self._ages_s.setdefault(name, Bins(stats.age_bounds_s))
@@ -74,7 +74,9 @@ class Exporter(Collector):
             "fresco_aoi_mean_seconds", "Age of information now, mean over users", labels=CLASS
         )
         age = HistogramMetricFamily(
-            "fresco_aoi_seconds", "Age of information, looked at once a step", labels=CLASS
+            "fresco_aoi_seconds",
+            "Age of information, looked at up to five times a second",
+            labels=CLASS,
         )
         peak = HistogramMetricFamily(
             "fresco_peak_aoi_seconds", "Peak age of information", labels=CLASS

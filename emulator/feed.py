@@ -127,14 +127,14 @@ class Feed:
             self._cut = (version, blocked)
         return self._cut[1]
 
-    def take(self, progress: Progress) -> None:
-        """Takes a step in; publishes a frame when one is due."""
+    def take(self, progress: Progress) -> bool:
+        """Takes a step in; publishes a frame when one is due, and says whether one was."""
         self.now_s = progress.step.now_s
         self._recent.take(progress.step.records)
         self._steps.append(_curves_of(progress))
         wall_s = time.monotonic()
         if wall_s - self._framed_s < FRAME_S:
-            return
+            return False
         self._framed_s = wall_s
         row = None
         if wall_s - self._rowed_s >= ROW_S and self._steps:
@@ -144,6 +144,7 @@ class Feed:
                 self.rows.append((self.now_s, row))
         self.frame = json.dumps(self._frame(progress, row), separators=(",", ":")).encode()
         self.publish(self.frame)
+        return True
 
     def _row(self) -> dict[str, float | None]:
         row = _mean(self._steps) | self._recent.row(self.now_s)

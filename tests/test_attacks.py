@@ -1,5 +1,6 @@
 """What must not pass: each attack on the control service, and the status that answers it."""
 
+import gc
 import gzip
 import http.client
 import json
@@ -185,7 +186,9 @@ def test_other_addresses_need_a_token(tmp_path: Path, host: str, token: str | No
         Service(planned, Steering(planned), tmp_path, host=host, token=token)
 
 
-def test_a_viewer_that_reads_nothing_delays_nobody(tmp_path: Path) -> None:
+def test_a_viewer_that_reads_nothing_delays_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     planned = plan(Scenario.model_validate(SPEC), stopwatch=False)
     service = Service(planned, Steering(planned), tmp_path, port=0)
     service.start()
@@ -211,6 +214,8 @@ def test_a_viewer_that_reads_nothing_delays_nobody(tmp_path: Path) -> None:
     assert health.getresponse().status == 200
     service.stop()
     assert not service.is_alive
+    gc.collect()
+    assert caplog.messages == []  # asyncio logs tasks that are left behind
     for each in (*stalled, connection, health):
         each.close()
 
