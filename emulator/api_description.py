@@ -76,6 +76,7 @@ RUN = _object(
         "now_s": NUMBER,
         "folder": STRING,
         "faults_active": INTEGER,
+        "numbers": _by_name(_or_null(NUMBER)),
     }
 )
 USER = _object({**PLACED, "group": STRING, "priority": INTEGER, "cells": _list(STRING)})

@@ -16,7 +16,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from emulator import verbs_compare, verbs_live, verbs_models
+from emulator import completion, verbs_compare, verbs_live, verbs_models
 from emulator.arguments import (
     RUNS,
     fail,
@@ -291,5 +291,9 @@ for verb in (
     verbs_live.fault,
     verbs_live.status,
     verbs_live.watch,
+    verbs_live.pause,
+    verbs_live.resume,
+    verbs_live.stop,
+    completion.completion,
 ):
     fresco.add_command(verb)

@@ -38,6 +38,7 @@ class Feed:
         self.frame = b""
         self.hosts = (0, 0)
         self.now_s = 0.0
+        self.numbers: dict[str, float | None] = {}  # the values of the tiles, replaced not changed
         self.publish: Callable[[bytes], None] = lambda frame: None
         self._plan, self._steering, self._folder = plan, steering, folder
         self._recent = Recent(plan)
@@ -97,7 +98,8 @@ class Feed:
             "hosts": self.hosts,
             "now_s": self.now_s,
             "folder": self._folder,
-            "faults_active": sum(each.state == "active" for each in steering.faults.values()),
+            "faults_active": sum(e.state == "active" for e in list(steering.faults.values())),
+            "numbers": self.numbers,
         }
 
     def faults(self, ended_max: int | None = None) -> dict[str, Any]:
@@ -164,7 +166,7 @@ class Feed:
         codes = np.rint(255.0 * scaled / math.log(AGE_MAX_S / AGE_MIN_S)).astype(np.uint8)
         worst = np.argsort(-ages_s)[:WORST]
         late = progress.step.lateness
-        shown = self._tiles | {
+        numbers = self._tiles | {
             "age_mean": float(ages_s.mean()),
             "age_p95": float(np.quantile(ages_s, 0.95)),
             "primal": metrics.series.columns.get("protocol/primal", [None])[-1],
@@ -172,6 +174,7 @@ class Feed:
             "faults": len(metrics.faults_active),
             "lateness": None if late is None else late.quantile_s(0.99),
         }
+        self.numbers = {name: _short(value) for name, value in numbers.items()}
         return {
             "now_s": round(now_s, 3),
             "phase": self._steering.phase,
@@ -179,7 +182,7 @@ class Feed:
             "row": row,
             "ages": b64encode(codes.tobytes()).decode(),
             "worst": [[users[i], round(float(ages_s[i]), 3)] for i in worst],
-            "tiles": {name: _short(value) for name, value in shown.items()},
+            "tiles": self.numbers,
             "loss": {bs: round(value, 2) for bs, value in self._loss.items()},
         }
 
