@@ -73,8 +73,10 @@ class Service:
         port: int | None = None,
         token: str | None = None,
         changes_hz: float = CHANGES_HZ,
+        per_user: bool = False,
     ) -> None:
-        """`port` None: 7373, or any; `changes_hz`: how often people may change something."""
+        """`port` None: 7373, or any; `changes_hz`: how often people may change something;
+        `per_user`: metrics of single users too."""
         if host not in LOOPBACK and not token:
             raise ValueError(
                 f"--dashboard-host {host} is not loopback: set FRESCO_TOKEN to a secret first"
@@ -84,7 +86,7 @@ class Service:
         self._steering, self._folder = steering, folder
         self._host, self._port = host, port
         self._guard, self._has_token = guard(host, token, changes_hz), token is not None
-        self._exporter = Exporter(plan.scenario)
+        self._exporter = Exporter(plan.scenario, per_user)
         self._registry = CollectorRegistry()
         self._registry.register(self._exporter)
         self._files = {path: (STATIC / name).read_bytes() for path, (name, _) in PAGES.items()}
