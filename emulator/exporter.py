@@ -211,11 +211,11 @@ class Exporter(Collector):
             )
         yield actors
         yield GaugeMetricFamily("fresco_sim_time_seconds", "Emulated time", value=now_s)
-        if progress.wall_s > 0.0:
+        if progress.speed > 0.0:
             yield GaugeMetricFamily(
                 "fresco_time_scale_ratio",
                 "Emulated seconds per second of the wall clock",
-                value=now_s / progress.wall_s,
+                value=progress.speed,
             )
         if lateness is not None:
             late = GaugeMetricFamily(

@@ -178,7 +178,7 @@ class Feed:
         return {
             "now_s": round(now_s, 3),
             "phase": self._steering.phase,
-            "speed": round(now_s / progress.wall_s, 3) if progress.wall_s else 0.0,
+            "speed": round(progress.speed, 3),
             "row": row,
             "ages": b64encode(codes.tobytes()).decode(),
             "worst": [[users[i], round(float(ages_s[i]), 3)] for i in worst],

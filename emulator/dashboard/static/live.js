@@ -31,7 +31,7 @@ const view = {
 function showRun() {
   write($("name"), run.name);
   const [ready, of] = run.hosts ?? [0, 0];
-  const how = run.phase === "starting" ? `starting ${ready}/${of} actors` : `${run.phase}, ${now().toFixed(1)} of ${run.duration_s} s, x${frame?.speed ?? 0} real time`;
+  const how = run.phase === "starting" ? (of ? `starting ${ready}/${of} actors` : "starting") : `${run.phase}, ${now().toFixed(1)} of ${run.duration_s} s, x${frame?.speed ?? 0} real time`;
   const { users, base_stations, servers } = topology;
   write($("about"), `${run.protocol} on ${run.runtime}, seed ${run.seed}; ${how}; ${users.length} users, ${base_stations.length} base stations, ${servers.length} servers`);
   write($("pause"), run.phase === "paused" ? "Resume run" : "Pause run");
