@@ -8,7 +8,7 @@ import json
 import math
 import time
 from base64 import b64encode
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,7 +25,7 @@ from emulator.topology import members
 
 FRAME_S = 0.2  # wall; five frames a second are all that anybody sees
 ROW_S = 0.5  # wall
-ROWS_MAX = 20_000
+ROWS_MAX = 4_000  # half an hour; then every second one goes, so that the whole run stays in sight
 WORST = 10
 AGE_MIN_S, AGE_MAX_S = 0.01, 60.0  # what the 256 codes of an age span, logarithmically
 
@@ -34,7 +34,7 @@ class Feed:
     """`publish` takes every finished frame, from the driver's thread."""
 
     def __init__(self, plan: Plan, steering: Steering, folder: str) -> None:
-        self.rows: deque[tuple[float, dict[str, float | None]]] = deque(maxlen=ROWS_MAX)
+        self.rows: list[tuple[float, dict[str, float | None]]] = []
         self.frame = b""
         self.hosts = (0, 0)
         self.now_s = 0.0
@@ -79,7 +79,7 @@ class Feed:
 
     def history(self) -> dict[str, Any]:
         """Returns all rows as columns."""
-        rows = list(self.rows)
+        rows = self.rows
         names = list(dict.fromkeys(name for _, row in rows for name in row))
         columns = {name: [row.get(name) for _, row in rows] for name in names}
         return {"at_s": [at_s for at_s, _ in rows], "columns": columns}
@@ -143,7 +143,8 @@ class Feed:
             self._rowed_s = wall_s
             row = self._row()
             if not self.rows or self.now_s > self.rows[-1][0]:  # a held run stands still
-                self.rows.append((self.now_s, row))
+                kept = self.rows[::2] if len(self.rows) >= ROWS_MAX else self.rows
+                self.rows = [*kept, (self.now_s, row)]  # another one: the service may be reading
         self.frame = json.dumps(self._frame(progress, row), separators=(",", ":")).encode()
         self.publish(self.frame)
         return True

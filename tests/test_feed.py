@@ -103,3 +103,22 @@ def test_a_frame_has_every_tile_and_only_finite_numbers(tmp_path: Path) -> None:
     assert b"Infinity" not in feed.frame
     history = feed.history()
     assert all(len(values) == len(history["at_s"]) for values in history["columns"].values())
+
+
+def test_a_long_run_keeps_its_beginning_in_fewer_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FRAME_S", 0.0), ("ROW_S", 0.0), ("ROWS_MAX", 50)):
+        monkeypatch.setattr(f"emulator.feed.{name}", value)
+    planned = plan(Scenario.model_validate(SPEC), stopwatch=False)
+    feed, steps = Feed(planned, Steering(planned), str(tmp_path)), 0
+    for step, metrics in unfold(SPEC):
+        feed.take(Progress(metrics, step, 1.0))
+        steps += 1
+        assert len(feed.rows) <= 50
+
+    at_s = feed.history()["at_s"]
+    assert steps > 300
+    assert at_s == sorted(set(at_s))
+    assert at_s[0] < 2.0
+    assert at_s[-1] == 20.0

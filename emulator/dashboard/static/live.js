@@ -28,12 +28,13 @@ const view = {
   })),
 };
 
+const count = (nodes, name) => `${nodes.length} ${name}${nodes.length === 1 ? "" : "s"}`;
 function showRun() {
   write($("name"), run.name);
   const [ready, of] = run.hosts ?? [0, 0];
   const how = run.phase === "starting" ? (of ? `starting ${ready}/${of} actors` : "starting") : `${run.phase}, ${now().toFixed(1)} of ${run.duration_s} s, x${frame?.speed ?? 0} real time`;
   const { users, base_stations, servers } = topology;
-  write($("about"), `${run.protocol} on ${run.runtime}, seed ${run.seed}; ${how}; ${users.length} users, ${base_stations.length} base stations, ${servers.length} servers`);
+  write($("about"), `${run.protocol} on ${run.runtime}, seed ${run.seed}; ${how}; ${count(users, "user")}, ${count(base_stations, "base station")}, ${count(servers, "server")}`);
   write($("pause"), run.phase === "paused" ? "Resume run" : "Pause run");
   for (const id of ["pause", "heal-all", "stop"]) $(id).disabled = !["running", "paused"].includes(run.phase);
 }

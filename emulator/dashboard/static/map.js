@@ -45,7 +45,17 @@ function drawLinks(c, cut, loss) {
   }
   c.globalAlpha = 1; c.setLineDash([5, 4]); c.lineWidth = many ? 1 : 2; c.strokeStyle = style("--bad");
   strokes(c, cut);
-  c.setLineDash([]); c.fillStyle = style("--ink"); c.font = "11px system-ui, sans-serif"; c.textBaseline = "middle";
+  c.setLineDash([]);
+  if (many) return;
+  font(c);
+  c.fillStyle = style("--soft");
+  for (const user of topology.users) c.fillText(user.id, at.get(user.id)[0] + 10, at.get(user.id)[1]);
+}
+
+function font(c) { c.font = "11px system-ui, sans-serif"; c.textBaseline = "middle"; }
+function drawSites(c) {
+  font(c);
+  c.fillStyle = style("--ink");
   for (const bs of topology.base_stations) {
     const [x, y] = at.get(bs.id);
     c.beginPath(); c.moveTo(x, y - 10); c.lineTo(x - 9, y + 7); c.lineTo(x + 9, y + 7); c.fill();
@@ -55,9 +65,6 @@ function drawLinks(c, cut, loss) {
     const [x, y] = at.get(server.id);
     c.fillRect(x - 8, y - 8, 16, 16); c.fillText(server.id, x + 12, y);
   }
-  if (many) return;
-  c.fillStyle = style("--soft");
-  for (const user of topology.users) c.fillText(user.id, at.get(user.id)[0] + 10, at.get(user.id)[1]);
 }
 
 // `ages` in seconds, in the order of the users; empty: not known (yet).
@@ -87,6 +94,7 @@ export function draw(ages, cut, loss) {
   dots.forEach((path, i) => { c.fillStyle = RAMP[i]; c.fill(path); });
   c.fillStyle = style("--soft");
   c.fill(unknown);
+  drawSites(c);
 }
 
 // The node nearest to a click, if it is near.
