@@ -145,7 +145,12 @@ def test_completion_is_a_script_that_the_shell_reads(shell: str, tmp_path: Path)
     assert "_FRESCO_COMPLETE" in script
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_scenarios_and_protocols_are_completed_without_a_run(tmp_path: Path) -> None:
     assert completed(tmp_path, "fault inject blackout b") == []  # no run goes on here
+    assert completed(tmp_path, "run quick") == ["quickstart"]
+    assert completed(tmp_path, "run quickstart -p round") == ["round-robin"]
 
 
 STUCK = """
