@@ -1,6 +1,7 @@
 // The fault form, made from the JSON Schema that the server reads faults with.
 import { $, make } from "/static/words.js";
 
+const OFFERED = 500; // names; more than that nobody looks through, and a browser lays them all out
 let types = {};
 const rank = (name) => (name === "target" ? 0 : name === "for_s" ? 2 : 1);
 const isNumber = (spec) => spec.type === "number" || spec.type === "integer";
@@ -12,7 +13,7 @@ export function begin(found, topology) {
   if (chosen in types) $("type").value = chosen;
   const nodes = [...topology.base_stations, ...topology.servers, ...topology.users].map((node) => node.id);
   const groups = [...new Set(nodes.map((id) => id.replace(/-\d+$/, "-*")))];
-  $("nodes").replaceChildren(...[...groups, ...nodes].map((value) => make("option", { value })));
+  $("nodes").replaceChildren(...[...groups, ...nodes].slice(0, OFFERED).map((value) => make("option", { value })));
   fill();
 }
 export function aim(node) {
