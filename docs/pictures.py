@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 LOOP = ["--runtime", "loop", "--paced", "--accelerator", "replay"]
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SLOWER = "runtime.time_scale=1.5"
 VIEW = {"width": 1500, "height": 1000}
 
 
@@ -53,22 +54,22 @@ def of_quickstart(browser: Any) -> None:
         dark.screenshot(path=IMAGES / "live-dark.png", full_page=True)
 
 
-def of_bounds(browser: Any) -> None:
-    """TODG: stays against their bounds."""
-    with running("todg-live", *LOOP, "-s", "runtime.time_scale=1.5") as url:
+def of_card(browser: Any, title: str, name: str, scenario: str, *words: str) -> None:
+    """One plot of a protocol."""
+    with running(scenario, *LOOP, *words) as url:
         page = browser.new_page(viewport=VIEW, color_scheme="light")
         page.goto(url)
         page.get_by_text("live", exact=True).wait_for()
         page.wait_for_timeout(12_000)
-        cards = page.locator("#charts .card", has_text="Longest stay")
-        cards.screenshot(path=IMAGES / "live-bound.png")
+        page.locator("#charts .card", has_text=title).screenshot(path=IMAGES / name)
 
 
 def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
         of_quickstart(browser)
-        of_bounds(browser)
+        of_card(browser, "Longest stay", "live-bound.png", "todg-live", "-s", SLOWER)
+        of_card(browser, "ADMM residuals", "live-residuals.png", "popec-live")
         browser.close()
 
 

@@ -12,7 +12,9 @@ import pytest
 from test_control import Running
 from test_steering import BLACKOUT, SPEC
 
+from emulator import journal
 from emulator.control import PAGES, STATIC, VIEWERS_MAX, Service
+from emulator.loop import sample_times
 from emulator.plan import plan
 from emulator.scenario import Scenario
 from emulator.steering import Steering
@@ -218,6 +220,28 @@ def test_a_viewer_that_reads_nothing_delays_nobody(
     assert caplog.messages == []  # asyncio logs tasks that are left behind
     for each in (*stalled, connection, health):
         each.close()
+
+
+def test_a_run_takes_every_step_while_viewers_read_nothing(tmp_path: Path) -> None:
+    watched = Running(tmp_path, {"duration_s": 2.0})
+    host, _, port = watched.address.partition(":")
+    stalled = [socket.create_connection((host, int(port))) for _ in range(3)]
+    for each in stalled:
+        each.sendall(f"GET {V1}/stream HTTP/1.1\r\nHost: {watched.address}\r\n\r\n".encode())
+    pushed = 0
+    while watched.thread.is_alive():  # megabytes that nobody takes
+        watched.service.feed.frame = b"x" * 1_000_000
+        watched.service.feed.publish(watched.service.feed.frame)
+        pushed += 1
+        watched.thread.join(0.02)
+    watched.end()
+    for each in stalled:
+        each.close()
+
+    assert pushed > 5
+    instants = [frame.now_s for frame in journal.read_frames(tmp_path)]
+    assert instants == list(sample_times(2.0, 0.05))
+    assert json.loads((tmp_path / "summary.json").read_text())["verdict"] == "good"
 
 
 def test_viewers_are_not_without_number(tmp_path: Path) -> None:
