@@ -11,10 +11,11 @@ from emulator.vocabulary import NOTE_MAX, types
 Schema = dict[str, Any]
 V1 = "/api/v1"
 PHASES = ["starting", "running", "paused", "stopping", "ended"]
-STATES = ["scheduled", "active", "healed", "expired", "failed"]
+STATES = ["scheduled", "active", "healed", "expired", "spared", "failed"]
 NUMBER: Schema = {"type": "number"}
 INTEGER: Schema = {"type": "integer", "minimum": 0}
 STRING: Schema = {"type": "string"}
+BOOLEAN: Schema = {"type": "boolean"}
 PHASE: Schema = {"enum": PHASES}
 
 
@@ -59,7 +60,7 @@ FAULT = _object(
     }
 )
 DONE = _object(
-    {"extended": {"type": "boolean"}, "faults": _list(FAULT)},
+    {"extended": BOOLEAN, "faults": _list(FAULT)},
     {"at_s": NUMBER, "applied": PAIR, "warning": STRING},
 )
 PLACED: dict[str, Schema] = {"id": STRING, "at_m": _list(NUMBER)}
@@ -86,7 +87,7 @@ PANEL = _object(
         "unit": STRING,
         "curves": _list(_object({"column": STRING, "label": STRING})),
         "marks": _list(_object({"value": NUMBER, "label": STRING})),
-        "log": {"type": "boolean"},
+        "log": BOOLEAN,
         "left_out": INTEGER,
     }
 )

@@ -25,28 +25,37 @@ function range(spec) {
   const low = spec.minimum ?? spec.exclusiveMinimum, high = spec.maximum ?? spec.exclusiveMaximum;
   return low !== undefined && high !== undefined ? `${low} to ${high}` : low !== undefined ? `from ${low}` : high !== undefined ? `up to ${high}` : "";
 }
+function field(name, spec, needed) {
+  const hint = [needed ? "" : "optional", range(spec), spec.description ?? ""].filter(Boolean).join("; ");
+  const id = "field-" + name, has = spec.default !== undefined && spec.default !== null;
+  const attributes = { id, name, autocomplete: "off", "aria-describedby": id + "-hint", ...(needed ? { "aria-required": "true" } : {}) };
+  let input;
+  if (spec.enum || spec.type === "boolean") {
+    input = make("select", attributes);
+    if (!has) input.append(make("option", { value: "" }));
+    input.append(...(spec.enum ?? ["true", "false"]).map((v) => make("option", {}, String(v))));
+  } else {
+    const kind = isNumber(spec) ? { type: "number", step: "any" } : { type: "text" };
+    input = make("input", { ...attributes, ...kind });
+    if (name === "target") { input.setAttribute("list", "nodes"); input.placeholder = "a name, bs-*, or click the map"; }
+    if (spec.type === "array") input.placeholder = "comma-separated";
+  }
+  if (has) input.value = name === "for_s" ? 15 : spec.default;
+  return make("div", { class: "field" }, make("label", { for: id }, name), input, make("p", { class: "soft", id: id + "-hint" }, hint));
+}
+// What most faults leave as it is stays folded away, and keeps its values when the type changes.
 function fill() {
   const schema = types[$("type").value];
-  const target = $("field-target")?.value ?? "";
+  const kept = new Map([...$("rare").querySelectorAll("input, select")].map((each) => [each.name, each.value]));
+  const target = $("field-target");
+  if (target) kept.set("target", target.value);
   $("type-about").textContent = schema.description;
-  $("fields").replaceChildren(...Object.entries(schema.properties).sort(([a], [b]) => rank(a) - rank(b)).map(([name, spec]) => {
-    const needed = schema.required.includes(name);
-    const hint = [needed ? "" : "optional", range(spec), spec.description ?? ""].filter(Boolean).join("; ");
-    const id = "field-" + name, attributes = { id, name, autocomplete: "off", "aria-describedby": id + "-hint", ...(needed ? { "aria-required": "true" } : {}) };
-    let input;
-    if (spec.enum || spec.type === "boolean") {
-      input = make("select", attributes);
-      input.append(make("option", { value: "" }), ...(spec.enum ?? ["true", "false"]).map((v) => make("option", {}, String(v))));
-    } else {
-      const kind = isNumber(spec) ? { type: "number", step: "any" } : { type: "text" };
-      input = make("input", { ...attributes, ...kind });
-      if (name === "target") { input.setAttribute("list", "nodes"); input.placeholder = "a name, bs-*, or click the map"; }
-      if (spec.type === "array") input.placeholder = "comma-separated";
-    }
-    if (spec.default !== undefined && spec.default !== null) input.value = name === "for_s" ? 15 : spec.default;
-    return make("div", { class: "field" }, make("label", { for: id }, name), input, make("p", { class: "soft", id: id + "-hint" }, hint));
-  }));
-  if ($("field-target")) $("field-target").value = target;
+  const all = Object.entries(schema.properties).sort(([a], [b]) => rank(a) - rank(b));
+  const made = (some) => some.map(([name, spec]) => field(name, spec, schema.required.includes(name)));
+  $("fields").replaceChildren(...made(all.filter(([, spec]) => !spec.modifier)));
+  $("rare").replaceChildren(...made(all.filter(([, spec]) => spec.modifier)));
+  $("more").hidden = !$("rare").children.length;
+  for (const [name, value] of kept) if ($("field-" + name)) $("field-" + name).value = value;
 }
 function read(text, spec) {
   if (isNumber(spec)) return +text;
@@ -58,7 +67,8 @@ function asked() {
   const type = $("type").value, body = { type };
   for (const [name, spec] of Object.entries(types[type].properties)) {
     const text = $("field-" + name).value.trim();
-    if (text !== "") body[name] = read(text, spec);
+    if (text === "" || (spec.modifier && text === String(spec.default))) continue;
+    body[name] = read(text, spec);
   }
   return body;
 }
@@ -71,11 +81,13 @@ export function listen(inject) {
     $("form-error").textContent = "";
     for (const field of $("fields").querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
     try {
-      $("form-error").textContent = (await inject(asked())).warning ?? "";
+      const done = await inject(asked());
+      const spared = done.faults[0].state === "spared" ? "Spared: chance has it that this fault does not happen." : "";
+      $("form-error").textContent = done.warning ?? spared;
     } catch (error) {
       $("form-error").textContent = error.message;
       const field = $("field-" + error.field);
-      if (field) { field.setAttribute("aria-invalid", "true"); field.focus(); }
+      if (field) { field.closest("details")?.setAttribute("open", ""); field.setAttribute("aria-invalid", "true"); field.focus(); }
     }
   });
 }

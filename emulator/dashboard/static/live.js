@@ -19,11 +19,12 @@ function order(method, path, body) {
 }
 function alarm(text) { write($("alert"), text); $("alert").hidden = !text; }
 
+const happened = (fault) => !["scheduled", "spared", "failed"].includes(fault.state);
 const now = () => frame?.now_s ?? run.now_s ?? 0;
 const view = {
   now,
   width: () => +$("window").value,
-  bands: () => faults.filter((f) => f.state !== "scheduled" && f.state !== "failed").map((f) => ({
+  bands: () => faults.filter(happened).map((f) => ({
     from: f.at_s, to: f.state === "active" ? Math.min(f.until_s ?? Infinity, now()) : f.ended_s ?? f.until_s, label: f.type,
   })),
 };
@@ -65,7 +66,7 @@ function showFaults() {
 }
 function showLog() {
   const lines = faults.flatMap((f) => [
-    ...(f.state === "scheduled" ? [] : [[f.at_s, `${says(f)} began (${f.source}, ${f.n} hit)`]]),
+    ...(!happened(f) ? [] : [[f.at_s, `${says(f)} began (${f.source}, ${f.n} hit)`]]),
     ...(f.ended_s ? [[f.ended_s, `${says(f)} ${f.state}`]] : []),
   ]).sort((a, b) => b[0] - a[0]).slice(0, LINES_MAX);
   keep($("log"), lines.length ? lines : [[null, "nothing yet"]], (line) => line.join(), () => make("li"),
