@@ -1,8 +1,8 @@
-# make demo | test | bench | bench-freshness | bench-todg | bench-models: each builds .venv from the locked requirements first.
+# make demo | test | bench | bench-freshness | bench-todg | bench-models | bench-live: each builds .venv from the locked requirements first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-freshness bench-todg bench-models clean
+.PHONY: demo test lint bench bench-freshness bench-todg bench-models bench-live clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -58,6 +58,9 @@ bench-models: .venv/ready
 		--set servers.0.accelerator.model=noisy-xs,noisy-s,noisy-m,noisy-l
 	$(BIN)/python -m benchmarks.students size
 	$(BIN)/python -m benchmarks.students sources
+
+bench-live: .venv/ready
+	$(BIN)/python -m benchmarks.live
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -7,13 +7,30 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 ROOT = Path(__file__).resolve().parent
 RUNS = Path("runs")
 
 
+def _complete_scenario(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offers what Fresco comes with, and to the shell that it may be a file."""
+    names = [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+def _complete_protocol(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from agents.protocols import PROTOCOLS
+
+    return [name for name in PROTOCOLS if name.startswith(incomplete)]
+
+
 def scenario_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.argument("scenario", metavar="SCENARIO")(command)
+    return click.argument("scenario", metavar="SCENARIO", shell_complete=_complete_scenario)(
+        command
+    )
 
 
 def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,7 +43,12 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PATH=VALUE",
             help="Change any field, e.g. users.0.count=50. Repeatable.",
         ),
-        click.option("--protocol", "-p", help="Use this protocol instead, e.g. random."),
+        click.option(
+            "--protocol",
+            "-p",
+            help="Use this protocol instead, e.g. random.",
+            shell_complete=_complete_protocol,
+        ),
         click.option("--duration", type=float, metavar="SECONDS", help="Emulated seconds."),
         click.option("--seed", type=int, help="Seed of all randomness."),
     ):
@@ -67,16 +89,23 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.exists() or path.suffix:
         return path
-    shelf = next(
-        place for place in (ROOT / "scenarios", ROOT.parent / "scenarios") if place.exists()
-    )
-    shipped = sorted(file.stem for file in shelf.glob("*.yaml"))
-    if name not in shipped:
-        close = get_close_matches(name, shipped, n=1)
-        known = f"Fresco comes with {', '.join(shipped)}"
+    names = shipped()
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        known = f"Fresco comes with {', '.join(names)}"
         hint = f"did you mean '{close[0]}'?" if close else known
         fail(f"there is no file '{name}' and no scenario of that name; {hint}")
-    return shelf / f"{name}.yaml"
+    return _shelf() / f"{name}.yaml"
+
+
+def shipped() -> list[str]:
+    """Names the scenarios that Fresco comes with."""
+    return sorted(file.stem for file in _shelf().glob("*.yaml"))
+
+
+def _shelf() -> Path:
+    places = (ROOT / "scenarios", ROOT.parent / "scenarios")
+    return next(place for place in places if place.exists())
 
 
 def fail(message: str, status: int = 2) -> NoReturn:

@@ -16,7 +16,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from emulator import verbs_compare, verbs_live, verbs_models, verbs_profile
+from emulator import completion, verbs_compare, verbs_live, verbs_models, verbs_profile
 from emulator.arguments import (
     RUNS,
     fail,
@@ -71,6 +71,11 @@ def fresco() -> None:
     help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.",
 )
 @click.option(
+    "--metrics-per-user",
+    is_flag=True,
+    help="Metrics of single users too: the ages of the first 200.",
+)
+@click.option(
     "--dashboard/--no-dashboard",
     default=None,
     help="Watch and steer the run in a browser. Default: on in real time (Ray, --paced).",
@@ -92,6 +97,7 @@ def run(
     out: Path,
     csv: bool,
     metrics_port: int | None,
+    metrics_per_user: bool,
     dashboard: bool | None,
     dashboard_host: str,
     dashboard_port: int | None,
@@ -138,7 +144,7 @@ def run(
         console.print(f"[yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True)
     folder = new_folder(out, chosen.name)
     (folder / "scenario.yaml").write_text(source.dump(chosen))
-    display, exporter = Display(chosen, console), Exporter(chosen)
+    display, exporter = Display(chosen, console), Exporter(chosen, metrics_per_user)
     server = None
     if metrics_port is not None:
         try:
@@ -158,7 +164,8 @@ def run(
 
         try:
             token = os.environ.get("FRESCO_TOKEN")
-            service = Service(planned, steering, folder, dashboard_host, dashboard_port, token)
+            place = (dashboard_host, dashboard_port, token)
+            service = Service(planned, steering, folder, *place, per_user=metrics_per_user)
             service.start()
         except (ValueError, OSError) as error:
             fail(f"dashboard: {error}")
@@ -291,5 +298,9 @@ for verb in (
     verbs_live.fault,
     verbs_live.status,
     verbs_live.watch,
+    verbs_live.pause,
+    verbs_live.resume,
+    verbs_live.stop,
+    completion.completion,
 ):
     fresco.add_command(verb)

@@ -20,7 +20,15 @@ from prometheus_client.exposition import choose_encoder
 from emulator.api_description import description
 from emulator.exporter import Exporter
 from emulator.feed import Feed
-from emulator.guard import BODY_MAX_BYTES, COOKIE, LOOPBACK, guard, refusal
+from emulator.guard import (
+    BODY_MAX_BYTES,
+    CHANGES_HZ,
+    COOKIE,
+    HEADERS,
+    LOOPBACK,
+    guard,
+    refusal,
+)
 from emulator.known import Applied, Known
 from emulator.plan import Plan
 from emulator.run import Progress
@@ -29,10 +37,15 @@ from emulator.vocabulary import Refused, types
 
 PORT = 7373  # tried first, so that a bookmark and an open page find the next run
 ACK_MAX_S = 2.5
+VIEWERS_MAX = 64  # open streams
+ENDED_MAX = 100  # ended faults that every change tells again
 STATIC = Path(__file__).parent / "dashboard" / "static"
 PAGES = {
     "/": ("live.html", "text/html"),
-    "/static/live.js": ("live.js", "text/javascript"),
+    **{
+        f"/static/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("live", "curves", "map", "form", "words")
+    },
     "/static/live.css": ("live.css", "text/css"),
     "/static/report.css": ("report.css", "text/css"),
     "/static/uPlot.js": ("vendor/uPlot.iife.min.js", "text/javascript"),
@@ -41,12 +54,12 @@ PAGES = {
 
 
 class Viewer:
-    """One open stream: the newest frame, and every change."""
+    """One open stream: the newest frame, and every change (a change tells the whole state)."""
 
-    def __init__(self) -> None:
-        self.frame: bytes | None = None
-        self.changed = False
+    def __init__(self, frame: bytes | None, change: bytes) -> None:
+        self.frame, self.change = frame, change
         self.wake = asyncio.Event()
+        self.wake.set()
 
 
 class Service:
@@ -60,7 +73,11 @@ class Service:
         host: str = "127.0.0.1",
         port: int | None = None,
         token: str | None = None,
+        changes_hz: float = CHANGES_HZ,
+        per_user: bool = False,
     ) -> None:
+        """`port` None: 7373, or any; `changes_hz`: how often people may change something;
+        `per_user`: metrics of single users too."""
         if host not in LOOPBACK and not token:
             raise ValueError(
                 f"--dashboard-host {host} is not loopback: set FRESCO_TOKEN to a secret first"
@@ -68,8 +85,9 @@ class Service:
         self.feed = Feed(plan, steering, str(folder))
         self.url = ""
         self._steering, self._folder = steering, folder
-        self._host, self._port, self._token = host, port, token
-        self._exporter = Exporter(plan.scenario)
+        self._host, self._port = host, port
+        self._guard, self._has_token = guard(host, token, changes_hz), token is not None
+        self._exporter = Exporter(plan.scenario, per_user)
         self._registry = CollectorRegistry()
         self._registry.register(self._exporter)
         self._files = {path: (STATIC / name).read_bytes() for path, (name, _) in PAGES.items()}
@@ -90,13 +108,16 @@ class Service:
 
     def stop(self) -> None:
         (self._folder / "control.json").unlink(missing_ok=True)
-        if self._ended is not None:
-            self._tell(self._ended.set)
+        self._tell(self._end)
         self._thread.join(5.0)
 
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def take(self, progress: Progress) -> None:
-        self.feed.take(progress)
-        self._exporter.take(progress)
+        if self.feed.take(progress):  # nobody scrapes more often than viewers look
+            self._exporter.take(progress)
 
     def ready(self, hosts: int, of: int) -> None:
         self.feed.hosts = (hosts, of)
@@ -114,8 +135,18 @@ class Service:
             viewer.wake.set()
 
     def _send_change(self) -> None:
+        change = self._change()
         for viewer in self._viewers:
-            viewer.changed = True
+            viewer.change = change
+            viewer.wake.set()
+
+    def _change(self) -> bytes:
+        return json.dumps({"run": self.feed.state(), **self.feed.faults(ENDED_MAX)}).encode()
+
+    def _end(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
+        for viewer in self._viewers:
             viewer.wake.set()
 
     def _serve(self) -> None:
@@ -130,9 +161,7 @@ class Service:
 
     async def _main(self) -> None:
         self._ended = asyncio.Event()
-        app = web.Application(
-            middlewares=[guard(self._host, self._token)], client_max_size=BODY_MAX_BYTES
-        )
+        app = web.Application(middlewares=[self._guard], client_max_size=BODY_MAX_BYTES)
         app.add_routes(self._routes())
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await runner.setup()
@@ -170,7 +199,7 @@ class Service:
             *(get(path, self._page) for path in PAGES),
             get("/healthz", answers(lambda: {"phase": steering.phase})),
             get("/metrics", self._metrics),
-            get(f"{v1}/openapi.json", answers(description)),
+            get(f"{v1}/openapi.json", answers(lambda: description(self._has_token))),
             get(f"{v1}/run", answers(feed.state)),
             get(f"{v1}/topology", answers(feed.topology)),
             get(f"{v1}/history", answers(feed.history)),
@@ -197,16 +226,14 @@ class Service:
         return web.Response(body=encode(self._registry), headers={"Content-Type": kind})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        )
-        await response.prepare(request)
-        viewer = Viewer()
-        viewer.changed, viewer.frame = True, self.feed.frame or None
-        viewer.wake.set()
+        if len(self._viewers) >= VIEWERS_MAX:
+            return refusal(503, f"{VIEWERS_MAX} viewers are watching already")
+        response = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
+        viewer = Viewer(self.feed.frame or None, self._change())
         self._viewers.add(viewer)
         assert self._ended is not None
         try:
+            await response.prepare(request)
             while not self._ended.is_set():
                 try:
                     await asyncio.wait_for(viewer.wake.wait(), 2.0)
@@ -214,10 +241,9 @@ class Service:
                     await response.write(b": still here\n\n")
                     continue
                 viewer.wake.clear()
-                if viewer.changed:
-                    viewer.changed = False
-                    told = {"run": self.feed.state(), **self.feed.faults()}
-                    await response.write(b"event: change\ndata: %b\n\n" % json.dumps(told).encode())
+                if viewer.change:
+                    change, viewer.change = viewer.change, b""
+                    await response.write(b"event: change\ndata: %b\n\n" % change)
                 if viewer.frame is not None:
                     frame, viewer.frame = viewer.frame, None
                     await response.write(b"event: frame\ndata: %b\n\n" % frame)
@@ -248,7 +274,9 @@ class Service:
             raise Refused(422, f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
         if dry_run == "true":
             known = self._steering.preview(await _body(request), source[:20])
-            return web.json_response({"dry_run": True, "faults": [known.as_dict()]})
+            return web.json_response(
+                {"extended": False, "dry_run": True, "faults": [known.as_dict()]}
+            )
         known, waiting, extended = self._steering.inject(
             await _body(request), source[:20], request.remote or ""
         )
@@ -265,6 +293,8 @@ class Service:
 
     async def _command(self, request: web.Request) -> web.Response:
         verb = request.match_info["verb"]
+        if request.body_exists and (body := await _body(request)):
+            raise Refused(422, f"{verb} takes no '{next(iter(body))[:50]}'")
         steering = self._steering
         waiting = steering.stop("stopped by hand") if verb == "stop" else getattr(steering, verb)()
         return await self._acknowledged(waiting, [])
@@ -292,7 +322,8 @@ class Service:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.text(), parse_constant=_no_number)
+        body = json.loads(await request.read(), parse_constant=_no_number)
+        json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise Refused(422, f"the body is no JSON: {str(error)[:100]}") from None
     if not isinstance(body, dict):

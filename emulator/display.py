@@ -131,11 +131,10 @@ class Display:
 
     def _page(self, progress: Progress) -> RenderableType:
         metrics, step, scenario = progress.metrics, progress.step, self._scenario
-        speed = step.now_s / progress.wall_s if progress.wall_s else 0.0
         head = Text.assemble(
             (scenario.name, "bold"),
             f"  {scenario.protocol.kind} on {scenario.runtime.kind}, seed {scenario.seed}",
-            f"   {self._clock(progress)}  x{speed:.3g} real time",
+            f"   {self._clock(progress)}  x{progress.speed:.3g} real time",
         )
         bar = ProgressBar(total=scenario.duration_s, completed=step.now_s, width=60)
         lines: list[RenderableType] = [head, bar]

@@ -1,4 +1,4 @@
-"""The same metrics for Prometheus: a page on loopback, made afresh after every step.
+"""The same metrics for Prometheus: a page on loopback, made afresh while the run goes on.
 
 The number of series does not depend on the number of users. A scrape reads a finished snapshot,
 so it never waits for the run and the run never for it.
@@ -24,14 +24,16 @@ from emulator.scenario import Scenario
 from emulator.stats import STAGES, Bins
 
 CLASS = ("group", "priority")
+USERS_MAX = 200  # users with a series of their own, where that is asked for
 CELLS_MAX = 64  # cells with a label of their own; what happens in further ones is `other`'s
 
 
 class Exporter(Collector):
-    """Serves `/metrics`; `take` is called after every step."""
+    """Serves `/metrics`; `take` is called after steps."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self._scenario = scenario
+    def __init__(self, scenario: Scenario, per_user: bool = False) -> None:
+        """`per_user`: the age of each of the first `USERS_MAX` users too."""
+        self._scenario, self._per_user = scenario, per_user
         self._snapshot: Sequence[Metric] = ()
         self._ages_s: dict[str, Bins] = {}
         # Every accelerator of a server group runs the same network.
@@ -53,7 +55,7 @@ class Exporter(Collector):
         yield from self._snapshot
 
     def take(self, progress: Progress) -> None:
-        """Makes the page of this step. The age of each user is looked at once a step."""
+        """Makes the page of this step, and looks at the age of each user once."""
         now_s = progress.step.now_s
         for name, stats in progress.metrics.groups.items():
             ages_s = self._ages_s.setdefault(name, Bins(stats.age_bounds_s))
@@ -66,6 +68,8 @@ class Exporter(Collector):
             *self._links(progress.metrics),
             *self._servers(progress.metrics),
             *self._protocol(progress.metrics),
+            *self._negotiation(progress.metrics),
+            *(self._users(progress.metrics, now_s) if self._per_user else ()),
             *self._faults(progress.metrics),
             *self._pace(progress),
         ]
@@ -75,7 +79,9 @@ class Exporter(Collector):
             "fresco_aoi_mean_seconds", "Age of information now, mean over users", labels=CLASS
         )
         age = HistogramMetricFamily(
-            "fresco_aoi_seconds", "Age of information, looked at once a step", labels=CLASS
+            "fresco_aoi_seconds",
+            "Age of information, looked at up to five times a second",
+            labels=CLASS,
         )
         peak = HistogramMetricFamily(
             "fresco_peak_aoi_seconds", "Peak age of information", labels=CLASS
@@ -154,6 +160,40 @@ class Exporter(Collector):
                 residual.add_metric((reading.name,), value)
         yield from (shown, residual)
 
+    def _negotiation(self, metrics: Metrics) -> Iterator[Metric]:
+        """What nodes say to each other to decide, and the queues that TODG keeps for it."""
+        reported, kind = metrics.reported(), self._scenario.protocol.kind
+        for reading, name, about in (
+            ("messages", "fresco_messages", "Control messages sent"),
+            ("bytes", "fresco_message_bytes", "Bytes of the control messages sent"),
+        ):
+            if reading in reported:
+                family = CounterMetricFamily(name, about, labels=("protocol",))
+                family.add_metric((kind,), reported[reading])
+                yield family
+        if "rounds" in reported:
+            rounds = CounterMetricFamily(
+                "fresco_admm_iterations", "Rounds of all users", labels=("mode",)
+            )
+            rounds.add_metric(("async" if kind.endswith("-async") else "sync",), reported["rounds"])
+            yield rounds
+        queues = GaugeMetricFamily(
+            "fresco_virtual_queue_backlog", "Virtual queues, all together", labels=("kind",)
+        )
+        for name in ("persistence", "admission"):
+            if name in reported:
+                queues.add_metric((name,), reported[name])
+        if queues.samples:
+            yield queues
+
+    def _users(self, metrics: Metrics, now_s: float) -> Iterator[Metric]:
+        ages = GaugeMetricFamily(
+            "fresco_user_aoi_seconds", "Age of information of a user now", labels=("user",)
+        )
+        for user, tracker in list(metrics.ages.items())[:USERS_MAX]:
+            ages.add_metric((user,), tracker.age_s(now_s))
+        yield ages
+
     def _faults(self, metrics: Metrics) -> Iterator[Metric]:
         begun = Counter(str(c.fault["type"]) for c in metrics.fault_log if c.op == "begin")
         active = Counter(str(c.fault["type"]) for c in metrics.faults_active.values())
@@ -173,11 +213,11 @@ class Exporter(Collector):
             )
         yield actors
         yield GaugeMetricFamily("fresco_sim_time_seconds", "Emulated time", value=now_s)
-        if progress.wall_s > 0.0:
+        if progress.speed > 0.0:
             yield GaugeMetricFamily(
                 "fresco_time_scale_ratio",
                 "Emulated seconds per second of the wall clock",
-                value=now_s / progress.wall_s,
+                value=progress.speed,
             )
         if lateness is not None:
             late = GaugeMetricFamily(

@@ -1,29 +1,31 @@
 """What viewers of a running run get: rows for curves, a frame for tiles and map. Encoded once.
 
 The driver's thread calls `take` after every step; the service's thread reads what is finished and
-never touches the metrics. A row averages the steps of `ROW_S`; nothing seen in them is a gap.
+never touches the metrics. A row covers `ROW_S`; nothing seen in it is a gap.
 """
 
 import json
 import math
 import time
 from base64 import b64encode
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from emulator.faults import fold
+from emulator.panels import panels, tiles
 from emulator.plan import Plan
+from emulator.recent import Recent
 from emulator.run import Progress
-from emulator.stats import STAGES, ratio
 from emulator.steering import Steering
 from emulator.topology import members
 
 FRAME_S = 0.2  # wall; five frames a second are all that anybody sees
 ROW_S = 0.5  # wall
-ROWS_MAX = 20_000
+ROWS_MAX = 4_000  # half an hour; then every second one goes, so that the whole run stays in sight
 WORST = 10
 AGE_MIN_S, AGE_MAX_S = 0.01, 60.0  # what the 256 codes of an age span, logarithmically
 
@@ -32,19 +34,22 @@ class Feed:
     """`publish` takes every finished frame, from the driver's thread."""
 
     def __init__(self, plan: Plan, steering: Steering, folder: str) -> None:
-        self.rows: deque[tuple[float, dict[str, float | None]]] = deque(maxlen=ROWS_MAX)
+        self.rows: list[tuple[float, dict[str, float | None]]] = []
         self.frame = b""
         self.hosts = (0, 0)
         self.now_s = 0.0
+        self.numbers: dict[str, float | None] = {}  # the values of the tiles, replaced not changed
         self.publish: Callable[[bytes], None] = lambda frame: None
         self._plan, self._steering, self._folder = plan, steering, folder
+        self._recent = Recent(plan)
         self._steps: list[dict[str, float | None]] = []
         self._framed_s = self._rowed_s = -math.inf
-        self._totals: dict[str, float] = {}
-        self._lost: dict[str, float] = {}
+        self._tiles: dict[str, float | None] = {}
+        self._loss: dict[str, float] = {}  # of each cell's uplink, smoothed
+        self._cut: tuple[int, list[list[str]]] = (-1, [])  # for one version of the steering
 
     def topology(self) -> dict[str, Any]:
-        """Describes who is where and who hears whom; it does not change in a run."""
+        """Describes who is where, who hears whom and what is shown; it does not change in a run."""
         layout, place = self._plan.layout, self._plan.layout.position_m
         group_of = dict(members(self._plan.scenario.users))
 
@@ -68,11 +73,13 @@ class Feed:
             ],
             "servers": [{"id": server, "at_m": at(server)} for server in layout.base_stations],
             "age_code": {"min_s": AGE_MIN_S, "max_s": AGE_MAX_S},
+            "tiles": msgspec.to_builtins(tiles(self._plan)),
+            "panels": msgspec.to_builtins(panels(self._plan)),
         }
 
     def history(self) -> dict[str, Any]:
         """Returns all rows as columns."""
-        rows = list(self.rows)
+        rows = self.rows
         names = list(dict.fromkeys(name for _, row in rows for name in row))
         columns = {name: [row.get(name) for _, row in rows] for name in names}
         return {"at_s": [at_s for at_s, _ in rows], "columns": columns}
@@ -91,38 +98,67 @@ class Feed:
             "hosts": self.hosts,
             "now_s": self.now_s,
             "folder": self._folder,
-            "faults_active": sum(each.state == "active" for each in steering.faults.values()),
+            "faults_active": sum(e.state == "active" for e in list(steering.faults.values())),
+            "numbers": self.numbers,
         }
 
-    def faults(self) -> dict[str, Any]:
-        """Lists every fault so far, and the radio links that let nothing through."""
+    def faults(self, ended_max: int | None = None) -> dict[str, Any]:
+        """Lists the faults so far (of those that ended only the newest, where there is a limit),
+        and the radio links that let nothing through."""
         known = list(self._steering.faults.values())
-        active = [each.settled for each in known if each.settled and each.state == "active"]
-        cut = [
-            [user, bs]
-            for user, cells in self._plan.layout.cells.items()
-            for bs, _ in cells
-            if active and fold(active, user, bs, "uplink").blocked_by
-        ]
+        if ended_max is not None:
+            ended = [each.id for each in known if each.state not in ("scheduled", "active")]
+            hidden = frozenset(ended[: max(0, len(ended) - ended_max)])
+            known = [each for each in known if each.id not in hidden]
         faults = [each.as_dict() for each in known]
+        cut = self.cut()
         return {"phase": self._steering.phase, "faults": faults, "cut": cut, "now_s": self.now_s}
 
-    def take(self, progress: Progress) -> None:
-        """Takes a step in; publishes a frame when one is due."""
+    def cut(self) -> list[list[str]]:
+        """Returns the radio links that the active faults block, as (user, base station)."""
+        steering = self._steering
+        version = steering.version
+        if self._cut[0] != version:
+            known = list(steering.faults.values())
+            active = [e.settled for e in known if e.settled and e.state == "active"]
+            blocked = [
+                [user, bs]
+                for user, cells in self._plan.layout.cells.items()
+                for bs, _ in cells
+                if active and fold(active, user, bs, "uplink").blocked_by
+            ]
+            self._cut = (version, blocked)
+        return self._cut[1]
+
+    def take(self, progress: Progress) -> bool:
+        """Takes a step in; publishes a frame when one is due, and says whether one was."""
         self.now_s = progress.step.now_s
-        self._steps.append(self._columns(progress))
+        self._recent.take(progress.step.records)
+        self._steps.append(_curves_of(progress))
         wall_s = time.monotonic()
         if wall_s - self._framed_s < FRAME_S:
-            return
+            return False
         self._framed_s = wall_s
         row = None
-        if wall_s - self._rowed_s >= ROW_S:
+        if wall_s - self._rowed_s >= ROW_S and self._steps:
             self._rowed_s = wall_s
-            row = _mean(self._steps)
-            self._steps = []
-            self.rows.append((self.now_s, row))
+            row = self._row()
+            if not self.rows or self.now_s > self.rows[-1][0]:  # a held run stands still
+                kept = self.rows[::2] if len(self.rows) >= ROWS_MAX else self.rows
+                self.rows = [*kept, (self.now_s, row)]  # another one: the service may be reading
         self.frame = json.dumps(self._frame(progress, row), separators=(",", ":")).encode()
         self.publish(self.frame)
+        return True
+
+    def _row(self) -> dict[str, float | None]:
+        row = _mean(self._steps) | self._recent.row(self.now_s)
+        self._steps = []
+        self._tiles = self._recent.tiles()
+        for name, lost in row.items():
+            kind, _, bs = name.partition("/")
+            if kind == "loss_ratio" and lost is not None:
+                self._loss[bs] = 0.5 * self._loss.get(bs, lost) + 0.5 * lost
+        return {name: _short(value) for name, value in row.items()}
 
     def _frame(self, progress: Progress, row: Mapping[str, float | None] | None) -> dict[str, Any]:
         metrics, now_s = progress.metrics, progress.step.now_s
@@ -131,48 +167,42 @@ class Feed:
         scaled = np.log(np.clip(ages_s, AGE_MIN_S, AGE_MAX_S) / AGE_MIN_S)
         codes = np.rint(255.0 * scaled / math.log(AGE_MAX_S / AGE_MIN_S)).astype(np.uint8)
         worst = np.argsort(-ages_s)[:WORST]
+        counted_s = ages_s[[tracker.is_present for tracker in metrics.ages.values()]]
         late = progress.step.lateness
+        numbers = self._tiles | {
+            "age_mean": float(counted_s.mean()) if counted_s.size else None,
+            "age_p95": float(np.quantile(counted_s, 0.95)) if counted_s.size else None,
+            "primal": metrics.series.columns.get("protocol/primal", [None])[-1],
+            "overdue": metrics.violations,
+            "faults": len(metrics.faults_active),
+            "lateness": None if late is None else late.quantile_s(0.99),
+        }
+        self.numbers = {name: _short(value) for name, value in numbers.items()}
         return {
             "now_s": round(now_s, 3),
             "phase": self._steering.phase,
-            "speed": round(now_s / progress.wall_s, 3) if progress.wall_s else 0.0,
+            "speed": round(progress.speed, 3),
             "row": row,
             "ages": b64encode(codes.tobytes()).decode(),
             "worst": [[users[i], round(float(ages_s[i]), 3)] for i in worst],
-            "age_mean_s": round(float(ages_s.mean()), 4),
-            "age_p95_s": round(float(np.quantile(ages_s, 0.95)), 4),
-            "loss": {bs: round(value, 3) for bs, value in self._lost.items()},
-            "lateness_s": None if late is None else late.quantile_s(0.99),
+            "tiles": self.numbers,
+            "loss": {bs: round(value, 2) for bs, value in self._loss.items()},
         }
 
-    def _columns(self, progress: Progress) -> dict[str, float | None]:
-        metrics = progress.metrics
-        row = {
-            name: values[-1] if len(values) == len(metrics.series.at_s) else None
-            for name, values in metrics.series.columns.items()
-        }
-        done = self._gain("done", sum(s.outcomes["completed"] for s in metrics.groups.values()))
-        for number, stage in enumerate(STAGES):
-            total_s = sum(stats.stages_s[number].total for stats in metrics.groups.values())
-            row[f"part_s/{stage}"] = ratio(self._gain(f"part/{stage}", total_s), done)
-        for server, report in metrics.servers.items():
-            row[f"service_s/{server}"] = report.mean_s
-        losses: defaultdict[str, int] = defaultdict(int)
-        for (bs, kind, _), count in metrics.losses.items():
-            if kind == "uplink":
-                losses[bs] += count
-        for (bs, kind), count in metrics.attempts.items():
-            if kind == "uplink":
-                lost = ratio(self._gain(f"lost/{bs}", losses[bs]), self._gain(f"sent/{bs}", count))
-                row[f"loss_ratio/{bs}"] = lost
-                if lost is not None:
-                    self._lost[bs] = 0.7 * self._lost.get(bs, lost) + 0.3 * lost
-        return row
 
-    def _gain(self, name: str, total: float) -> float:
-        gain = total - self._totals.get(name, 0.0)
-        self._totals[name] = total
-        return gain
+def _curves_of(progress: Progress) -> dict[str, float | None]:
+    """Returns the newest values of those curves that are not made of single tasks."""
+    series = progress.metrics.series
+    return {
+        name: values[-1] if len(values) == len(series.at_s) else None
+        for name, values in series.columns.items()
+        if name.startswith(("aoi_s/", "protocol/"))
+    }
+
+
+def _short(value: float | None) -> float | None:
+    """Four digits: nobody sees more on a curve, and each costs a byte to every viewer."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
 def _mean(steps: list[dict[str, float | None]]) -> dict[str, float | None]:
@@ -183,8 +213,4 @@ def _mean(steps: list[dict[str, float | None]]) -> dict[str, float | None]:
             values = found[name]
             if value is not None and math.isfinite(value):
                 values.append(value)
-    # Four digits: nobody sees more on a curve, and each costs a byte to every viewer.
-    return {
-        name: float(f"{sum(values) / len(values):.4g}") if values else None
-        for name, values in found.items()
-    }
+    return {name: sum(values) / len(values) if values else None for name, values in found.items()}

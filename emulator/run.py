@@ -41,11 +41,16 @@ class RunError(RuntimeError):
 
 
 class Progress(Struct, frozen=True):
-    """What a display may show after a step."""
+    """What a display may show after a step.
+
+    `speed` is in emulated seconds per second of the wall clock, since the first step: what came
+    before was starting hosts and warming networks up.
+    """
 
     metrics: Metrics
     step: Step
     wall_s: float
+    speed: float = 0.0
 
 
 Show = Callable[[Progress], None]
@@ -132,13 +137,17 @@ def run(
     metrics = recorder.metrics
     began_s, cpu_began_s = time.monotonic(), time.process_time()
     step: Step | None = None
+    first: tuple[float, float] | None = None  # instants of the first step: wall, emulated
     verdict: Verdict = "good"
     causes: list[str] = []
     recorder.note("start", 0.0, scenario=plan.scenario.name, seed=plan.scenario.seed)
     try:
         for step in steps:
             recorder.take(step)
-            show(Progress(metrics, step, time.monotonic() - began_s))
+            wall_s = time.monotonic()
+            first = first or (wall_s, step.now_s)
+            speed = (step.now_s - first[1]) / ((wall_s - first[0]) or 1.0)
+            show(Progress(metrics, step, wall_s - began_s, speed))
             if metrics.hosts_lost:
                 verdict = "broken"
                 causes += [_obituary(lost) for lost in metrics.hosts_lost]

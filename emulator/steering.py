@@ -26,6 +26,7 @@ from emulator.vocabulary import NOT_BY_HAND, TTL_MAX_S, Refused
 
 ACTIVE_MAX = 200
 CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
+NUMBER_MAX = 1e12  # of a parameter: what many faults add up to must stay a number
 Phase = Literal["starting", "running", "paused", "stopping", "ended"]
 Send = Callable[[list[Order]], tuple[int, int]]
 """Has all hosts obey; returns how many of how many do."""
@@ -145,6 +146,9 @@ class Steering:
 
     def read(self, given: Mapping[str, Any], ttl_max_s: float | None = TTL_MAX_S) -> AnyFault:
         """Checks a fault as people give it against this run."""
+        for key, value in given.items():
+            if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
+                raise Refused(422, f"{key}: at most {NUMBER_MAX:g}", key)
         fault = vocabulary.read(given, self._now_s, ttl_max_s)
         problems = check_faults.fault_problems(self._plan.scenario, fault, self._places)
         for where, message, remedy in problems:

@@ -4,69 +4,21 @@ Without `--url` they talk to the newest run, whose folder says where it listens.
 """
 
 import json
-import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import click
-from click.shell_completion import CompletionItem
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from emulator.arguments import fail
+from emulator.client import LATEST, Client, Unanswered
+from emulator.completion import FaultNumber, FaultType, Parameter, Target
 from emulator.verbs import Verbs
-
-LATEST = Path("runs/latest")
-TIMEOUT_S = 10.0
-
-
-class Client:
-    """Speaks to one run."""
-
-    def __init__(self, url: str | None) -> None:
-        if url is None:
-            told = LATEST / "control.json"
-            if not told.exists():
-                fail(f"no run goes on here ({told} is missing); start one, or give --url")
-            url = str(json.loads(told.read_text())["url"])
-        self.url = url.rstrip("/")
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Returns what the run answers; complains and exits 2 where it refuses."""
-        headers = {"Content-Type": "application/json", "X-Fresco-Source": "cli"}
-        if token := os.environ.get("FRESCO_TOKEN"):
-            headers["Authorization"] = f"Bearer {token}"
-        data = None if method == "GET" else json.dumps(body or {}).encode()
-        request = Request(f"{self.url}/api/v1/{path}", data, headers, method=method)
-        try:
-            with urlopen(request, timeout=TIMEOUT_S) as response:
-                return json.load(response)
-        except HTTPError as error:
-            try:
-                message = json.load(error)["error"]
-            except (ValueError, KeyError):
-                message = error.reason
-            fail(str(message))
-        except (URLError, OSError) as error:
-            fail(f"nobody answers at {self.url}: {getattr(error, 'reason', error)}")
-
-
-class FaultType(click.ParamType[str]):
-    """A fault type, completed by the shell."""
-
-    name = "type"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from emulator.vocabulary import types
-
-        return [CompletionItem(each) for each in types() if each.startswith(incomplete)]
-
 
 _url = click.option("--url", help="Of the run; default: the newest one here.")
 
@@ -79,8 +31,10 @@ def fault() -> None:
     fresco fault inject blackout bs-0 --for 10s
     fresco fault inject burst_loss 'user-*' loss=0.2 burst_length=8
     fresco fault list
+    fresco fault patch 1 loss=0.4               stronger, without healing it first
     fresco fault heal --all
-    fresco fault export > again.yaml
+    fresco fault watch                          what is broken, as it changes
+    fresco fault export > again.yaml            to play it again
     """
 
 
@@ -119,9 +73,11 @@ def fault_list(url: str | None, as_json: bool) -> None:
 
 @fault.command()
 @click.argument("kind", metavar="TYPE", type=FaultType())
-@click.argument("target", required=False)
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--for", "lasts", default="30s", show_default=True, help="How long: 15s, 2m, 500ms.")
+@click.argument("target", required=False, type=Target())
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...", type=Parameter())
+@click.option(
+    "--for", "lasts", default="30s", show_default=True, help="Emulated time: 15s, 2m, 500ms."
+)
 @click.option("--note", default="", help="Kept in the record.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be hit.")
 @_url
@@ -134,9 +90,14 @@ def inject(
     dry_run: bool,
     url: str | None,
 ) -> None:
-    """Begin a fault now. `fresco fault types` tells what there is."""
-    from emulator import source
+    """Begin a fault now; it heals by itself. TARGET is a node, or several: 'user-*,!user-0'.
 
+    \b
+    fresco fault inject blackout bs-0 --for 10s
+    fresco fault inject delay 'user-2->bs-1' delay_s=0.05 jitter_s=0.01
+    fresco fault inject partition a='["bs-0"]' b='["rack-*"]'
+    fresco fault types                      what there is, with parameters and ranges
+    """
     body: dict[str, Any] = {"type": kind, "for_s": _seconds(lasts)}
     if target is not None and "=" in target and ">" not in target:
         parameters, target = (target, *parameters), None
@@ -144,33 +105,72 @@ def inject(
         body["target"] = target
     if note:
         body["note"] = note
+    body |= _values(parameters)
+    if dry_run:
+        _say_hit(Client(url).ask("POST", "faults?dry_run=true", body))
+        return
+    told = Client(url).ask("POST", "faults", body)
+    _say_done(told, "extended" if told["extended"] else "began")
+
+
+@fault.command()
+@click.argument("number", type=FaultNumber(), metavar="ID")
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...", type=Parameter())
+@click.option("--for", "lasts", help="From now on: 15s, 2m, 500ms.  [default: as it was]")
+@_url
+def patch(number: int, parameters: tuple[str, ...], lasts: str | None, url: str | None) -> None:
+    """Change the active fault ID: its parameters, how long it lasts, or both.
+
+    \b
+    fresco fault patch 1 p=0.8
+    fresco fault patch 1 --for 1m
+    """
+    changes = _values(parameters) | ({} if lasts is None else {"for_s": _seconds(lasts)})
+    if not changes:
+        fail("say what changes: KEY=VALUE, or --for")
+    _say_done(Client(url).ask("PATCH", f"faults/{number}", changes), "changed")
+
+
+def _values(parameters: Sequence[str]) -> dict[str, Any]:
+    from emulator import source
+
+    values = {}
     for given in parameters:
         key, equals, text = given.partition("=")
         if not equals:
             fail(f"'{given}': expected KEY=VALUE")
-        body[key] = source.value(text)
-    told = Client(url).ask("POST", "faults?dry_run=true" if dry_run else "faults", body)
+        values[key] = source.value(text)
+    return values
+
+
+def _say_hit(told: dict[str, Any]) -> None:
+    known = told["faults"][0]
+    more = known["n"] - len(known["resolved"])
+    click.echo(f"{known['n']} would be hit:")
+    click.echo("\n".join(known["resolved"] + ([f"and {more} more"] if more else [])))
+
+
+def _say_done(told: dict[str, Any], what: str) -> None:
     known = told["faults"][0]
     if known["state"] == "spared":
         click.echo("spared: chance has it that this fault does not happen")
         return
-    if dry_run:
-        more = known["n"] - len(known["resolved"])
-        click.echo(f"{known['n']} would be hit:")
-        click.echo("\n".join(known["resolved"] + ([f"and {more} more"] if more else [])))
-        return
     done, of = told.get("applied", (0, "?"))
-    what = "extended" if told["extended"] else "began"
+    ends = "" if known["until_s"] is None else f"; heals at {known['until_s']:g} s"
     click.echo(
         f"fault {known['id']} {what} at {told.get('at_s', '?')} s: {known['n']} hit, "
-        f"applied {done}/{of}; heals at {known['until_s']:g} s"
+        f"applied {done}/{of}{ends}"
     )
+    _warn(told)
+
+
+def _warn(told: dict[str, Any]) -> None:
     if "warning" in told:
         click.echo(f"warning: {told['warning']}", err=True)
 
 
 @fault.command()
-@click.argument("number", type=int, required=False, metavar="[ID]")
+@click.argument("number", type=FaultNumber(), required=False, metavar="[ID]")
 @click.option("--all", "everything", is_flag=True, help="Every active fault.")
 @_url
 def heal(number: int | None, everything: bool, url: str | None) -> None:
@@ -180,6 +180,7 @@ def heal(number: int | None, everything: bool, url: str | None) -> None:
     told = Client(url).ask("DELETE", "faults" if number is None else f"faults/{number}")
     done, of = told.get("applied", (0, "?"))
     click.echo(f"healed {len(told['faults'])}, applied {done}/{of}")
+    _warn(told)
 
 
 @fault.command()
@@ -195,15 +196,17 @@ def export(folder: Path) -> None:
 
 @click.command()
 @_url
-def status(url: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(url: str | None, as_json: bool) -> None:
     """Say how the run that goes on is doing."""
-    run = Client(url).ask("GET", "run")
-    ready, of = run["hosts"]
-    where = f"{ready}/{of} hosts ready" if run["phase"] == "starting" and of else run["phase"]
-    click.echo(
-        f"{run['name']}: {where}, {run['now_s']:.1f} of {run['duration_s']:g} s, "
-        f"{run['protocol']} on {run['runtime']}, {run['faults_active']} faults active"
-    )
+    client = Client(url)
+    run = client.ask("GET", "run")
+    if as_json:
+        click.echo(json.dumps(run, indent=1))
+        return
+    click.echo(_head(run))
+    for label, value in _numbers(client.ask("GET", "topology")["tiles"], run):
+        click.echo(f"  {label}: {value}")
 
 
 @click.command()
@@ -211,18 +214,59 @@ def status(url: str | None) -> None:
 def watch(url: str | None) -> None:
     """Watch the run that goes on, in this terminal. Ctrl-C leaves it alone."""
     client = Client(url)
+    tiles = client.ask("GET", "topology")["tiles"]
     with Live(console=Console(), refresh_per_second=4) as live:
         try:
-            while (run := client.ask("GET", "run"))["phase"] != "ended":
-                faults = client.ask("GET", "faults")["faults"]
-                table = _fault_table(faults, run["now_s"])
-                table.title = (
-                    f"{run['name']} {run['phase']}, {run['now_s']:.1f} of {run['duration_s']:g} s"
-                )
-                live.update(table)
+            while (run := client.request("GET", "run"))["phase"] != "ended":
+                faults = client.request("GET", "faults")["faults"]
+                numbers = Table.grid(padding=(0, 2))
+                for label, value in _numbers(tiles, run):
+                    numbers.add_row(label, Text(value, style="bold"))
+                live.update(Group(_head(run), numbers, _fault_table(faults, run["now_s"])))
                 time.sleep(0.5)
         except KeyboardInterrupt:
             return
+        except Unanswered:
+            pass
+    click.echo("the run ended")
+
+
+fault.add_command(watch)
+
+
+def _steer(verb: str, about: str, done: str) -> click.Command:
+    @click.command(verb, help=about)
+    @_url
+    def command(url: str | None) -> None:
+        told = Client(url).ask("POST", f"run/{verb}")
+        click.echo(f"{done} at {told.get('at_s', '?')} s")
+        _warn(told)
+
+    return command
+
+
+pause = _steer("pause", "Hold the run that goes on: emulated time stands still.", "held")
+resume = _steer("resume", "Let a held run go on.", "goes on")
+stop = _steer("stop", "End the run early: it heals, flushes and reports.", "ended")
+
+
+def _head(run: dict[str, Any]) -> str:
+    ready, of = run["hosts"]
+    where = f"{ready}/{of} hosts ready" if run["phase"] == "starting" and of else run["phase"]
+    return (
+        f"{run['name']}: {where}, {run['now_s']:.1f} of {run['duration_s']:g} s, "
+        f"{run['protocol']} on {run['runtime']}, {run['faults_active']} faults active"
+    )
+
+
+def _numbers(tiles: list[dict[str, str]], run: dict[str, Any]) -> list[tuple[str, str]]:
+    from emulator.display import readable
+
+    suffix = {"s": "_s", "ratio": "_ratio", "per s": "_hz"}
+    return [
+        (tile["label"], readable(suffix.get(tile["unit"], ""), run["numbers"].get(tile["name"])))
+        for tile in tiles
+    ]
 
 
 def _fault_table(faults: list[dict[str, Any]], now_s: float) -> Table:

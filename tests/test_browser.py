@@ -1,10 +1,19 @@
 """The live page in a real Chromium: what a person does with it, seen from outside."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from test_control import Running
+from test_steering import SPEC
+
+from emulator.control import Service
+from emulator.plan import plan
+from emulator.scenario import Scenario
+from emulator.steering import Steering
 
 CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -12,11 +21,80 @@ pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason="no Chromium here: apt-get install chromium"
 )
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+# Each user hears one cell only, so a dark cell is dark for its users and for nobody else.
+ONE_CELL = {"topology": {"kind": "generated", "area_m": 300.0, "cells_per_user": 1}, "seed": 2}
+RED = """() => {  // pixels of the map that have the colour of a cut link
+  const map = document.querySelector('#map');
+  const { data } = map.getContext('2d').getImageData(0, 0, map.width, map.height);
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4)
+    count += data[i] > 170 && data[i + 1] > 50 && data[i + 1] < 90 && data[i + 2] < 20;
+  return count;
+}"""
+MUTE = """() => new Promise((done) => {  // what a screen reader would hear in two seconds
+  const heard = [];
+  const watch = new MutationObserver((all) => heard.push(...all.map((m) => m.target.id)));
+  for (const live of document.querySelectorAll('[aria-live],[role=status],[role=alert],output'))
+    watch.observe(live, { childList: true, characterData: true, subtree: true });
+  setTimeout(() => done(heard), 2000);
+})"""
+CONTRAST = """() => {  // texts whose contrast with what is behind them is below 4.5 (WCAG AA)
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement)
+      layers.push(rgb(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((under, [r, g, b, a = 1]) =>
+      [r, g, b].map((v, i) => a * v + (1 - a) * under[i]), [255, 255, 255]);
+  };
+  const texts = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+  const pale = [];
+  let seen = 0;
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.textContent.trim() || !element.checkVisibility()) continue;
+    const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))];
+    seen += 1;
+    if ((Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5) pale.push(element.textContent);
+  }
+  return [seen, pale];
+}"""
+
+
+class Seen:
+    """A page, and what it asked for and complained about."""
+
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+        self.page = browser.new_page(bypass_csp=True, **options)  # to ask the page by script
+        self.strangers: list[str] = []
+        self.complaints: list[str] = []
+        address = urlsplit(url).netloc
+        self.page.on("request", lambda r: address in r.url or self.strangers.append(r.url))
+        self.page.on("console", lambda m: m.type != "error" or self.complaints.append(m.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(url)
+
+    def is_live(self) -> None:
+        self.page.get_by_role("status").get_by_text("live", exact=True).wait_for()
+
+    def says(self, text: str) -> None:
+        self.page.get_by_text(text, exact=False).first.wait_for()
+
+    def value(self, title: str, label: str) -> Any:
+        """The newest value of one curve."""
+        card = self.page.locator("#charts .card", has=self.page.get_by_role("heading", name=title))
+        return card.locator(".curve", has_text=label).locator(".value")
+
+    def tile(self, label: str) -> Any:
+        return self.page.locator(".tile", has_text=label).locator("dd")
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(tmp_path_factory.mktemp("run"))
+    running = Running(tmp_path_factory.mktemp("run"), ONE_CELL)
     yield running
     running.end()
 
@@ -29,44 +107,49 @@ def browser() -> Iterator["sync_api.Browser"]:
         browser.close()
 
 
-def test_a_person_breaks_and_heals_a_cell(running: Running, browser: "sync_api.Browser") -> None:
-    page = browser.new_page(bypass_csp=True)  # to ask the page by script
-    strangers: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda r: None if running.address in r.url else strangers.append(r.url))
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(running.service.url)
-    page.get_by_role("status").get_by_text("live").wait_for()
-    charts = page.locator("#charts .card")
-    charts.nth(5).wait_for()
-    assert complaints == []
+@pytest.fixture
+def seen(running: Running, browser: "sync_api.Browser") -> Iterator[Seen]:
+    seen = Seen(browser, running.service.url)
+    seen.is_live()
+    yield seen
+    seen.page.close()
+
+
+def test_a_person_breaks_and_heals_a_cell(running: Running, seen: Seen) -> None:
+    page = seen.page
+    users = running.ask("GET", "/api/v1/topology").body["users"]
+    inside = {user["id"] for user in users if user["cells"] == ["bs-0"]}
+    assert 0 < len(inside) < len(users)
+    seen.value("Uplink attempts lost", "bs-1").get_by_text("%").wait_for()
+    assert seen.complaints == []
 
     # The form explains a bad target (the browser logs the 422 it gets, and nothing else).
-    page.locator("#type").select_option("blackout")
-    page.locator("#field-target").fill("bs-9")
+    page.get_by_label("Type", exact=True).select_option("blackout")
+    page.get_by_label("target", exact=True).fill("bs-9")
     page.get_by_role("button", name="Inject").click()
     page.get_by_role("alert").get_by_text("'bs-9' selects no node").wait_for()
-    assert all("422" in each for each in complaints)
+    assert page.get_by_label("target", exact=True).get_attribute("aria-invalid") == "true"
+    assert page.evaluate(RED) == 0
 
-    page.locator("#field-target").fill("bs-*")
-    page.locator("#field-for_s").fill("300")
+    page.get_by_label("target", exact=True).fill("bs-0")
+    page.get_by_label("for_s", exact=True).fill("300")
     page.get_by_role("button", name="Inject").click()
     active = page.get_by_role("list", name="Active faults")
-    active.get_by_text("blackout bs-* (16 hit, applied 1/1)").wait_for()
-    # Nothing gets through: the oldest information is soon older than it ever was.
-    page.wait_for_function(
-        "document.querySelector('#worst td + td').textContent.match(/^[3-9].* s$/)", timeout=15_000
-    )
-    red = "document.querySelector('#tiles .tile:nth-child(5) b').textContent === '100 %'"
-    page.wait_for_function(red, timeout=10_000)
+    active.get_by_text("blackout bs-0 (").wait_for()
+    page.wait_for_function(f"({RED})() > 50")
+    # Its curve rises, the other cell's does not; its users' information gets old, nobody else's.
+    seen.value("Uplink attempts lost", "bs-0").get_by_text("100 %").wait_for()
+    assert seen.value("Uplink attempts lost", "bs-1").text_content() != "100 %"
+    oldest = page.locator("#worst tr td:last-child").first
+    oldest.get_by_text(re.compile(r"^[3-9].* s$")).wait_for()
+    ages = dict(row.split("\t") for row in page.locator("#worst tr").all_inner_texts())
+    assert {user for user, age in ages.items() if not age.endswith("ms")} == inside
 
     page.get_by_role("button", name="Heal fault").click()
     active.get_by_text("none").wait_for()
-    page.wait_for_function(
-        "document.querySelector('#worst td + td').textContent.match(/ ms$/)", timeout=15_000
-    )
-    page.get_by_role("list", name="Events").get_by_text("blackout bs-* healed").wait_for()
+    oldest.get_by_text(re.compile(r" ms$")).wait_for()
+    page.wait_for_function(f"({RED})() === 0")
+    page.get_by_role("list", name="Events").get_by_text("blackout bs-0 healed").wait_for()
 
     # What is rare is folded away; one of the two cells, on the way up only, growing.
     page.locator("#type").select_option("loss")
@@ -83,11 +166,109 @@ def test_a_person_breaks_and_heals_a_cell(running: Running, browser: "sync_api.B
     page.get_by_role("button", name="Heal fault").click()
     active.get_by_text("none").wait_for()
 
-    before = page.evaluate("rows.at_s.length")
+    before = int(page.locator("#charts").get_attribute("data-rows"))
     page.reload()
-    page.get_by_role("status").get_by_text("live").wait_for()
+    seen.is_live()
     assert before >= 5
-    assert page.evaluate("rows.at_s.length") >= before
-    assert strangers == []
-    assert all("422" in each for each in complaints)
-    page.close()
+    assert int(page.locator("#charts").get_attribute("data-rows")) >= before
+    assert seen.strangers == []
+    assert all("422" in each for each in seen.complaints)
+
+
+def test_everything_is_within_reach_of_the_keyboard(seen: Seen) -> None:
+    page = seen.page
+    focused = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"
+
+    def tab_to(wanted: str) -> None:
+        for _ in range(25):
+            if re.match(wanted, page.evaluate(focused)):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"Tab never reaches {wanted}")
+
+    tab_to("^type$")
+    page.keyboard.type("delay")
+    tab_to("^field-target$")
+    offered = page.locator("#nodes option").evaluate_all("all => all.map((each) => each.value)")
+    assert {"bs-*", "bs-0", "user-3", "edge-1"} <= set(offered)
+    page.keyboard.type("bs-1")
+    tab_to("^field-delay_s$")
+    page.keyboard.type("0.02")
+    page.keyboard.press("Enter")
+    page.get_by_role("list", name="Active faults").get_by_text("delay bs-1").wait_for()
+    tab_to("^Heal fault .*delay bs-1")
+    rows = int(page.locator("#charts").get_attribute("data-rows"))
+    page.wait_for_function(f"+document.querySelector('#charts').dataset.rows > {rows}")
+    assert page.evaluate(focused).startswith("Heal fault")  # the list did not move from under it
+    page.keyboard.press("Enter")
+    page.get_by_role("list", name="Active faults").get_by_text("none").wait_for()
+
+
+def test_a_screen_reader_finds_names_and_is_not_talked_over(seen: Seen) -> None:
+    page = seen.page
+    seen.value("Uplink attempts lost", "bs-1").get_by_text("%").wait_for()
+
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, [role=img]')].filter((e) => "
+        "!e.ariaLabel && !e.textContent.trim() && !e.labels?.length).map((e) => e.outerHTML)"
+    )
+    assert nameless == []
+    for table in ("Oldest information",):
+        assert page.get_by_role("table", name=table).is_visible()
+    assert page.get_by_role("img", name="Age of information over emulated time").is_visible()
+    assert page.evaluate("document.querySelectorAll('h1').length") == 1
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    assert page.evaluate(MUTE) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(running: Running, browser: "sync_api.Browser", scheme: str) -> None:
+    seen = Seen(browser, running.service.url, color_scheme=scheme)
+    seen.is_live()
+    seen.value("Uplink attempts lost", "bs-1").get_by_text("%").wait_for()
+
+    count, pale = seen.page.evaluate(CONTRAST)
+
+    assert count > 60
+    assert pale == []
+    seen.page.close()
+
+
+def test_the_page_says_when_nobody_answers_and_finds_the_next_run(
+    browser: "sync_api.Browser", tmp_path: Path
+) -> None:
+    first = Running(tmp_path)
+    seen = Seen(browser, first.service.url)
+    seen.is_live()
+    seen.tile("age, mean").get_by_text("s").wait_for()
+
+    first.service.stop()  # as if the driver were gone
+    seen.page.get_by_role("status").get_by_text("reconnecting").wait_for()
+    assert seen.tile("age, mean").text_content() == "-"
+
+    second = Running(tmp_path, port=urlsplit(first.service.url).port or 0)
+    seen.is_live()
+    seen.tile("age, mean").get_by_text("s").wait_for()
+    second.steering.stop("the test is over")
+    seen.page.get_by_role("status").get_by_text("run ended").wait_for()
+    seen.page.close()
+    second.end()
+    first.end()
+
+
+def test_the_page_counts_actors_before_there_is_a_run(
+    browser: "sync_api.Browser", tmp_path: Path
+) -> None:
+    planned = plan(Scenario.model_validate(SPEC), stopwatch=False)
+    service = Service(planned, Steering(planned), tmp_path, port=0)
+    service.start()
+    seen = Seen(browser, service.url)
+
+    for hosts in (4, 11):
+        service.ready(hosts, 12)
+        seen.says(f"starting {hosts}/12 actors")
+    assert seen.tile("age, mean").text_content() == "-"
+    assert seen.page.get_by_role("button", name="Stop run").is_disabled()
+    seen.page.close()
+    service.stop()

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 FRESCO = [sys.executable, "-m", "emulator"]
 RUN = [
     *FRESCO, *("run", "quickstart", "--runtime", "loop", "--paced", "--accelerator", "replay"),
-    *("--duration", "60", "--dashboard-port", "0"),
+    *("--duration", "200", "--dashboard-port", "0"),
+    *("-s", "faults=[{at_s: 190, type: blackout, target: bs-1}]"),  # later than any of this
 ]  # fmt: skip
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -84,10 +86,27 @@ def test_a_second_terminal_breaks_the_run_and_ctrl_c_ends_it_well(terminal: Term
     rehearsed = fresco(folder, "fault", "inject", "blackout", "bs-0", "mode=one", "--dry-run")
     assert rehearsed.stdout.splitlines()[0] == "16 would be hit:"
     assert "bs-0->medic-0" in rehearsed.stdout.splitlines()
-    began = fresco(folder, "fault", "inject", "blackout", "bs-0", "--for", "50s")
+    began = fresco(folder, "fault", "inject", "blackout", "bs-0", "--for", "150s")
     assert re.search(r"fault 1 began at [\d.]+ s: 16 hit, applied 1/1", began.stdout), began
-    typo = fresco(folder, "fault", "inject", "blackot", "bs-0")
-    assert (typo.returncode, "did you mean 'blackout'" in typo.stderr) == (2, True)
+    for words, hint in (
+        (("blackot", "bs-0"), "did you mean 'blackout'"),
+        (("blackout", "rak-0"), "did you mean 'rack-0'"),
+        (("burst_loss", "bs-0", "los=0.5"), "did you mean 'loss'"),
+    ):
+        typo = fresco(folder, "fault", "inject", *words)
+        assert (typo.returncode, hint in typo.stderr) == (2, True), typo.stderr
+    changed = fresco(folder, "fault", "patch", "1", "--for", "140s")
+    assert re.search(r"fault 1 changed at [\d.]+ s: 16 hit, applied 1/1", changed.stdout), changed
+    assert "age, mean over users: " in fresco(folder, "status").stdout
+    offered = completed(folder, "fault inject b")
+    assert {"blackout", "burst_loss"} <= set(offered)
+    assert all(each.startswith("b") for each in offered)
+    assert completed(folder, "fault inject blackout ra") == ["rack-*", "rack-0"]
+    assert completed(folder, "fault inject burst_loss bs-0 bur") == ["burst_length="]
+    assert completed(folder, "fault heal ") == ["1"]
+    assert "held at" in fresco(folder, "pause").stdout
+    assert "quickstart: paused" in fresco(folder, "status").stdout
+    assert "goes on at" in fresco(folder, "resume").stdout
     listed = json.loads(fresco(folder, "fault", "list", "--json").stdout)
     assert [each["state"] for each in listed] == ["scheduled", "active"]
 
@@ -101,12 +120,40 @@ def test_a_second_terminal_breaks_the_run_and_ctrl_c_ends_it_well(terminal: Term
     assert summary["verdict"] == "interrupted"
     assert summary["balance"]["lost"] == 0
     events = [json.loads(line) for line in (latest / "events.jsonl").read_text().splitlines()]
-    assert [each["op"] for each in events] == ["start", "begin", "heal", "end"]
+    assert [each["op"] for each in events] == ["start", "begin", "extend", "heal", "end"]
     exported = folder / "again.yaml"
     exported.write_text(fresco(folder, "fault", "export").stdout)
     faults = source.load(exported).faults
-    assert [fault.at_s for fault in faults] == [events[1]["at_s"], 12.0]
+    assert [fault.at_s for fault in faults] == [events[1]["at_s"], 190.0]
     assert "no run goes on here" in fresco(folder, "status").stderr
+
+
+def completed(folder: Path, line: str) -> list[str]:
+    """What bash would offer for `fresco LINE`, as its completion function asks for it."""
+    words = ["fresco", *line.split(" ")]
+    asking = {
+        "_FRESCO_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    answer = subprocess.run(FRESCO, cwd=folder, env=ENV | asking, capture_output=True, text=True)
+    assert answer.stderr == ""
+    return [item.partition(",")[2] for item in answer.stdout.splitlines() if item]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_the_shell_reads(shell: str, tmp_path: Path) -> None:
+    script = fresco(tmp_path, "completion", shell).stdout
+
+    assert "_FRESCO_COMPLETE" in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_scenarios_and_protocols_are_completed_without_a_run(tmp_path: Path) -> None:
+    assert completed(tmp_path, "fault inject blackout b") == []  # no run goes on here
+    assert completed(tmp_path, "run quick") == ["quickstart"]
+    assert completed(tmp_path, "run quickstart -p round") == ["round-robin"]
 
 
 STUCK = """

@@ -20,7 +20,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
 from agents.bodies import TaskEnd
-from emulator.exporter import Exporter
+from emulator import source
+from emulator.exporter import USERS_MAX, Exporter
+from emulator.journal import Readings
 from emulator.run import Progress
 from emulator.scenario import Scenario
 from emulator.stats import Bins
@@ -89,6 +91,57 @@ def test_the_number_of_series_does_not_depend_on_the_number_of_users() -> None:
     counts = {sum(line[0] != "#" for line in page(spec(n))[0].splitlines()) for n in (2, 40)}
 
     assert len(counts) == 1
+
+
+@pytest.mark.parametrize("name", ["popec-async", "todg-blackout"])
+def test_what_the_nodes_say_to_each_other_is_counted(name: str) -> None:
+    changes = {"duration_s": 3.0, "warmup_s": 0.0, "faults": [], "expect": []}
+    chosen = source.load(ROOT / "scenarios" / f"{name}.yaml", changes)
+    exporter, newest = Exporter(chosen), {}
+    for step, metrics in unfold(chosen.model_dump(exclude_none=True)):
+        exporter.take(Progress(metrics, step, 1.0))
+        newest |= {r.host: r for r in step.records if isinstance(r, Readings)}
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in exporter.collect()
+        for sample in family.samples
+    }
+
+    told = {
+        key: sum(each.values.get(key, 0.0) for each in newest.values())
+        for key in ("messages", "bytes", "rounds", "persistence", "admission")
+    }
+    kind = chosen.protocol.kind
+    assert samples["fresco_messages_total", kind] == told["messages"] > 100
+    assert samples["fresco_message_bytes_total", kind] == told["bytes"]
+    if name == "popec-async":
+        assert samples["fresco_admm_iterations_total", "async"] == told["rounds"] > 0
+        assert samples["fresco_admm_residual", "primal"] > 0
+    else:
+        assert samples["fresco_virtual_queue_backlog", "persistence"] == told["persistence"]
+        assert samples["fresco_virtual_queue_backlog", "admission"] == told["admission"] > 0
+
+
+def test_single_users_are_shown_only_where_that_is_asked_for_and_not_all_of_many() -> None:
+    given = spec(USERS_MAX + 50)
+    chosen = Scenario.model_validate(given)
+    exporters = Exporter(chosen), Exporter(chosen, per_user=True)
+    for step, metrics in unfold(given | {"duration_s": 2.0}):
+        for exporter in exporters:
+            exporter.take(Progress(metrics, step, 1.0))
+    without, shown = (
+        [
+            s
+            for family in e.collect()
+            if family.name == "fresco_user_aoi_seconds"
+            for s in family.samples
+        ]
+        for e in exporters
+    )
+
+    assert without == []
+    assert len(shown) == USERS_MAX
+    assert shown[7].value == metrics.ages["user-7"].age_s(step.now_s)
 
 
 def test_the_dashboard_is_well_formed_and_names_the_provisioned_source() -> None:
