@@ -50,9 +50,9 @@ class ScheduledCell:
         self._row = {user: row for row, user in enumerate(self._names)}
         self._by_number = dict(zip(hood.users, self._names, strict=True))
         effort = discipline.effort
-        self._plan = plan_for(effort, frame.graph.stations)
-        self._allocator = Allocator(hood, effort, self._plan)
-        self._rounds = effort.greedy_rounds + len(self._plan.rounds)
+        plan = plan_for(effort, frame.graph.stations)
+        self._allocator = Allocator(hood, effort, plan)
+        self._rounds = self._allocator.greedy_rounds + len(plan.rounds)
         self._kind = np.array([frame.kind_of[user] for user in self._names], dtype=np.int64)
         self._size_bits = np.array([frame.kinds[kind].size_bits for kind in self._kind])
         self._reports: dict[NodeId, QueueReport] = {}
