@@ -13,7 +13,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.scheduled.allocation import EFFORTS, Allocator, Effort, effort_default, plan_for
+from agents.scheduled.allocation import (
+    EFFORTS,
+    Allocator,
+    Effort,
+    effort_default,
+    greedy_rounds,
+    plan_for,
+)
 from agents.scheduled.channel_plan import plan_rounds
 from agents.scheduled.conflict import ConflictGraph
 from agents.scheduled.oracle import greedy, heaviest, play, weigh
@@ -73,7 +80,7 @@ def knob(slots: int) -> None:
             for _ in range(WARM_SLOTS + slots):
                 loop.step(allocate)
             ratio, messages, bits, spent_s = np.mean(rows, axis=0)
-            rounds = effort.greedy_rounds + len(plan.rounds)
+            rounds = greedy_rounds(effort, plan) + len(plan.rounds)
             print(
                 f"| {name} | {level} | {ratio:.4f} ({min(rows)[0]:.3f}) | {rounds} |"
                 f" {messages:.0f} | {bits / 8e3:.1f} | {loop.utility:.2f} | {1e3 * spent_s:.1f} |",
@@ -196,7 +203,7 @@ def large(slots: int) -> None:
     for users, stations in ((125, 4), (250, 9), (500, 16), (1000, 36)):
         size = Size(users, stations, 64)
         loop = Loop(size)
-        effort = effort_default(stations)
+        effort = effort_default(loop.graph)
         nodes = _nodes(loop.graph, EFFORTS[effort])
         rng = np.random.default_rng(1)
         figures = []

@@ -146,13 +146,18 @@ def tradeoff(pool: ProcessPoolExecutor, quick: bool) -> None:
 
 # Rivals
 
-RIVALS = ("todg", "max-weight", "round-robin", "max-rate", "edf", "random")
+RIVALS: dict[str, Overrides] = {
+    "todg": {"kind": "todg"},
+    "max-weight": {"kind": "max-weight"},
+    "max-weight, effort 4": {"kind": "max-weight", "effort": 4},  # todg's allocation
+    **{kind: {"kind": kind} for kind in ("round-robin", "max-rate", "edf", "random")},
+}
 
 
 def _rival(job: tuple[str, float, int]) -> tuple[float, float, float, tuple[float, ...]]:
     protocol, load, seed = job
     rates = {f"users.{n}.arrival.rate_hz": load * r for n, r in enumerate((16.0, 12.0, 7.0))}
-    overrides = {"seed": seed, "duration_s": 60.0, "protocol": {"kind": protocol}, **rates}
+    overrides = {"seed": seed, "duration_s": 60.0, "protocol": RIVALS[protocol], **rates}
     summary = measured(overrides).summary()
     numbers = summary["all"]
     on_time = tuple(1.0 - float(summary[g]["miss_ratio"] or 0.0) for g in GROUPS)

@@ -6,7 +6,7 @@ import msgspec
 
 from agents.policy import CellPolicy, ServerPolicy, UserPolicy
 from agents.protocols import PROTOCOLS
-from agents.scheduled.allocation import STEPS_PER_ROUND, plan_for
+from agents.scheduled.allocation import plan_for, steps
 from emulator import scenario
 from emulator.checking import Complaint
 from emulator.scenario import Scenario
@@ -103,8 +103,7 @@ def frame(chosen: Scenario, layout: Layout) -> Iterator[Complaint]:
         yield ("protocol", "V"), str(error), text
         return
     effort = discipline.effort
-    rounds = effort.greedy_rounds
-    rounds += STEPS_PER_ROUND * len(plan_for(effort, public.graph.stations).rounds)
+    rounds = steps(effort, plan_for(effort, public.graph.stations))
     slots, slot_s = chosen.slots, public.slotting.slot_s
     before_s = slots.report_s + rounds * slots.round_s + slots.guard_s
     if before_s >= slot_s:

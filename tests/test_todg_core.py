@@ -18,6 +18,7 @@ from agents.scheduled.allocation import (
     Allocator,
     Effort,
     effort_default,
+    greedy_rounds,
     plan_for,
     promise,
 )
@@ -179,9 +180,10 @@ def test_a_round_never_loses_weight_without_losses(seed: int) -> None:
     weights = draw(graph, seed)
 
     for effort in EFFORTS:
+        rounds = greedy_rounds(effort, plan_for(effort, graph.stations))
         played = play(graph, nodes(graph, effort), weights)
-        greedy_part = played.weights[: effort.greedy_rounds]
-        after_rounds = played.weights[effort.greedy_rounds + 2 :: 3]
+        greedy_part = played.weights[:rounds]
+        after_rounds = played.weights[rounds + 2 :: 3]
         levels = [*greedy_part, *after_rounds, weigh(played.schedule, weights)]
         assert all(b >= a * (1.0 - FLOAT32) for a, b in pairwise(levels))
 
@@ -353,7 +355,17 @@ def test_bodies_survive_encoding() -> None:
 
 
 def test_the_default_effort_follows_the_size() -> None:
-    assert [effort_default(stations) for stations in (1, 9, 10, 36)] == [4, 4, 2, 2]
+    def line(stations: int, users: int = 4) -> ConflictGraph:
+        """Every user is heard next door, so that the cells are a path."""
+        graph = ConflictGraph(range(stations), 4)
+        for user in range(stations * users):
+            home = user % stations
+            graph.place(user, Attachment(home, frozenset({home + 1} - {stations})))
+        return graph
+
+    # The least reach from the middle to both ends; no level reaches three hops.
+    assert [effort_default(line(stations)) for stations in (1, 2, 3, 4, 5, 6)] == [3, 4, 4, 5, 5, 2]
+    assert effort_default(line(3, users=40)) == 2  # 480 vertices
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)

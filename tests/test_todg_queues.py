@@ -123,8 +123,47 @@ def test_a_burst_above_the_cap_is_clipped() -> None:
     door = Admission(rule("hol", 10.0, 1.0, 4), 0.5)
     door.credit = 3.0
 
-    assert door.admit(9, backlog=3) == 4
-    assert door.admit(9, backlog=8) == 0
+    assert door.admit(9, backlog=3, served=1) == 4
+    assert door.admit(9, backlog=8, served=1) == 0
+
+
+@pytest.mark.parametrize("pace", [0.3, 0.7])
+def test_who_would_be_dropped_is_turned_away_and_no_fewer_are_served(pace: float) -> None:
+    """One queue in overload, the same chances to send with and without foresight."""
+    flow = rule("hol", 120.0, 4.0, 5)
+
+    def run(foresees: bool) -> tuple[int, int, float]:
+        rng = np.random.default_rng(11)
+        queue, door = Backlog[int](flow), Admission(flow, 1.0)
+        served = dropped = waited = 0
+        for slot in range(6000):
+            at_start, can_send = len(queue), rng.random() < pace
+            arrivals = min(int(rng.poisson(1.0)), 5)
+            if can_send and at_start:
+                served += 1
+                waited += slot - queue.take()
+            sent = queue.served
+            dropped += len(queue.settle(slot))
+            for _ in range(door.admit(arrivals, at_start, sent) if foresees else arrivals):
+                queue.push(slot, slot)
+        return served, dropped, waited / served
+
+    blind, foreseeing = run(foresees=False), run(foresees=True)
+
+    assert blind[1] > (1.0 - pace) * 5000
+    assert foreseeing[1] < 0.25 * blind[1]  # a moving average errs
+    assert foreseeing[0] > 0.99 * blind[0]
+    assert foreseeing[2] < blind[2]
+
+
+def test_with_no_backlog_everybody_is_let_in() -> None:
+    """However long nobody was served, as in a blackout: the pace is that of a busy queue."""
+    door = Admission(rule("hol", 120.0, 4.0, 5), 1.0)
+    for _ in range(1000):
+        door.admit(0, backlog=3, served=0)
+
+    assert door.admit(2, backlog=3, served=0) == 0
+    assert door.admit(2, backlog=0, served=0) == 2
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)

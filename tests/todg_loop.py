@@ -174,11 +174,12 @@ class Loop:
             if self.up[s]:
                 self._serve(s)
         for flow, (queue, door) in enumerate(zip(self.user_queues, self.doors, strict=True)):
+            served = queue.served
             for task in (dropped := queue.settle(self.slot)):
                 self.end(task, "dropped by user")
             if dropped:
                 self.bits_left[flow] = CLASSES[self.flows[flow][1]].size_bits
-            admitted = door.admit(int(arrivals[flow]), at_start[flow])
+            admitted = door.admit(int(arrivals[flow]), at_start[flow], served)
             for _ in range(admitted):
                 queue.push((self.slot, flow), self.slot)
             self.counts["generated"] += int(arrivals[flow])

@@ -21,7 +21,7 @@ from agents.bodies import AllocationBody
 from agents.scheduled.channel_greedy import Greedy
 from agents.scheduled.channel_improve import Leader, Prepared
 from agents.scheduled.channel_plan import Plan, plan_rounds
-from agents.scheduled.conflict import Hood
+from agents.scheduled.conflict import ConflictGraph, Hood
 from agents.slot_bodies import (
     Commit,
     Propose,
@@ -48,17 +48,42 @@ EFFORTS = (
     Effort(4, 1),
     Effort(4, 2),
 )
-SMALL = 9  # base stations up to which the regions of one hop are worth their messages
+GREEDY_IF_WHOLE = 1  # mini-rounds where leaders see all: a schedule to fall back on. Each of the
+# three others was 1 ms of the 35 that are left to send; one is best at 20 % loss of messages, too
+VERTICES_MAX = 400  # (user, channel) pairs that a leader solves unasked
 
 
-def effort_default(stations: int) -> int:
-    """Returns the level for a network of so many base stations (specification, section 4)."""
-    return 4 if stations <= SMALL else 2
+def effort_default(graph: ConflictGraph) -> int:
+    """Returns the level for a network: the least whose leaders see all that matters, else 2.
+
+    Leaders with a ring take many turns, each of them `STEPS_PER_ROUND` steps in which nobody may
+    send: at 50 ms a slot nine cells lose more air to level 4 than it makes better use of.
+    """
+    for level, effort in enumerate(EFFORTS):
+        plan = plan_for(effort, graph.stations)
+        if plan.is_whole and _vertices_max(plan, graph) <= VERTICES_MAX:
+            return level
+    return 2
+
+
+def _vertices_max(plan: Plan, graph: ConflictGraph) -> int:
+    regions = [region.members for part in plan.rounds for region in part]
+    return graph.channels * max(sum(len(graph.cell(bs)) for bs in inside) for inside in regions)
 
 
 def plan_for(effort: Effort, stations: "Graph[int]") -> Plan:
     """Returns the rounds of the second phase; computed once per epoch, the same everywhere."""
     return Plan() if effort.reach is None else plan_rounds(stations, effort.reach)
+
+
+def greedy_rounds(effort: Effort, plan: Plan) -> int:
+    """Returns the mini-rounds of the first phase; fewer where the second starts from nothing."""
+    return GREEDY_IF_WHOLE if plan.is_whole else effort.greedy_rounds
+
+
+def steps(effort: Effort, plan: Plan) -> int:
+    """Returns how many mini-rounds pass in a slot before channels are granted."""
+    return greedy_rounds(effort, plan) + STEPS_PER_ROUND * len(plan.rounds)
 
 
 def promise(effort: Effort, stations: "Graph[int]") -> float:
@@ -69,7 +94,7 @@ def promise(effort: Effort, stations: "Graph[int]") -> float:
     that covers its component is solved exactly.
     """
     plan = plan_for(effort, stations)
-    if plan.rounds and all(region.is_whole for regions in plan.rounds for region in regions):
+    if plan.is_whole:
         return 1.0
     return 1.0 / (2.0 + max((degree for _, degree in stations.degree), default=0))
 
@@ -83,8 +108,8 @@ class Allocator:
 
     def __init__(self, hood: Hood, effort: Effort, plan: Plan) -> None:
         self.hood = hood
-        self.effort = effort
-        self.steps = effort.greedy_rounds + STEPS_PER_ROUND * len(plan.rounds)
+        self.greedy_rounds = greedy_rounds(effort, plan)
+        self.steps = steps(effort, plan)
         self.leader: Leader | None = None  # of the round now on, if this base station leads
         self._greedy = Greedy(hood)
         self._leads = {
@@ -108,13 +133,13 @@ class Allocator:
 
     def step(self, number: int) -> Letters:
         """Does what is due at a step of the slot; returns what is to be sent."""
-        if number < self.effort.greedy_rounds:
+        if number < self.greedy_rounds:
             self._greedy.settle()
             return list(self._greedy.tables(number).items())
         if self._channel is None:
             self._greedy.settle()
             self._channel = self._greedy.schedule()
-        round_, phase = divmod(number - self.effort.greedy_rounds, STEPS_PER_ROUND)
+        round_, phase = divmod(number - self.greedy_rounds, STEPS_PER_ROUND)
         if phase == 0:
             return self._report(round_)
         if self.leader is None:

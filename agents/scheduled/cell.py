@@ -76,7 +76,7 @@ class ScheduledCell:
         self._by_number = dict(zip(hood.users, self._names, strict=True))
         self._plan = plan_for(effort, graph.stations)
         self._allocator = Allocator(hood, effort, self._plan)
-        self._rounds = effort.greedy_rounds + len(self._plan.rounds)
+        self._rounds = self._allocator.greedy_rounds + len(self._plan.rounds)
         self._kind = np.array([frame.kind_of[user] for user in self._names], dtype=np.int64)
         self._size_bits = np.array([frame.kinds[kind].size_bits for kind in self._kind])
         self._granted_slot = np.full(len(self._names), -1.0)

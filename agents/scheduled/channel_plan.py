@@ -41,6 +41,12 @@ class Plan(Struct, frozen=True):
 
     rounds: tuple[tuple[Region, ...], ...] = ()
 
+    @property
+    def is_whole(self) -> bool:
+        """Says whether every leader solves all of its connected component."""
+        regions = [region for part in self.rounds for region in part]
+        return bool(regions) and all(region.is_whole for region in regions)
+
 
 def plan_rounds(stations: "Graph[int]", reach: int) -> Plan:
     """Colours the (2 reach + 1)-th power of the graph of base stations; one round per colour."""

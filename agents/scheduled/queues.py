@@ -39,6 +39,11 @@ class Backlog(Generic[T]):
         return self.rule.weight * (len(self._waiting) + self.persistence)
 
     @property
+    def served(self) -> int:
+        """Counts the tasks taken since the last `settle`."""
+        return self._moved
+
+    @property
     def first(self) -> T:
         """The oldest task; IndexError where there is none."""
         return self._waiting[0][0]
@@ -130,19 +135,28 @@ class Admission:
 
     With the utility beta u ln(1 + x / u) the target rate is gamma = clip(u (T / G - 1), 0, A_max);
     b = 1 of the specification is built in. G <= T + A_max always.
+
+    Beyond the specification, and only where Z is the head's age (`hol`): a task is turned away,
+    too, if the rule would drop it by the time it is the head, at the pace of late. It would have
+    waited in vain; the others are served as before, from a shorter queue.
     """
 
     def __init__(self, rule: QueueRule, rate: float) -> None:
         self.rule = rule
         self.rate = rate  # u, tasks per slot
         self.credit = 0.0  # G
+        self.pace = float(rule.inflow_max)  # tasks served per slot with a backlog, a moving average
+        self._window_slots = rule.wait_max_slots  # of that average: as long as a task may stay
 
-    def admit(self, arrivals: int, backlog: int) -> int:
+    def admit(self, arrivals: int, backlog: int, served: int) -> int:
         """Returns how many of a slot's arrivals are let in, at most A_max; moves G on.
 
-        `backlog` is Q at the start of the slot, before its service.
+        `backlog` is Q at the start of the slot, before the `served` of it left.
         """
-        admitted = min(arrivals, self.rule.inflow_max) if backlog <= self.credit else 0
+        if backlog:
+            self.pace += (served - self.pace) / self._window_slots
+        is_open = backlog <= self.credit and self._would_be_served(backlog)
+        admitted = min(arrivals, self.rule.inflow_max) if is_open else 0
         self.credit = max(self.credit + self.target() - admitted, 0.0)
         return admitted
 
@@ -152,6 +166,13 @@ class Admission:
             return float(self.rule.inflow_max)
         wish = self.rate * (self.rule.threshold / self.credit - 1.0)
         return min(max(wish, 0.0), float(self.rule.inflow_max))
+
+    def _would_be_served(self, backlog: int) -> bool:
+        """Foresees Q + Z <= T for who comes behind `backlog` tasks: Z = eps Q / pace by then."""
+        rule = self.rule
+        if rule.mode != "hol":
+            return True
+        return backlog * (self.pace + rule.rate_min) <= rule.threshold * self.pace
 
     @property
     def is_within_bounds(self) -> bool:

@@ -81,7 +81,10 @@ class ScheduledServer:
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
             case Offload(task=task, attempts=attempts):
-                self._arrived.append(Job(task, message.via or message.source, now_s, attempts))
+                job = Job(task, message.via or message.source, now_s, attempts)
+                if task.due_s < now_s:  # the wire took too long: a broken promise, on record
+                    return [self._end(job, now_s, "expired", "deadline")]
+                self._arrived.append(job)
                 return [] if self._running else self._serve(now_s)
             case Executed() as executed:
                 return self._finish(executed, now_s)

@@ -146,7 +146,7 @@ class ScheduledUser(User):
         return sends
 
     def _end_slot(self, slot: int, now_s: float) -> list[Send]:
-        line, head = self._line, self._line.head()
+        line, head, served = self._line, self._line.head(), self._line.served
         dropped, late = line.end_slot(slot, self._slotting.at_s(slot + 2))
         sends = [Send(JOURNAL, ended(task, now_s, "dropped", "bound")) for task in dropped]
         sends += [Send(JOURNAL, ended(task, now_s, "expired", "deadline")) for task in late]
@@ -155,7 +155,7 @@ class ScheduledUser(User):
         arrived, self._arrived = self._arrived, []
         admitted = len(arrived)
         if self._admission is not None:
-            admitted = self._admission.admit(len(arrived), self._backlog_at_start)
+            admitted = self._admission.admit(len(arrived), self._backlog_at_start, served)
         for task in arrived[:admitted]:
             line.push(task, slot)
         sends += [Send(JOURNAL, ended(t, now_s, "dropped", "rejected")) for t in arrived[admitted:]]
