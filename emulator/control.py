@@ -269,6 +269,9 @@ class Service:
 
     async def _inject(self, request: web.Request) -> web.Response:
         source = request.headers.get("X-Fresco-Source", "http")
+        for name in request.query:
+            if name not in ("dry_run", "token"):
+                raise Refused(422, f"'{name[:20]}' is no parameter; there is dry_run")
         dry_run = request.query.get("dry_run", "false")
         if dry_run not in ("true", "false"):
             raise Refused(422, f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
