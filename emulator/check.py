@@ -15,15 +15,14 @@ import msgspec
 
 from agents import radio
 from agents.protocols import PROTOCOLS
-from emulator import check_faults, check_scheduled, scenario, traces
-from emulator.check_node_faults import network_problems
+from emulator import check_devices, check_faults, check_scheduled, scenario, traces
 from emulator.checking import Complaint, kinds_of, suggest
 from emulator.inference import nominal_moments
 from emulator.scenario import Scenario
 from emulator.scheduling import is_scheduled
 from emulator.stats import ALL, METRICS
 from emulator.topology import Layout, build, layout
-from models import latency, zoo
+from models import latency
 
 SLOTTED = ("slotted", "scheduled")
 
@@ -36,7 +35,7 @@ def problems(chosen: Scenario) -> list[Complaint]:
         *_access(chosen),
         *check_scheduled.fields(chosen),
         *_channels(chosen),
-        *_devices(chosen),
+        *check_devices.problems(chosen),
         *check_faults.problems(chosen),
         *_expectations(chosen),
         *_files(chosen),
@@ -57,7 +56,7 @@ def warnings(chosen: Scenario) -> list[Complaint]:
     return [
         *_load(chosen),
         *_deadlines(chosen),
-        *_machines(chosen),
+        *check_devices.machines(chosen),
         *check_faults.late(chosen),
         *check_faults.idle(chosen),
     ]
@@ -175,7 +174,7 @@ def _channels(chosen: Scenario) -> Iterator[Complaint]:
                 text = "an attempt takes size / rate_bps, or a random airtime"
                 yield where, text, "give exactly one of rate_bps and airtime"
             if spec.airtime is not None:
-                yield from _law((*where, "airtime"), spec.airtime)
+                yield from check_devices.law((*where, "airtime"), spec.airtime)
         if isinstance(spec, scenario.GilbertElliottChannel):
             if spec.p + spec.r == 0.0:
                 yield (*where, "p"), "p and r are both 0: the state never changes", "give p or r"
@@ -192,54 +191,6 @@ def _all_channels(
         yield ("downlink",), chosen.downlink
     if chosen.control is not None:
         yield ("control", "channel"), chosen.control.channel
-
-
-def _law(where: tuple[str | int, ...], law: scenario.Law) -> Iterator[Complaint]:
-    if law.law == "hyperexponential" and law.scv <= 1.0:
-        text = f"a hyperexponential law has scv above 1, not {law.scv:g}"
-        yield (*where, "scv"), text, "raise scv, or use gamma"
-    if law.law in ("deterministic", "exponential") and law.scv != 1.0:
-        fixed = 0 if law.law == "deterministic" else 1
-        text = f"the {law.law} law has scv {fixed}"
-        yield (*where, "scv"), text, "leave scv out, or use gamma or lognormal"
-
-
-def _devices(chosen: Scenario) -> Iterator[Complaint]:
-    works = any(group.work != 1.0 for group in chosen.users)
-    for where, device in _all_devices(chosen):
-        accelerator = device.accelerator
-        if works and not isinstance(accelerator, scenario.FittedAccelerator):
-            text = "a network takes as long for every image, yet some users say work"
-            yield (*where, "accelerator", "kind"), text, "leave work out, or choose kind: fitted"
-        if isinstance(accelerator, scenario.FittedAccelerator):
-            yield from _law((*where, "accelerator", "service"), accelerator.service)
-            continue
-        place = (*where, "accelerator")
-        known = zoo.names()
-        yield from network_problems((*place, "model"), accelerator.model, accelerator)
-        for number, name in enumerate(accelerator.students):
-            yield from network_problems((*place, "students", number), name, accelerator)
-        datasets = {
-            zoo.manifest(name).dataset
-            for name in (accelerator.model, *accelerator.students)
-            if name in known
-        }
-        if len(datasets) > 1:
-            text = f"these networks answer different questions: {', '.join(sorted(datasets))}"
-            yield (*place, "students"), text, "choose networks of one data set"
-        if accelerator.kind == "live":
-            try:
-                latency.require(accelerator.engine)
-            except zoo.ModelError as error:
-                yield (*place, "engine"), str(error), "or choose engine: torch"
-
-
-def _all_devices(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:
-    for index, group in enumerate(chosen.servers):
-        yield ("servers", index), group
-    for index, user in enumerate(chosen.users):
-        if user.cpu is not None:
-            yield ("users", index, "cpu"), user.cpu
 
 
 def _expectations(chosen: Scenario) -> Iterator[Complaint]:
@@ -367,20 +318,3 @@ def _deadlines(chosen: Scenario) -> Iterator[Complaint]:
                 f"service of the fastest device, {fastest_s:.3g} s"
             )
             yield ("users", index, "deadline_s"), text, "a longer deadline, or a faster device"
-
-
-def _machines(chosen: Scenario) -> Iterator[Complaint]:
-    """Times that were measured on different processors do not compare."""
-    found: dict[str, str] = {}
-    for where, device in _all_devices(chosen):
-        accelerator = device.accelerator
-        if isinstance(accelerator, scenario.FittedAccelerator):
-            continue
-        for name in (accelerator.model, *accelerator.students):
-            processor = latency.read(name, accelerator.engine).processor
-            found.setdefault(processor, f"{name} ({accelerator.engine})")
-            if len(found) > 1:
-                told = ", ".join(f"{what} on {processor}" for processor, what in found.items())
-                remedy = "measure all on one, with `fresco profile NETWORK --engine all --write`"
-                yield (*where, "accelerator"), f"latencies were measured apart: {told}", remedy
-                return

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterator
 
-from emulator import scenario
-from emulator.checking import Complaint, suggest
+from emulator import check_devices
+from emulator.checking import Complaint
 from emulator.inference import images_of
 from emulator.node_faults import (
     ActorKill,
@@ -15,7 +15,7 @@ from emulator.node_faults import (
 )
 from emulator.scenario import Scenario
 from emulator.topology import members
-from models import data, latency, zoo
+from models import zoo
 
 RATELESS = ("at-will", "on-grant", "trace")
 
@@ -61,7 +61,7 @@ def _swap(chosen: Scenario, fault: ModelSwap, hit: Collection[str]) -> Iterator[
             text = f"'{group.name}' serves by a fitted law and has no network"
             yield ("target",), text, "use server_slowdown, or accelerator kind replay or live"
             continue
-        wrong = list(network_problems(where, fault.model, accelerator))
+        wrong = list(check_devices.network(where, fault.model, accelerator))
         yield from wrong
         if not wrong and accelerator.model in zoo.names():
             own, other = zoo.manifest(accelerator.model), zoo.manifest(fault.model)
@@ -72,22 +72,3 @@ def _swap(chosen: Scenario, fault: ModelSwap, hit: Collection[str]) -> Iterator[
             elif other.test_images < images_of(plain):
                 text = f"'{fault.model}' was tested on {other.test_images} images, too few"
                 yield where, text, f"choose one tested on {images_of(plain)} or more"
-
-
-def network_problems(
-    where: tuple[str | int, ...],
-    name: str,
-    accelerator: scenario.ReplayAccelerator | scenario.LiveAccelerator,
-) -> Iterator[Complaint]:
-    """Checks that a network is known, was measured, and has its images at hand."""
-    if name not in zoo.names():
-        yield where, f"unknown network '{name}'", suggest(name, zoo.names())
-        return
-    try:
-        latency.trace(name, accelerator.batch_max, accelerator.engine)
-        if accelerator.kind == "live":
-            data.require(zoo.manifest(name).dataset)
-    except zoo.ModelError as error:
-        yield where, str(error), "or choose what was measured"
-    except data.DataError as error:
-        yield where, str(error), "or choose a digits or scenes network"
