@@ -50,9 +50,10 @@ bench-todg: .venv/ready
 		$(BIN)/python -m benchmarks.todg_network $$table || exit 1; \
 	done
 
-# CIFAR-100 is not shipped: FRESCO_DATA says where it lies; without it only the digits are run.
+# CIFAR-100 is not shipped: FRESCO_DATA says where it lies; without it digits and scenes are run.
 bench-models: .venv/ready
 	$(BIN)/python -m benchmarks.distillation digits
+	$(BIN)/python -m benchmarks.distillation scenes
 	test -z "$$FRESCO_DATA" || $(BIN)/python -m benchmarks.distillation cifar --data-root "$$FRESCO_DATA"
 	$(BIN)/fresco sweep vision-digits --seeds 5 \
 		--set servers.0.accelerator.model=noisy-xs,noisy-s,noisy-m,noisy-l
