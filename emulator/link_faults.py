@@ -151,11 +151,16 @@ class Interference(BaseFault):
     type: Literal["interference"]
     target: Selector = Field(description="Who hears it: users, base stations or both.")
     rise_db: float = Field(gt=0.0, le=200.0, description="By how much noise rises, in dB.")
+    direction: Direction = Field(
+        "both", description="Towards the servers (up), or from them.", json_schema_extra=MODIFIER
+    )
 
     def may_mean(self, place: Place) -> bool:
         return place.kind != "server"
 
     def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        if self.direction != "both" and kind not in KINDS_OF_DIRECTION[self.direction]:
+            return False
         return kind in RADIO_KINDS and selects(self.target, target)
 
 

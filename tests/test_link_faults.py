@@ -355,6 +355,13 @@ def test_message_delays_add_on_each_hop_and_spare_tasks() -> None:
 # Direction
 
 
+def test_interference_in_one_direction_is_heard_by_one_kind_of_receiver() -> None:
+    ends = (("user-0", "bs-0", "uplink"), ("bs-0", "user-0", "downlink"))
+    for direction, expected in (("both", [3.0, 3.0]), ("up", [3.0, 0.0]), ("down", [0.0, 3.0])):
+        noise = fault("interference", rise_db=3.0, direction=direction)
+        assert [fold([noise], *each).fade_db for each in ends] == expected  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("type_", ["blackout", "partition"])
 def test_a_direction_spares_the_way_back(type_: str) -> None:
     whom = {"a": ["user-*"], "b": ["bs-*"]} if type_ == "partition" else {"target": "user-*"}
