@@ -11,7 +11,7 @@ import numpy as np
 
 from agents.bodies import ServerReport, TaskEnd
 from agents.freshness import AgeTracker
-from emulator.journal import LinkCount, Record
+from emulator.journal import LinkCount, Presence, Record
 from emulator.plan import Plan
 from emulator.stats import STAGES
 from emulator.topology import members
@@ -54,6 +54,12 @@ class Recent:
             elif type(record) is LinkCount and record.kind == "uplink":
                 window.attempts[record.bs] += record.attempts
                 window.losses[record.bs] += sum(record.losses.values())
+            elif type(record) is Presence:
+                tracker = self._ages[record.user]
+                if record.is_present:
+                    tracker.join(record.at_s)
+                else:
+                    tracker.leave(record.at_s)
 
     def _take_end(self, end: TaskEnd) -> None:
         window = self._window
