@@ -1,9 +1,9 @@
 """The contract between a node and whatever performs it.
 
 A node owns no clock, network, disk or accelerator. It is told what happened and returns what it
-wants; whoever runs it (`emulator.kernel`) owns time, radio, faults, inference and recording.
-Wishes to the node's own surroundings are sends to an address that begins with `@`; they are
-performed at once and never cross the network.
+wants; whoever runs it (`emulator/surroundings/kernel.py`) owns time, radio, faults, inference and
+recording. Wishes to the node's own surroundings are sends to an address that begins with `@`; they
+are performed at once and never cross the network.
 """
 
 from collections.abc import Iterable

@@ -27,12 +27,12 @@ from urllib.parse import urlsplit
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from emulator import source
-from emulator.control import Service
-from emulator.loop import play
-from emulator.plan import plan
-from emulator.run import Progress, run
-from emulator.steering import Steering
+from emulator.live.control import Service
+from emulator.reading import source
+from emulator.runtime.loop import play
+from emulator.runtime.run import Progress, run
+from emulator.runtime.steering import Steering
+from emulator.world.planning import plan
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 CHROMIUM = "/usr/bin/chromium"

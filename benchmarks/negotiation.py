@@ -20,12 +20,12 @@ from agents.protocols.admm_user import NegotiatingUser
 from agents.protocols.oracle import optimum
 from agents.protocols.problem import Allocation, Problem, repair, weighted_paoi_s
 from agents.user import User
-from emulator.journal import Readings
-from emulator.kernel import Kernel
-from emulator.plan import plan
-from emulator.scenario import Scenario
-from emulator.whole import Whole, whole_of
-from emulator.world import assemble
+from emulator.record.journal import Readings
+from emulator.spec.scenario import Scenario
+from emulator.surroundings.kernel import Kernel
+from emulator.world.assemble import assemble
+from emulator.world.planning import plan
+from emulator.world.whole import Whole, whole_of
 
 EVERY_S = 0.01
 GATHER_S = 0.006

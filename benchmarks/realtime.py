@@ -10,10 +10,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from emulator import cluster, source
-from emulator.loop import play
-from emulator.plan import plan
-from emulator.run import run
+from emulator.reading import source
+from emulator.runtime import cluster
+from emulator.runtime.loop import play
+from emulator.runtime.run import run
+from emulator.world.planning import plan
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 SEED = 1

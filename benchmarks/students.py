@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from emulator import compare, source
-from emulator.scenario import Scenario
+from emulator.reading import source
+from emulator.show import compare
+from emulator.spec.scenario import Scenario
 from models import latency
 
 SCENARIO = Path(__file__).parent.parent / "scenarios" / "vision-digits.yaml"

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from emulator import source
-from emulator.compare import Estimate, estimate
-from emulator.loop import play
-from emulator.metrics import Metrics
-from emulator.plan import plan
-from emulator.run import Recorder, violations_of
-from emulator.scenario import Scenario
+from emulator.reading import source
+from emulator.record.metrics import Metrics
+from emulator.runtime.loop import play
+from emulator.runtime.run import Recorder, violations_of
+from emulator.show.compare import Estimate, estimate
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 TODG = Path(__file__).parent.parent / "scenarios" / "todg.yaml"
 WORKERS = 2

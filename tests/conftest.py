@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from emulator.journal import Record
-from emulator.loop import Step, play
-from emulator.metrics import Metrics
-from emulator.plan import plan
-from emulator.run import Recorder
-from emulator.scenario import Scenario
+from emulator.record.journal import Record
+from emulator.record.metrics import Metrics
+from emulator.runtime.loop import Step, play
+from emulator.runtime.run import Recorder
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 from models import data
 
 NEEDS_DATA = pytest.mark.skipif(

@@ -17,8 +17,12 @@ ALLOWED = {
     },
 }
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
-OWNERS_OF_RAY = {"emulator/cluster.py", "emulator/host.py"}
+OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
 LAZY = {"torch", "ray"}
+ROOMS = (  # of the emulator, from the ground up: each may use those below it
+    *("record", "faults", "spec", "surroundings", "world"),
+    *("reading", "runtime", "show", "live", "cli"),
+)
 OWNER_OF_ONNX = "models/onnx_engine.py"  # imported by nobody who does not choose that engine
 
 
@@ -75,6 +79,22 @@ def test_nodes_own_no_clock_thread_file_socket_or_global_random_source() -> None
     assert found
 
 
+def test_a_room_of_the_emulator_uses_only_those_below_it() -> None:
+    upwards = []
+    for path in sources("emulator"):
+        room = path.relative_to(ROOT / "emulator").parts[0]
+        if room not in ROOMS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            other = (module or "").removeprefix("emulator.").partition(".")[0]
+            if other in ROOMS and ROOMS.index(other) > ROOMS.index(room):
+                upwards.append(f"{path.relative_to(ROOT)}: {module}")
+
+    assert upwards == []
+    assert {path.name for path in (ROOT / "emulator").iterdir() if path.is_dir()} >= set(ROOMS)
+
+
 def test_torch_and_ray_are_imported_lazily() -> None:
     for path in sources("emulator"):
         name = str(path.relative_to(ROOT))
@@ -93,7 +113,7 @@ def test_onnx_runtime_is_optional() -> None:
 
 def test_the_virtual_runtime_starts_without_torch_and_ray() -> None:
     code = (
-        "import sys, emulator.loop, emulator.world, emulator.scenario; "
+        "import sys, emulator.runtime.loop, emulator.world.assembly, emulator.spec.scenario; "
         "print([name for name in ('torch', 'ray') if name in sys.modules])"
     )
 

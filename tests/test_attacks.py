@@ -12,12 +12,13 @@ import pytest
 from test_control import Running
 from test_steering import BLACKOUT, SPEC
 
-from emulator import journal
-from emulator.control import PAGES, STATIC, VIEWERS_MAX, Service
-from emulator.loop import sample_times
-from emulator.plan import plan
-from emulator.scenario import Scenario
-from emulator.steering import Steering
+from emulator.live.control import PAGES, VIEWERS_MAX, Service
+from emulator.record import journal
+from emulator.runtime.loop import sample_times
+from emulator.runtime.steering import Steering
+from emulator.show.page import STATIC
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 V1 = "/api/v1"
 OUTSIDE = [  # everything here is a file on this machine, or would be if paths were believed

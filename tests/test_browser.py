@@ -10,10 +10,10 @@ import pytest
 from test_control import Running
 from test_steering import SPEC
 
-from emulator.control import Service
-from emulator.plan import plan
-from emulator.scenario import Scenario
-from emulator.steering import Steering
+from emulator.live.control import Service
+from emulator.runtime.steering import Steering
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

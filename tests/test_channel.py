@@ -16,7 +16,8 @@ from scipy import stats
 
 from agents import radio
 from agents.bodies import TaskEnd
-from emulator.channel import (
+from emulator.streams import Streams
+from emulator.surroundings.channel import (
     BurstChain,
     Channel,
     GilbertElliott,
@@ -24,7 +25,6 @@ from emulator.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.streams import Streams
 
 SEED = 7
 SIGMAS = 4.0

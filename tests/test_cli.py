@@ -96,7 +96,7 @@ def test_prometheus_reads_the_page_while_the_run_goes_on(tmp_path: Path) -> None
 def test_check_and_help_start_without_torch_and_ray() -> None:
     code = (
         "import sys\n"
-        "from emulator.cli import fresco\n"
+        "from emulator.cli.main import fresco\n"
         "fresco(['check', 'quickstart'], standalone_mode=False)\n"
     )
     watch = f"import sys\ntry:\n exec({code!r})\nexcept SystemExit: pass\n"

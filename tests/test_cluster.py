@@ -16,12 +16,13 @@ import pytest
 from conftest import Spec, free_port, law, perform, scenario, server_group, user_group
 
 from agents.bodies import TaskEnd
-from emulator import cluster, journal
-from emulator.cluster import Carrier
-from emulator.journal import HostLost, Remains
-from emulator.plan import plan
-from emulator.run import Progress, run
-from emulator.scenario import Scenario
+from emulator.record import journal
+from emulator.record.journal import HostLost, Remains
+from emulator.runtime import cluster
+from emulator.runtime.cluster import Carrier
+from emulator.runtime.run import Progress, run
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]

@@ -12,9 +12,9 @@ import pytest
 from conftest import law, perform, scenario, server_group, user_group
 from scipy import stats
 
-from emulator import compare
-from emulator.dashboard.curve import TICKS, ticks
-from emulator.scenario import Scenario
+from emulator.show import compare
+from emulator.show.curve import TICKS, ticks
+from emulator.spec.scenario import Scenario
 
 SPEC = scenario(
     duration_s=20.0,
@@ -146,10 +146,10 @@ def test_one_seed_is_refused() -> None:
 
 
 LIVE_THEN_COMPARE = """
-from emulator import compare
-from emulator.loop import play
-from emulator.scenario import Scenario
-from emulator.plan import plan
+from emulator.show import compare
+from emulator.runtime.loop import play
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 if __name__ == "__main__":
     chosen = Scenario.model_validate({spec!r})

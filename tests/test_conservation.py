@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents.bodies import TaskEnd
 from agents.protocols import PROTOCOLS
-from emulator.journal import LinkCount, Record, Remains
+from emulator.record.journal import LinkCount, Record, Remains
 
 DURATION_S = 2.0
 NODES = ("phone-*", "phone-0", "bs-0", "bs-*,!bs-0", "edge-*", "*", "phone-0->bs-0", "bs-0->edge-1")

@@ -12,12 +12,12 @@ import pytest
 from conftest import Spec
 from test_steering import BLACKOUT, SPEC
 
-from emulator.control import Service
-from emulator.loop import play
-from emulator.plan import plan
-from emulator.run import Progress, run
-from emulator.scenario import Scenario
-from emulator.steering import Steering
+from emulator.live.control import Service
+from emulator.runtime.loop import play
+from emulator.runtime.run import Progress, run
+from emulator.runtime.steering import Steering
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 JSON = {"Content-Type": "application/json"}
 

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from agents.bodies import Execute, Executed
 from agents.tasks import Task
-from emulator import check
-from emulator.scenario import Device, Scenario, ServerGroup, Thermal
-from emulator.thermal import Heating
+from emulator.reading import check
+from emulator.spec.scenario import Device, Scenario, ServerGroup, Thermal
+from emulator.surroundings.thermal import Heating
 from models import latency
 from models.devices import CLASSES, STANDS_FOR
 

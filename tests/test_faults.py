@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from agents.bodies import Beacon, TaskEnd
-from emulator.channel import Bernoulli, Rayleigh, airtime
-from emulator.check import problems
-from emulator.faults import HEALTHY, AnyFault, Fault, fold
-from emulator.network import Drop, Link, Resend, Verdict
-from emulator.node_faults import WELL, condition_of
-from emulator.scenario import Scenario
-from emulator.selectors import selects
+from emulator.faults.fold import HEALTHY, AnyFault, Fault, fold
+from emulator.faults.nodes import WELL, condition_of
+from emulator.faults.selectors import selects
+from emulator.reading.check import problems
+from emulator.reading.vocabulary import types
+from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
-from emulator.vocabulary import types
+from emulator.surroundings.channel import Bernoulli, Rayleigh, airtime
+from emulator.surroundings.network import Drop, Link, Resend, Verdict
 
 SEED = 11
 SIGMAS = 4.0

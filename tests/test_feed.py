@@ -7,14 +7,14 @@ import pytest
 from conftest import SHIPPED, law, scenario, server_group, unfold, user_group
 
 from agents.bodies import TaskEnd
-from emulator import source
-from emulator.feed import Feed
-from emulator.panels import CURVES_MAX, panels, tiles
-from emulator.plan import plan
-from emulator.recent import ROWS, Recent
-from emulator.run import Progress
-from emulator.scenario import Scenario
-from emulator.steering import Steering
+from emulator.live.feed import Feed
+from emulator.live.panels import CURVES_MAX, panels, tiles
+from emulator.live.recent import ROWS, Recent
+from emulator.reading import source
+from emulator.runtime.run import Progress
+from emulator.runtime.steering import Steering
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 SPEC = scenario(
     duration_s=20.0,
@@ -109,7 +109,7 @@ def test_a_long_run_keeps_its_beginning_in_fewer_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("FRAME_S", 0.0), ("ROW_S", 0.0), ("ROWS_MAX", 50)):
-        monkeypatch.setattr(f"emulator.feed.{name}", value)
+        monkeypatch.setattr(f"emulator.live.feed.{name}", value)
     planned = plan(Scenario.model_validate(SPEC), stopwatch=False)
     feed, steps = Feed(planned, Steering(planned), str(tmp_path)), 0
     for step, metrics in unfold(SPEC):

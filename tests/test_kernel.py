@@ -7,11 +7,11 @@ import pytest
 from agents.api import Message, Send
 from agents.bodies import Beacon, Body, NodeId, Offload, Undelivered, Wake
 from agents.tasks import Task
-from emulator.channel import Bernoulli, Ideal, airtime
-from emulator.fault_base import LinkKind
-from emulator.kernel import Kernel
-from emulator.network import Flight, Link, Network, Resend
+from emulator.faults.base import LinkKind
 from emulator.streams import Streams
+from emulator.surroundings.channel import Bernoulli, Ideal, airtime
+from emulator.surroundings.kernel import Kernel
+from emulator.surroundings.network import Flight, Link, Network, Resend
 
 TASK = Task("user", 0, 0.0, 0, 1000.0, 7)
 Ends = tuple[NodeId, NodeId]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from emulator.laws import TABLE_LEN, Kind, draw_of, second_moment_s2
+from emulator.spec.laws import TABLE_LEN, Kind, draw_of, second_moment_s2
 
 MEAN_S = 0.02
 LAWS: list[tuple[Kind, float]] = [

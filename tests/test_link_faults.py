@@ -13,15 +13,16 @@ from test_kernel import Trio
 
 from agents.bodies import Beacon, Offload, TaskEnd
 from agents.tasks import Task
-from emulator.channel import Bernoulli, Rayleigh, airtime
-from emulator.disturbance import Disturbance, Persistent, deviate
-from emulator.faults import AnyFault, Fault, fold
-from emulator.network import Deliver, Drop, Link, Resend
-from emulator.plan import Plan, plan
-from emulator.scenario import Scenario
+from emulator.faults.fold import AnyFault, Fault, fold
+from emulator.faults.timeline import Order
+from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
-from emulator.timeline import Order
-from emulator.world import assemble
+from emulator.surroundings.channel import Bernoulli, Rayleigh, airtime
+from emulator.surroundings.disturbance import Disturbance, Persistent, deviate
+from emulator.surroundings.network import Deliver, Drop, Link, Resend
+from emulator.world.assemble import assemble
+from emulator.world.plan import Plan
+from emulator.world.planning import plan
 
 SEED = 11
 SIGMAS = 4.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator import source
+from emulator.reading import source
 
 ROOT = Path(__file__).parent.parent
 FRESCO = [sys.executable, "-m", "emulator"]
@@ -160,10 +160,10 @@ STUCK = """
 import time, sys
 from pathlib import Path
 from rich.console import Console
-from emulator import source
-from emulator.display import stop_on_interrupt
-from emulator.plan import plan
-from emulator.steering import Steering
+from emulator.reading import source
+from emulator.show.display import stop_on_interrupt
+from emulator.world.planning import plan
+from emulator.runtime.steering import Steering
 steering = Steering(plan(source.load(Path(sys.argv[1])), stopwatch=False))
 steering.begin()
 stop_on_interrupt(steering, Console())

@@ -7,12 +7,15 @@ from conftest import perform
 from test_cluster import workload
 
 from agents.bodies import TaskEnd
-from emulator import cluster, journal, replay, source
-from emulator.journal import Record
-from emulator.plan import plan
-from emulator.run import EXIT_STATUS, Progress, run
-from emulator.scenario import Scenario
-from emulator.steering import Steering
+from emulator.live import replay
+from emulator.reading import source
+from emulator.record import journal
+from emulator.record.journal import Record
+from emulator.runtime import cluster
+from emulator.runtime.run import EXIT_STATUS, Progress, run
+from emulator.runtime.steering import Steering
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 

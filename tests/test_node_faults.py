@@ -14,14 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from todg_network import network
 
 from agents.bodies import ServerReport, TaskEnd
-from emulator.check import problems
-from emulator.faults import AnyFault, Fault
-from emulator.journal import LinkCount, Presence, Readings, Record
-from emulator.node_faults import WELL, condition_of
-from emulator.plan import plan
-from emulator.scenario import Scenario
-from emulator.timeline import Order
-from emulator.world import assemble
+from emulator.faults.fold import AnyFault, Fault
+from emulator.faults.nodes import WELL, condition_of
+from emulator.faults.timeline import Order
+from emulator.reading.check import problems
+from emulator.record.journal import LinkCount, Presence, Readings, Record
+from emulator.spec.scenario import Scenario
+from emulator.world.assemble import assemble
+from emulator.world.planning import plan
 from models import latency
 
 SIGMAS = 4.0

@@ -9,20 +9,20 @@ from conftest import Spec, law, perform, scenario, server_group, user_group
 from pydantic import TypeAdapter, ValidationError
 
 from agents.bodies import TaskEnd
-from emulator.check import problems, warnings
-from emulator.display import describe
-from emulator.fault_base import BaseFault
-from emulator.faults import AnyFault, Fault
-from emulator.journal import FaultChange
-from emulator.known import links_of
-from emulator.occurrences import Places, places_of, schedule, settle
-from emulator.plan import plan
-from emulator.run import Recorder
-from emulator.scenario import Scenario
-from emulator.selectors import Place, select, selects
-from emulator.spoken import spoken
+from emulator.faults.base import BaseFault
+from emulator.faults.fold import AnyFault, Fault
+from emulator.faults.selectors import Place, select, selects
+from emulator.reading.check import problems, warnings
+from emulator.reading.spoken import spoken
+from emulator.reading.vocabulary import types
+from emulator.record.journal import FaultChange
+from emulator.runtime.run import Recorder
+from emulator.show.display import describe
+from emulator.spec.occurrences import Places, places_of, schedule, settle
+from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
-from emulator.vocabulary import types
+from emulator.world.known import links_of
+from emulator.world.planning import plan
 
 SEED = 5
 SIGMAS = 4.0
@@ -229,7 +229,7 @@ def test_every_occurrence_is_recorded_with_the_names_it_hit_and_healed() -> None
             if "fault" in details:
                 changes.append(FaultChange(at_s, op, 0, details["fault"]))  # type: ignore[arg-type]
 
-    from emulator.loop import play
+    from emulator.runtime.loop import play
 
     chosen = plan(Scenario.model_validate(spec), stopwatch=False)
     recorder = Kept(chosen, None)
@@ -304,10 +304,10 @@ def test_a_ramp_longer_than_its_fault_is_warned_of() -> None:
 def test_what_is_said_in_a_run_is_known_beforehand(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emulator import source
-    from emulator.disturbance import message_type
-    from emulator.kernel import TOKENS
-    from emulator.network import Link
+    from emulator.reading import source
+    from emulator.surroundings.disturbance import message_type
+    from emulator.surroundings.kernel import TOKENS
+    from emulator.surroundings.network import Link
 
     heard: set[str] = set()
     hold_s = Link.hold_s
@@ -342,7 +342,7 @@ def test_every_link_of_a_scheduled_scenario_is_listed_once() -> None:
 
 
 def test_every_fault_and_every_field_of_one_is_used_by_a_shipped_scenario() -> None:
-    from emulator import source
+    from emulator.reading import source
 
     used: set[tuple[str, str]] = set()
     common: set[str] = set()

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from conftest import Spec, law, scenario, server_group, unfold, user_group
 
-from emulator import cluster, journal
-from emulator.cluster import Carrier
-from emulator.journal import HostLost, Readings
-from emulator.plan import plan
-from emulator.run import Progress, run
-from emulator.scenario import Scenario
+from emulator.record import journal
+from emulator.record.journal import HostLost, Readings
+from emulator.runtime import cluster
+from emulator.runtime.cluster import Carrier
+from emulator.runtime.run import Progress, run
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 

@@ -23,11 +23,11 @@ from agents.protocols.admm_resource import NegotiatingCell, NegotiatingServer
 from agents.protocols.admm_user import NegotiatingUser
 from agents.protocols.oracle import optimum
 from agents.protocols.problem import Allocation, Problem, class_sums, repair, weighted_paoi_s
-from emulator.kernel import Kernel
-from emulator.plan import plan
-from emulator.scenario import Scenario
-from emulator.whole import Whole, whole_of
-from emulator.world import assemble
+from emulator.spec.scenario import Scenario
+from emulator.surroundings.kernel import Kernel
+from emulator.world.assemble import assemble
+from emulator.world.planning import plan
+from emulator.world.whole import Whole, whole_of
 
 EVERY_S = 0.02
 SLOT_S = 0.02

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from emulator.cli import fresco
-from emulator.dashboard.spread import Spread, spreads
+from emulator.cli.main import fresco
+from emulator.show.spread import Spread, spreads
 from models import latency, zoo
 
 

@@ -20,12 +20,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
 from agents.bodies import TaskEnd
-from emulator import source
-from emulator.exporter import USERS_MAX, Exporter
-from emulator.journal import Readings
-from emulator.run import Progress
-from emulator.scenario import Scenario
-from emulator.stats import Bins
+from emulator.live.exporter import USERS_MAX, Exporter
+from emulator.reading import source
+from emulator.record.journal import Readings
+from emulator.record.stats import Bins
+from emulator.runtime.run import Progress
+from emulator.spec.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ROOT / "deploy" / "prometheus"

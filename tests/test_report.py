@@ -10,15 +10,17 @@ import pytest
 from conftest import Spec, law, scenario, server_group, user_group
 
 from agents.bodies import TaskEnd
-from emulator import journal, report, source, tables
-from emulator.display import ROWS, readable
-from emulator.loop import play
-from emulator.plan import plan
-from emulator.run import run
-from emulator.scenario import Scenario
+from emulator.reading import source
+from emulator.record import journal, tables
+from emulator.runtime.loop import play
+from emulator.runtime.run import run
+from emulator.show import report
+from emulator.show.display import ROWS, readable
+from emulator.show.page import STATIC
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 GROUPS = ("urgent", "calm")
-STATIC = Path(report.__file__).parent / "dashboard" / "static"
 SPEC: Spec = scenario(
     about="<script>alert('no')</script>",
     duration_s=20.0,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from conftest import SHIPPED
 
-from emulator import source
-from emulator.loop import play
-from emulator.plan import plan
-from emulator.run import run
+from emulator.reading import source
+from emulator.runtime.loop import play
+from emulator.runtime.run import run
+from emulator.world.planning import plan
 
 
 @pytest.mark.parametrize("path", SHIPPED)

@@ -13,9 +13,9 @@ from PIL import Image
 
 from agents.bodies import Execute
 from agents.tasks import Task
-from emulator.inference import Live, Students
+from emulator.cli.models import distill
 from emulator.streams import Streams
-from emulator.verbs_models import distill
+from emulator.surroundings.inference import Live, Students
 from models import data, scenes, zoo
 
 NAME = "scenes-xs"

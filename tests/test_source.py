@@ -10,9 +10,9 @@ from conftest import SHIPPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator import check, source
-from emulator.scenario import TraceArrivals
-from emulator.source import ScenarioError
+from emulator.reading import check, source
+from emulator.reading.source import ScenarioError
+from emulator.spec.scenario import TraceArrivals
 
 ROOT = Path(__file__).parent.parent
 BAD = sorted((ROOT / "tests" / "scenarios_bad").glob("*.yaml"))

@@ -12,19 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.bodies import TaskEnd
-from emulator import journal, replay, report, source
-from emulator.faults import HEALTHY, fold
-from emulator.journal import FaultChange, Record, Remains
-from emulator.known import Applied
-from emulator.link_faults import Loss
-from emulator.loop import play
-from emulator.pace import Pace
-from emulator.plan import plan
-from emulator.run import Progress, run
-from emulator.scenario import Scenario
-from emulator.steering import Steering
-from emulator.timeline import Order, Timeline
-from emulator.vocabulary import Refused, types
+from emulator.faults.fold import HEALTHY, fold
+from emulator.faults.links import Loss
+from emulator.faults.timeline import Order, Timeline
+from emulator.live import replay
+from emulator.reading import source
+from emulator.reading.vocabulary import Refused, types
+from emulator.record import journal
+from emulator.record.journal import FaultChange, Record, Remains
+from emulator.runtime.loop import play
+from emulator.runtime.run import Progress, run
+from emulator.runtime.steering import Steering
+from emulator.show import report
+from emulator.spec.scenario import Scenario
+from emulator.surroundings.pace import Pace
+from emulator.world.known import Applied
+from emulator.world.planning import plan
 
 # A tick longer than the run: an event counts as on time however busy the machine is, so paced and
 # virtual time must agree exactly.

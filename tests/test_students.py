@@ -11,8 +11,8 @@ from conftest import Spec, law, perform, scenario, server_group, unfold, user_gr
 
 from agents.bodies import Execute, TaskEnd
 from agents.tasks import Task
-from emulator.inference import Replay, Students
 from emulator.streams import Streams
+from emulator.surroundings.inference import Replay, Students
 from models import latency, zoo
 
 NAMES = ("digits-l", "digits-s", "digits-xs")

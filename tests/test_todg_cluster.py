@@ -12,12 +12,15 @@ from todg_network import kind, network
 
 from agents.bodies import TaskEnd
 from agents.slot_bodies import Allocated
-from emulator import cluster, journal, report, source
-from emulator.cluster import Carrier
-from emulator.journal import HostLost
-from emulator.plan import plan
-from emulator.run import EXIT_STATUS, Progress, run
-from emulator.scenario import Scenario
+from emulator.reading import source
+from emulator.record import journal
+from emulator.record.journal import HostLost
+from emulator.runtime import cluster
+from emulator.runtime.cluster import Carrier
+from emulator.runtime.run import EXIT_STATUS, Progress, run
+from emulator.show import report
+from emulator.spec.scenario import Scenario
+from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 SLOT_S = 0.1

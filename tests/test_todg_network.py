@@ -14,15 +14,15 @@ from todg_network import SLOT_S, kind, network
 
 from agents import radio
 from agents.bodies import TaskEnd
-from emulator.channel import Adaptive
-from emulator.journal import LinkCount, Remains
-from emulator.kernel import Kernel
-from emulator.loop import play
-from emulator.network import Flight
-from emulator.plan import plan
-from emulator.run import run
-from emulator.scenario import Scenario
+from emulator.record.journal import LinkCount, Remains
+from emulator.runtime.loop import play
+from emulator.runtime.run import run
+from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
+from emulator.surroundings.channel import Adaptive
+from emulator.surroundings.kernel import Kernel
+from emulator.surroundings.network import Flight
+from emulator.world.planning import plan
 
 CHANCE = st.sampled_from([0.1, 0.5, 0.9])
 WHEN = {"at_s": st.sampled_from([0.0, 0.6, 1.3]), "for_s": st.sampled_from([None, 0.4, 1.0])}

@@ -15,12 +15,12 @@ from todg_network import SLOT_S, kind, network
 from agents.bodies import TaskEnd
 from agents.scheduled.conflict import ConflictGraph
 from agents.slot_bodies import Allocated
-from emulator import report
-from emulator.dashboard.stays import RIGHT_PX, WIDTH_PX, Stays, histogram
-from emulator.plan import plan
-from emulator.scenario import Scenario
-from emulator.scheduling import TOLD_SLOTS, bounds_s, told_slots
-from emulator.stats import STAY_BINS
+from emulator.record.stats import STAY_BINS
+from emulator.show import report
+from emulator.show.stays import RIGHT_PX, WIDTH_PX, Stays, histogram
+from emulator.spec.scenario import Scenario
+from emulator.spec.scheduling import TOLD_SLOTS, bounds_s, told_slots
+from emulator.world.planning import plan
 
 # Twice what the channels carry, so that the bound drops tasks.
 BUSY = network(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from emulator.verbs_models import distill
+from emulator.cli.models import distill
 from models import data, data_files, presets, zoo
 from models.distill_options import Options, rate_at
 

@@ -1,0 +1,133 @@
+"""What verbs share: the scenario that they are given, its overrides, and how they refuse."""
+
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from click.shell_completion import CompletionItem
+
+ROOT = Path(__file__).resolve().parents[1]  # of this package
+RUNS = Path("runs")
+
+
+def _complete_scenario(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offers what Fresco comes with, and to the shell that it may be a file."""
+    names = [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+def _complete_protocol(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from agents.protocols import PROTOCOLS
+
+    return [name for name in PROTOCOLS if name.startswith(incomplete)]
+
+
+def scenario_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("scenario", metavar="SCENARIO", shell_complete=_complete_scenario)(
+        command
+    )
+
+
+def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--set",
+            "-s",
+            "sets",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Change any field, e.g. users.0.count=50. Repeatable.",
+        ),
+        click.option(
+            "--protocol",
+            "-p",
+            help="Use this protocol instead, e.g. random.",
+            shell_complete=_complete_protocol,
+        ),
+        click.option("--duration", type=float, metavar="SECONDS", help="Emulated seconds."),
+        click.option("--seed", type=int, help="Seed of all randomness."),
+    ):
+        command = option(command)
+    return command
+
+
+def load(
+    name: str,
+    sets: tuple[str, ...] = (),
+    protocol: str | None = None,
+    duration: float | None = None,
+    seed: int | None = None,
+) -> Any:
+    """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
+    from emulator.reading import source
+
+    overrides: dict[str, Any] = {}
+    for assignment in sets:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            fail(f"--set {assignment}: expected PATH=VALUE, e.g. users.0.count=50")
+        overrides[path] = source.value(text)
+    if protocol is not None:
+        overrides["protocol"] = {"kind": protocol}  # the file's options belong to its protocol
+    for path, given in (("duration_s", duration), ("seed", seed)):
+        if given is not None:
+            overrides[path] = given
+    try:
+        return source.load(find(name), overrides)
+    except source.ScenarioError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+def find(name: str) -> Path:
+    """Returns the file that a scenario argument means: a path, or a scenario that we ship."""
+    path = Path(name)
+    if path.exists() or path.suffix:
+        return path
+    names = shipped()
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        known = f"Fresco comes with {', '.join(names)}"
+        hint = f"did you mean '{close[0]}'?" if close else known
+        fail(f"there is no file '{name}' and no scenario of that name; {hint}")
+    return _shelf() / f"{name}.yaml"
+
+
+def shipped() -> list[str]:
+    """Names the scenarios that Fresco comes with."""
+    return sorted(file.stem for file in _shelf().glob("*.yaml"))
+
+
+def _shelf() -> Path:
+    places = (ROOT / "scenarios", ROOT.parent / "scenarios")
+    return next(place for place in places if place.exists())
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    click.echo(f"fresco: {message}", err=True)
+    sys.exit(status)
+
+
+def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default=RUNS,
+        show_default=True,
+        help="Where run folders go.",
+    )(command)
+
+
+def seeds_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--seeds",
+        type=click.IntRange(2, 1000),
+        default=5,
+        show_default=True,
+        help="How many seeds, from the scenario's on.",
+    )(command)

@@ -1,0 +1,64 @@
+"""Speaks to a run that goes on in another process, over its HTTP API.
+
+Without an address it is the newest run of this folder, whose own folder says where it listens.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from emulator.cli.arguments import fail
+
+LATEST = Path("runs/latest")
+TIMEOUT_S = 10.0
+
+
+class Unanswered(Exception):
+    """No run answers, or it refuses; the message says why."""
+
+
+class Client:
+    """One run. `url` None: the newest one of this folder."""
+
+    def __init__(self, url: str | None, timeout_s: float = TIMEOUT_S) -> None:
+        self._url, self._timeout_s = url, timeout_s
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Returns what the run answers; complains and exits 2 where it refuses."""
+        try:
+            return self.request(method, path, body)
+        except Unanswered as error:
+            fail(str(error))
+
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """Returns what the run answers; Unanswered where it does not or refuses."""
+        url = self._address()
+        headers = {"Content-Type": "application/json", "X-Fresco-Source": "cli"}
+        if token := os.environ.get("FRESCO_TOKEN"):
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if method == "GET" else json.dumps(body or {}).encode()
+        request = Request(f"{url}/api/v1/{path}", data, headers, method=method)
+        try:
+            with urlopen(request, timeout=self._timeout_s) as response:
+                return json.load(response)
+        except HTTPError as error:
+            try:
+                message = json.load(error)["error"]
+            except (ValueError, KeyError):
+                message = error.reason
+            raise Unanswered(str(message)) from None
+        except OSError as error:  # URLError is one
+            why = getattr(error, "reason", error)
+            raise Unanswered(f"nobody answers at {url}: {why}") from None
+
+    def _address(self) -> str:
+        if self._url is not None:
+            return self._url.rstrip("/")
+        told = LATEST / "control.json"
+        if not told.exists():
+            why = f"no run goes on here ({told} is missing); start one, or give --url"
+            raise Unanswered(why)
+        return str(json.loads(told.read_text())["url"])

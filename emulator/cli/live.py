@@ -1,0 +1,315 @@
+"""Verbs for a run that goes on in another process: they only use its HTTP API.
+
+Without `--url` they talk to the newest run, whose folder says where it listens.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from emulator.cli.arguments import fail
+from emulator.cli.client import LATEST, Client, Unanswered
+from emulator.cli.completion import FaultNumber, FaultType, Parameter, Target
+from emulator.cli.groups import Verbs
+
+_url = click.option("--url", help="Of the run; default: the newest one here.")
+
+
+@click.group(cls=Verbs)
+def fault() -> None:
+    """Break a run that goes on, and heal it.
+
+    \b
+    fresco fault inject blackout bs-0 --for 10s
+    fresco fault inject burst_loss 'user-*' loss=0.2 burst_length=8
+    fresco fault list
+    fresco fault patch 1 loss=0.4               stronger, without healing it first
+    fresco fault heal --all
+    fresco fault watch                          what is broken, as it changes
+    fresco fault export > again.yaml            to play it again
+    """
+
+
+@fault.command("types")
+def fault_types() -> None:
+    """List what can break, with parameters, ranges and defaults."""
+    from emulator.reading.vocabulary import types
+
+    modifiers: dict[str, Any] = {}
+    for name, schema in types().items():
+        click.secho(name, bold=True, nl=False)
+        click.echo(f"  {' '.join(schema['description'].split())}")
+        fields: dict[str, Any] = schema["properties"]
+        also = {field: spec for field, spec in fields.items() if spec.get("modifier")}
+        modifiers |= also
+        for field, spec in fields.items():
+            if field not in also:
+                click.echo(_parameter(field, spec, field in schema["required"]))
+        click.echo(f"    also: {', '.join(also)}")
+    click.secho("Where a fault takes them also", bold=True)
+    for field, spec in modifiers.items():
+        click.echo(_parameter(field, spec, False))
+
+
+@fault.command("list")
+@_url
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def fault_list(url: str | None, as_json: bool) -> None:
+    """List the faults of the run so far."""
+    told = Client(url).ask("GET", "faults")
+    if as_json:
+        click.echo(json.dumps(told["faults"], indent=1))
+        return
+    Console().print(_fault_table(told["faults"], told["now_s"]))
+
+
+@fault.command()
+@click.argument("kind", metavar="TYPE", type=FaultType())
+@click.argument("target", required=False, type=Target())
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...", type=Parameter())
+@click.option(
+    "--for", "lasts", default="30s", show_default=True, help="Emulated time: 15s, 2m, 500ms."
+)
+@click.option("--note", default="", help="Kept in the record.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be hit.")
+@_url
+def inject(
+    kind: str,
+    target: str | None,
+    parameters: tuple[str, ...],
+    lasts: str,
+    note: str,
+    dry_run: bool,
+    url: str | None,
+) -> None:
+    """Begin a fault now; it heals by itself. TARGET is a node, or several: 'user-*,!user-0'.
+
+    \b
+    fresco fault inject blackout bs-0 --for 10s
+    fresco fault inject delay 'user-2->bs-1' delay_s=0.05 jitter_s=0.01
+    fresco fault inject partition a='["bs-0"]' b='["rack-*"]'
+    fresco fault types                      what there is, with parameters and ranges
+    """
+    body: dict[str, Any] = {"type": kind, "for_s": _seconds(lasts)}
+    if target is not None and "=" in target and ">" not in target:
+        parameters, target = (target, *parameters), None
+    if target is not None:
+        body["target"] = target
+    if note:
+        body["note"] = note
+    body |= _values(parameters)
+    if dry_run:
+        _say_hit(Client(url).ask("POST", "faults?dry_run=true", body))
+        return
+    told = Client(url).ask("POST", "faults", body)
+    _say_done(told, "extended" if told["extended"] else "began")
+
+
+@fault.command()
+@click.argument("number", type=FaultNumber(), metavar="ID")
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...", type=Parameter())
+@click.option("--for", "lasts", help="From now on: 15s, 2m, 500ms.  [default: as it was]")
+@_url
+def patch(number: int, parameters: tuple[str, ...], lasts: str | None, url: str | None) -> None:
+    """Change the active fault ID: its parameters, how long it lasts, or both.
+
+    \b
+    fresco fault patch 1 p=0.8
+    fresco fault patch 1 --for 1m
+    """
+    changes = _values(parameters) | ({} if lasts is None else {"for_s": _seconds(lasts)})
+    if not changes:
+        fail("say what changes: KEY=VALUE, or --for")
+    _say_done(Client(url).ask("PATCH", f"faults/{number}", changes), "changed")
+
+
+def _values(parameters: Sequence[str]) -> dict[str, Any]:
+    from emulator.reading import source
+
+    values = {}
+    for given in parameters:
+        key, equals, text = given.partition("=")
+        if not equals:
+            fail(f"'{given}': expected KEY=VALUE")
+        values[key] = source.value(text)
+    return values
+
+
+def _say_hit(told: dict[str, Any]) -> None:
+    known = told["faults"][0]
+    more = known["n"] - len(known["resolved"])
+    click.echo(f"{known['n']} would be hit:")
+    click.echo("\n".join(known["resolved"] + ([f"and {more} more"] if more else [])))
+
+
+def _say_done(told: dict[str, Any], what: str) -> None:
+    known = told["faults"][0]
+    if known["state"] == "spared":
+        click.echo("spared: chance has it that this fault does not happen")
+        return
+    done, of = told.get("applied", (0, "?"))
+    ends = "" if known["until_s"] is None else f"; heals at {known['until_s']:g} s"
+    click.echo(
+        f"fault {known['id']} {what} at {told.get('at_s', '?')} s: {known['n']} hit, "
+        f"applied {done}/{of}{ends}"
+    )
+    _warn(told)
+
+
+def _warn(told: dict[str, Any]) -> None:
+    if "warning" in told:
+        click.echo(f"warning: {told['warning']}", err=True)
+
+
+@fault.command()
+@click.argument("number", type=FaultNumber(), required=False, metavar="[ID]")
+@click.option("--all", "everything", is_flag=True, help="Every active fault.")
+@_url
+def heal(number: int | None, everything: bool, url: str | None) -> None:
+    """Heal the fault ID, or all."""
+    if (number is None) != everything:
+        fail("say which: an ID, or --all")
+    told = Client(url).ask("DELETE", "faults" if number is None else f"faults/{number}")
+    done, of = told.get("applied", (0, "?"))
+    click.echo(f"healed {len(told['faults'])}, applied {done}/{of}")
+    _warn(told)
+
+
+@fault.command()
+@click.argument(
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=LATEST
+)
+def export(folder: Path) -> None:
+    """Print a run with all that was injected by hand as a scenario (default: the latest run)."""
+    from emulator.live import replay
+    from emulator.reading import source
+
+    click.echo(source.dump(replay.export(folder)), nl=False)
+
+
+@click.command()
+@_url
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(url: str | None, as_json: bool) -> None:
+    """Say how the run that goes on is doing."""
+    client = Client(url)
+    run = client.ask("GET", "run")
+    if as_json:
+        click.echo(json.dumps(run, indent=1))
+        return
+    click.echo(_head(run))
+    for label, value in _numbers(client.ask("GET", "topology")["tiles"], run):
+        click.echo(f"  {label}: {value}")
+
+
+@click.command()
+@_url
+def watch(url: str | None) -> None:
+    """Watch the run that goes on, in this terminal. Ctrl-C leaves it alone."""
+    client = Client(url)
+    tiles = client.ask("GET", "topology")["tiles"]
+    with Live(console=Console(), refresh_per_second=4) as live:
+        try:
+            while (run := client.request("GET", "run"))["phase"] != "ended":
+                faults = client.request("GET", "faults")["faults"]
+                numbers = Table.grid(padding=(0, 2))
+                for label, value in _numbers(tiles, run):
+                    numbers.add_row(label, Text(value, style="bold"))
+                live.update(Group(_head(run), numbers, _fault_table(faults, run["now_s"])))
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            return
+        except Unanswered:
+            pass
+    click.echo("the run ended")
+
+
+fault.add_command(watch)
+
+
+def _steer(verb: str, about: str, done: str) -> click.Command:
+    @click.command(verb, help=about)
+    @_url
+    def command(url: str | None) -> None:
+        told = Client(url).ask("POST", f"run/{verb}")
+        click.echo(f"{done} at {told.get('at_s', '?')} s")
+        _warn(told)
+
+    return command
+
+
+pause = _steer("pause", "Hold the run that goes on: emulated time stands still.", "held")
+resume = _steer("resume", "Let a held run go on.", "goes on")
+stop = _steer("stop", "End the run early: it heals, flushes and reports.", "ended")
+
+
+def _head(run: dict[str, Any]) -> str:
+    ready, of = run["hosts"]
+    where = f"{ready}/{of} hosts ready" if run["phase"] == "starting" and of else run["phase"]
+    return (
+        f"{run['name']}: {where}, {run['now_s']:.1f} of {run['duration_s']:g} s, "
+        f"{run['protocol']} on {run['runtime']}, {run['faults_active']} faults active"
+    )
+
+
+def _numbers(tiles: list[dict[str, str]], run: dict[str, Any]) -> list[tuple[str, str]]:
+    from emulator.show.display import readable
+
+    suffix = {"s": "_s", "ratio": "_ratio", "per s": "_hz"}
+    return [
+        (tile["label"], readable(suffix.get(tile["unit"], ""), run["numbers"].get(tile["name"])))
+        for tile in tiles
+    ]
+
+
+def _fault_table(faults: list[dict[str, Any]], now_s: float) -> Table:
+    table = Table("id", "state", "type", "what", "from", "left", "hits", "applied", "source")
+    for each in faults:
+        what = " ".join(
+            str(value) if key == "target" else f"{key}={value}"
+            for key, value in each["params"].items()
+        )
+        ends_s = each["until_s"]
+        left = "" if each["state"] != "active" or ends_s is None else f"{ends_s - now_s:.1f} s"
+        applied = "" if each["applied"] is None else "{}/{}".format(*each["applied"])
+        cells = (each["id"], each["state"], each["type"], what, f"{each['at_s']:g} s", left)
+        table.add_row(*map(str, (*cells, each["n"], applied, each["source"])))
+    return table
+
+
+def _parameter(field: str, spec: dict[str, Any], required: bool) -> str:
+    default = spec.get("default")
+    need = "optional" if default in (None, "") else f"default {default}"
+    if required:
+        need = "required"
+    return f"    {field}: {_range(spec)}, {need}. {spec.get('description', '')}".rstrip()
+
+
+def _range(spec: dict[str, Any]) -> str:
+    if "enum" in spec:
+        return " or ".join(map(str, spec["enum"]))
+    low = spec.get("minimum", spec.get("exclusiveMinimum"))
+    high = spec.get("maximum", spec.get("exclusiveMaximum"))
+    bounds = [
+        *([] if low is None else [f"from {low:g}"]),
+        *([] if high is None else [f"to {high:g}"]),
+    ]
+    return " ".join([str(spec.get("type", "value")), *bounds])
+
+
+def _seconds(text: str) -> float:
+    for unit, factor in (("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("", 1.0)):
+        if text.endswith(unit):
+            try:
+                return float(text.removesuffix(unit)) * factor
+            except ValueError:
+                break
+    raise click.BadParameter(f"--for {text}: expected a time such as 15s, 2m or 500ms")

@@ -1,0 +1,310 @@
+"""The command line: verbs only. What a verb does stands in the module it calls.
+
+Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is invalid,
+130 interrupted.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from emulator.cli import compare as verbs_compare
+from emulator.cli import completion
+from emulator.cli import live as verbs_live
+from emulator.cli import models as verbs_models
+from emulator.cli import profile as verbs_profile
+from emulator.cli.arguments import (
+    RUNS,
+    fail,
+    load,
+    out_option,
+    override_options,
+    scenario_argument,
+)
+from emulator.cli.groups import Verbs
+
+
+@click.group(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="fresco")
+def fresco() -> None:
+    """Fresco emulates edge computing and measures how old information gets.
+
+    \b
+    fresco run quickstart                       watch a small network live, on Ray
+    fresco run scenarios/w100.yaml --seed 7     another scenario, another seed
+    fresco compare quickstart -P random,shortest-wait   paired, with intervals
+    """
+
+
+@fresco.command()
+@scenario_argument
+@override_options
+@click.option(
+    "--runtime",
+    type=click.Choice(["loop", "ray"]),
+    help="loop: in this process, in virtual time. ray: Ray actors in real time.",
+)
+@click.option(
+    "--address",
+    metavar="auto|HOST:PORT",
+    envvar="RAY_ADDRESS",
+    help="Use a Ray cluster that is already running.",
+)
+@click.option("--paced", is_flag=True, help="With the loop: keep to the wall clock.")
+@click.option(
+    "--accelerator",
+    type=click.Choice(["live", "replay"]),
+    help="Live inference takes the time of the stopwatch (live) or of the measured trace "
+    "(replay). Default: live in real time, replay in virtual time.",
+)
+@out_option
+@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.",
+)
+@click.option(
+    "--metrics-per-user",
+    is_flag=True,
+    help="Metrics of single users too: the ages of the first 200.",
+)
+@click.option(
+    "--dashboard/--no-dashboard",
+    default=None,
+    help="Watch and steer the run in a browser. Default: on in real time (Ray, --paced).",
+)
+@click.option("--dashboard-host", default="127.0.0.1", show_default=True, help="Address it is on.")
+@click.option(
+    "--dashboard-port",
+    type=click.IntRange(0, 65535),
+    help="Default: 7373 if it is free, else any.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def run(
+    scenario: str,
+    runtime: str | None,
+    address: str | None,
+    paced: bool,
+    accelerator: str | None,
+    out: Path,
+    csv: bool,
+    metrics_port: int | None,
+    metrics_per_user: bool,
+    dashboard: bool | None,
+    dashboard_host: str,
+    dashboard_port: int | None,
+    as_json: bool,
+    quiet: bool,
+    **overrides: Any,
+) -> None:
+    """Run SCENARIO: a YAML file, or the name of one that comes with Fresco.
+
+    \b
+    fresco run quickstart                               embedded Ray, live inference
+    fresco run quickstart --runtime loop --seed 1       virtual time, repeatable
+    fresco run s.yaml --address auto                    on the Ray cluster of this machine
+    fresco run s.yaml -s users.0.count=200 -p random    change anything
+    """
+    from emulator.live.exporter import Exporter
+    from emulator.reading import check, source
+    from emulator.runtime.run import EXIT_STATUS, Progress, RunError, new_folder
+    from emulator.runtime.run import run as drive
+    from emulator.show.display import Display, closing, stop_on_interrupt
+    from emulator.world.planning import plan
+
+    if runtime is not None:
+        overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
+    chosen = load(scenario, **overrides)
+    on_ray = chosen.runtime.kind == "ray"
+    if (
+        address is not None
+        and not on_ray
+        and click.get_current_context().get_parameter_source("address")
+        is click.core.ParameterSource.COMMANDLINE
+    ):
+        fail("--address needs the Ray runtime: add --runtime ray")
+    if paced and on_ray:
+        fail("--paced is for the loop: the Ray runtime always keeps to the wall clock")
+    is_live = on_ray or paced
+    if dashboard and not is_live:
+        fail("virtual time is over before anybody could watch: add --paced for a dashboard")
+    stopwatch = accelerator == "live" if accelerator else on_ray or paced
+    console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
+    if accelerator == "live" and not (on_ray or paced):
+        console.print("note: the stopwatch times inference; the digest will differ from run to run")
+    for _, message, remedy in check.warnings(chosen):
+        console.print(f"[yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True)
+    folder = new_folder(out, chosen.name)
+    (folder / "scenario.yaml").write_text(source.dump(chosen))
+    display, exporter = Display(chosen, console), Exporter(chosen, metrics_per_user)
+    server = None
+    if metrics_port is not None:
+        try:
+            url, server = exporter.serve(metrics_port)
+        except OSError as error:
+            fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
+        console.print(f"metrics: {url}", highlight=False)
+    planned = plan(chosen, stopwatch)
+    steering = service = None
+    if is_live:
+        from emulator.runtime.steering import Steering
+
+        steering = Steering(planned)
+        stop_on_interrupt(steering, console)
+    if steering is not None and dashboard is not False:
+        from emulator.live.control import Service
+
+        try:
+            token = os.environ.get("FRESCO_TOKEN")
+            place = (dashboard_host, dashboard_port, token)
+            service = Service(planned, steering, folder, *place, per_user=metrics_per_user)
+            service.start()
+        except (ValueError, OSError) as error:
+            fail(f"dashboard: {error}")
+        console.print(f"dashboard: {service.url}", highlight=False)
+    steps: Iterator[Any]
+    if on_ray:
+        from emulator.runtime import cluster
+
+        def started(carriers: list[cluster.Carrier]) -> None:
+            packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
+            (folder / "hosts.json").write_bytes(packed)
+
+        def ready(hosts: int, of: int) -> None:
+            display.ready(hosts, of)
+            if service is not None:
+                service.ready(hosts, of)
+
+        steps = cluster.play(planned, address, ready, started, steering)
+    else:
+        from emulator.runtime import loop
+
+        steps = loop.play(planned, paced, steering)
+    with display.open() as show:
+
+        def shown(progress: Progress) -> None:
+            if server is not None:
+                exporter.take(progress)  # first: what people see is then on the page too
+            if service is not None:
+                service.take(progress)
+            show(progress)
+
+        try:
+            summary = drive(planned, steps, folder, shown, steering)
+        except RunError as error:
+            fail(str(error), status=3)
+        finally:
+            if service is not None:
+                service.stop()
+    if server is not None:
+        server.shutdown()
+    closing(summary, chosen, console)
+    with console.status("writing tables and report") if console.is_terminal else nullcontext():
+        report_path = _results(folder, csv)
+    console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps({**summary, "folder": str(folder)}, indent=1))
+    sys.exit(EXIT_STATUS[summary["verdict"]])
+
+
+@fresco.command("check")
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
+@override_options
+def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
+    """Check scenarios without running them; show what they would start."""
+    from emulator.reading import check
+
+    console = Console()
+    failed = False
+    for name in scenarios:
+        try:
+            chosen = load(name, **overrides)
+        except SystemExit:
+            failed = True
+            continue
+        counts = [
+            f"{sum(group.count for group in groups)} {what}"
+            for what, groups in (
+                ("users", chosen.users),
+                ("base stations", chosen.base_stations),
+                ("servers", chosen.servers),
+            )
+        ]
+        console.print(
+            f"[green]good[/]: {chosen.name}: {', '.join(counts)}; {chosen.protocol.kind} on "
+            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {len(chosen.faults)} faults",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for _, message, remedy in check.warnings(chosen):
+            console.print(
+                f"  [yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True
+            )
+    sys.exit(2 if failed else 0)
+
+
+@fresco.command()
+@click.argument(
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=RUNS / "latest"
+)
+@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+def report(folder: Path, csv: bool) -> None:
+    """Write the report and tables of a run again, from its FOLDER (default: the latest run)."""
+    if not (folder / "journal.msgpack").exists():
+        fail(f"{folder} is no run folder: it has no journal.msgpack")
+    click.echo(f"report: {_results(folder, csv)}")
+
+
+@fresco.command()
+def schema() -> None:
+    """Print the JSON Schema of a scenario, for editors."""
+    from emulator.spec.scenario import Scenario
+
+    click.echo(json.dumps(Scenario.model_json_schema(), indent=1))
+
+
+@fresco.command()
+@click.option("--ray", "with_ray", is_flag=True, help="Start Ray and a host too.")
+def doctor(with_ray: bool) -> None:
+    """Look for what could go wrong on this machine."""
+    from emulator.cli.doctor import examine
+
+    sys.exit(0 if examine(Console(), with_ray) else 3)
+
+
+def _results(folder: Path, csv: bool) -> Path:
+    """Writes tables and report from a run folder; returns the report's path."""
+    from emulator.record import tables
+    from emulator.show import report as reporting
+
+    result = reporting.read(folder)
+    tables.write(folder, result.metrics, csv)
+    return reporting.write(folder, result)
+
+
+for verb in (
+    verbs_compare.compare,
+    verbs_compare.sweep,
+    verbs_models.distill,
+    verbs_profile.profile,
+    verbs_live.fault,
+    verbs_live.status,
+    verbs_live.watch,
+    verbs_live.pause,
+    verbs_live.resume,
+    verbs_live.stop,
+    completion.completion,
+):
+    fresco.add_command(verb)

@@ -1,0 +1,156 @@
+"""`fresco distill`: make a network."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from emulator.cli.arguments import fail
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DATA_ROOT = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where data sets lie that Fresco does not ship; else $FRESCO_DATA.",
+)
+
+
+@click.command()
+@click.option("--preset", "name", help="What to make; --list names them.")
+@click.option("--list", "lists", is_flag=True, help="Name the presets and end.")
+@click.option("--method", help="Another recipe: scratch, kd, bdd, dkd, ... (--list).")
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Instead of the preset's.")
+@click.option("--seed", type=int, help="Instead of the preset's.")
+@click.option("--teacher", help="A network by name, or its folder, instead of the preset's.")
+@DATA_ROOT
+@click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one.")
+@click.option("--resume", is_flag=True, help="Go on from the last epoch that was saved.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the network; default runs/models/NAME. Under $FRESCO_MODELS scenarios find it.",
+)
+def distill(
+    name: str | None,
+    lists: bool,
+    method: str | None,
+    epochs: int | None,
+    seed: int | None,
+    teacher: str | None,
+    data_root: Path | None,
+    download: bool,
+    device: str,
+    resume: bool,
+    out: Path | None,
+) -> None:
+    """Train a network, most of them as students of another one.
+
+    \b
+    fresco distill --preset digits-s                     under a minute
+    fresco distill --preset digits-s --method kd --seed 7
+    fresco distill --preset scenes-s                     what labels every pixel
+    fresco distill --preset cifar100-m --data-root ~/data
+    """
+    import msgspec
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from emulator.show import training_curve
+    from models import data, data_files, distill, zoo
+    from models.presets import PRESETS, preset
+    from models.recipes import RECIPES
+
+    console = Console()
+    if lists or name is None:
+        for each, made in PRESETS.items():
+            by = f"{made.recipe} from {made.teacher}" if made.teacher else "from labels"
+            console.print(f"{each:26} {made.architecture} on {made.dataset}, {by}", highlight=False)
+        console.print(f"methods: {', '.join(RECIPES)}", highlight=False)
+        if not lists:
+            fail("name one of these with --preset")
+        return
+    try:
+        made = preset(name)
+        recipe = method or made.recipe
+        if recipe not in RECIPES:
+            fail(f"unknown method '{recipe}' (known: {', '.join(RECIPES)})")
+        changes = {"epochs": epochs, "seed": seed}
+        options = msgspec.structs.replace(
+            made.options, **{key: value for key, value in changes.items() if value is not None}
+        )
+        taught_by = teacher or made.teacher
+        if RECIPES[recipe].needs_teacher and not taught_by:
+            fail(f"'{recipe}' needs a teacher: name one with --teacher")
+        if download and made.dataset in data_files.ARCHIVES:
+            with console.status(f"fetching {made.dataset}"):
+                data_files.download(made.dataset, data_root or Path("data"))
+        splits = data.load(made.dataset, data_root)
+        master = _network(taught_by) if RECIPES[recipe].needs_teacher else None
+    except (zoo.ModelError, data.DataError) as error:
+        fail(str(error))
+    folder = out or Path("runs") / "models" / name
+    checkpoint = folder / "checkpoint.safetensors"
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    curve: list[distill.Epoch] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(name, total=options.epochs)
+
+        def told(epoch: distill.Epoch) -> None:
+            curve.append(epoch)
+            said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
+            progress.update(bar, completed=epoch.number, description=said)
+            if not console.is_terminal and epoch.number % max(1, options.epochs // 10) == 0:
+                console.print(f"epoch {epoch.number}/{options.epochs}  {said}", highlight=False)
+
+        try:
+            student = distill.train(
+                distill.fresh(made.architecture, splits.classes, options.seed),
+                splits,
+                recipe,
+                options,
+                master,
+                told,
+                checkpoint,
+                device,
+            )
+        except zoo.ModelError as error:
+            fail(str(error))
+    command = f"fresco distill --preset {name} --method {recipe} --seed {options.seed}"
+    command += f" --epochs {options.epochs}"
+    result = distill.ship(
+        folder,
+        student,
+        splits,
+        options,
+        architecture=made.architecture,
+        dataset=made.dataset,
+        recipe=recipe,
+        teacher=taught_by if RECIPES[recipe].needs_teacher else "",
+        command=command,
+    )
+    checkpoint.unlink(missing_ok=True)
+    written = training_curve.write(folder, name, result.measure, curve)
+    console.print(training_curve.bars([epoch.val_accuracy for epoch in curve]), highlight=False)
+    console.print(
+        f"{name}: {result.parameters:,} parameters, {result.measure} on val "
+        f"{100.0 * result.val_accuracy:.2f} %, on test {100.0 * result.test_accuracy:.2f} %",
+        highlight=False,
+    )
+    if name in zoo.names() and folder.resolve() != zoo.folder(name).resolve():
+        stated = zoo.manifest(name)
+        console.print(f"the one that is shipped: test {100.0 * stated.test_accuracy:.2f} %")
+    drawn = ", ".join(path.name for path in written)
+    console.print(f"network: {folder}   curves: {drawn}", highlight=False)
+
+
+def _network(name: str) -> "nn.Module":
+    """Loads a network by name, or from its folder."""
+    from models import zoo
+
+    place = Path(name)
+    return zoo.load_from(place) if (place / "manifest.json").exists() else zoo.load(name)

@@ -1,0 +1,166 @@
+"""`fresco profile`: measure how long a network takes here, on each engine, and keep that."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from emulator.cli.arguments import fail
+
+if TYPE_CHECKING:
+    from models.latency import Latency, Profile
+
+FEW_ROUNDS = 100  # below, the 99th percentile is the largest sample
+HEADS = ("batch", "engine", "E[S] ms", "E[S²] ms²", "p50 ms", "p95 ms", "p99 ms", "c²")
+
+
+@click.command()
+@click.argument("name", metavar="NETWORK")
+@click.option(
+    "--engine",
+    "engine",
+    default="torch",
+    show_default=True,
+    metavar="A,B,...",
+    help="torch, onnx, onnx-int8, several of them side by side, or all.",
+)
+@click.option(
+    "--batch",
+    "batch_max",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Batches of 1 up to so many images.",
+)
+@click.option("--rounds", type=click.IntRange(8, 100_000), default=512, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--write", "writes", is_flag=True, help="Keep the trace beside the network.")
+def profile(
+    name: str, engine: str, batch_max: int, rounds: int, threads: int, writes: bool
+) -> None:
+    """Measure how long NETWORK takes on this machine, in CPU time of the computing thread.
+
+    Batch sizes and engines in turn, so that a drift of the machine hits them alike; each batch is
+    run twice and the second run is timed, as in a live run.
+
+    \b
+    fresco profile digits-s
+    fresco profile digits-s --engine all --batch 4
+    fresco profile mine --engine onnx --write
+    """
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from models import data, latency, zoo
+
+    console = Console()
+    engines = latency.ENGINES if engine == "all" else tuple(engine.split(","))
+    for each in engines:
+        if each not in latency.ENGINES:
+            fail(f"unknown engine '{each}' (known: {', '.join(latency.ENGINES)}, or all)")
+    try:
+        zoo.manifest(name)
+        for each in engines:
+            latency.require(each)
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task(f"measuring {name}", total=rounds)
+            measured = latency.measure(
+                name,
+                rounds,
+                threads,
+                lambda done: progress.update(bar, completed=done),
+                engines,
+                batch_max,
+            )
+    except (zoo.ModelError, data.DataError) as error:
+        fail(str(error))
+    rows = _rows(measured)
+    table = Table(title=f"{name} on {measured[0].processor}", title_justify="left")
+    for head in HEADS:
+        table.add_column(head, justify="left" if head == "engine" else "right")
+    for number, row in enumerate(rows):
+        table.add_row(*row, end_section=(number + 1) % len(engines) == 0)
+    console.print(table)
+    for line in _conditions(measured[0], rounds):
+        console.print(line, highlight=False)
+    if writes:
+        for each_measured in measured:
+            console.print(f"written: {latency.write(name, each_measured)}", highlight=False)
+    folder = Path("runs") / "models" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / "latency.html"
+    picture.write_text(_page(name, measured, rounds), encoding="utf-8")
+    console.print(f"picture: {picture}", highlight=False)
+
+
+def _rows(measured: "Sequence[Latency]") -> list[tuple[str, ...]]:
+    """Returns the table's rows: engines beside each other within a batch size."""
+    from models import latency
+
+    by_engine = [latency.profiles(each) for each in measured]
+    return [
+        (str(row.batch), each.engine, *_numbers(row))
+        for size in zip(*by_engine, strict=True)
+        for each, row in zip(measured, size, strict=True)
+    ]
+
+
+def _numbers(row: "Profile") -> tuple[str, ...]:
+    times = (f"{1e3 * value:.3f}" for value in (row.p50_s, row.p95_s, row.p99_s))
+    return (
+        f"{1e3 * row.mean_s:.3f}",
+        f"{1e6 * row.second_moment_s2:.4f}",
+        *times,
+        f"{row.scv:.3f}",
+    )
+
+
+def _conditions(measured: "Latency", rounds: int) -> list[str]:
+    """Says how it was measured, and what to doubt."""
+    from models.engine import WARM_UP_RUNS
+
+    said = [
+        f"{rounds} rounds after {WARM_UP_RUNS} for each batch size to warm up; every batch run "
+        f"twice, the second timed; torch {measured.torch}"
+    ]
+    if measured.load is not None:
+        said.append(f"load average while measuring: {measured.load:g}")
+    if measured.threads > 1:
+        said.append(
+            f"{measured.threads} threads: only the calling thread's CPU time is in the table, not "
+            "its helpers'"
+        )
+    if rounds < FEW_ROUNDS:
+        said.append(f"{rounds} rounds are few: p99 is the slowest of them")
+    return said
+
+
+def _page(name: str, measured: "Sequence[Latency]", rounds: int) -> str:
+    """Returns a page with the spread of the times by batch size, and the table."""
+    import numpy as np
+
+    from emulator.show.page import page, table
+    from emulator.show.spread import QUANTILES, Spread, spreads
+
+    found = []
+    for kind, each in enumerate(measured):
+        for batch, samples_s in enumerate(each.samples_s, start=1):
+            values = [float(value) for value in np.quantile(samples_s, QUANTILES)]
+            median_ms, p95_ms = 1e3 * values[2], 1e3 * values[4]
+            text = f"{each.engine}, {batch}: median {median_ms:.3f} ms, 95 % {p95_ms:.3f} ms"
+            found.append(Spread(str(batch), kind, values, text))
+    keys = " ".join(
+        f'<span class="key k{kind}"></span>{each.engine}' for kind, each in enumerate(measured)
+    )
+    body = (
+        f'<h1>{escape(name)}</h1><p class="soft">{escape(measured[0].processor)}. '
+        f"{escape('. '.join(_conditions(measured[0], rounds)))}.</p>"
+        f'<section class="card"><h2>Thread-CPU time by batch size</h2>'
+        f'<p class="soft">{keys}. Line 5 to 95 %, bar 25 to 75 %, dash median, dot 99 %.</p>'
+        f"{spreads(found, 'images in a batch', 'ms', 1e3)}</section>"
+        f'<section class="card">{table([HEADS, *_rows(measured)])}</section>'
+    )
+    return page(f"{name}, latency", body, styles=("report.css",))

@@ -1,0 +1,1 @@
+"""What can break: faults, whom they hit, how they fold, and orders over time."""

@@ -1,0 +1,338 @@
+"""The control service: dashboard, API and metrics of one run, in a thread of the driver.
+
+It starts before the hosts do and only ever reads finished bytes or asks `Steering`; a slow viewer
+misses frames and delays nobody. `runs/latest/control.json` tells other processes where it is.
+"""
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from emulator.live.api_description import description
+from emulator.live.exporter import Exporter
+from emulator.live.feed import Feed
+from emulator.live.guard import (
+    BODY_MAX_BYTES,
+    CHANGES_HZ,
+    COOKIE,
+    HEADERS,
+    LOOPBACK,
+    guard,
+    refusal,
+)
+from emulator.reading.vocabulary import Refused, types
+from emulator.runtime.run import Progress
+from emulator.runtime.steering import Steering
+from emulator.show.page import STATIC
+from emulator.world.known import Applied, Known
+from emulator.world.plan import Plan
+
+PORT = 7373  # tried first, so that a bookmark and an open page find the next run
+ACK_MAX_S = 2.5
+VIEWERS_MAX = 64  # open streams
+ENDED_MAX = 100  # ended faults that every change tells again
+PAGES = {
+    "/": ("live.html", "text/html"),
+    **{
+        f"/static/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("live", "curves", "map", "form", "words")
+    },
+    "/static/live.css": ("live.css", "text/css"),
+    "/static/report.css": ("report.css", "text/css"),
+    "/static/uPlot.js": ("vendor/uPlot.iife.min.js", "text/javascript"),
+    "/static/uPlot.css": ("vendor/uPlot.min.css", "text/css"),
+}
+
+
+class Viewer:
+    """One open stream: the newest frame, and every change (a change tells the whole state)."""
+
+    def __init__(self, frame: bytes | None, change: bytes) -> None:
+        self.frame, self.change = frame, change
+        self.wake = asyncio.Event()
+        self.wake.set()
+
+
+class Service:
+    """From `start` to `stop`; `take` is called after every step, `ready` while hosts start."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        steering: Steering,
+        folder: Path,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        token: str | None = None,
+        changes_hz: float = CHANGES_HZ,
+        per_user: bool = False,
+    ) -> None:
+        """`port` None: 7373, or any; `changes_hz`: how often people may change something;
+        `per_user`: metrics of single users too."""
+        if host not in LOOPBACK and not token:
+            raise ValueError(
+                f"--dashboard-host {host} is not loopback: set FRESCO_TOKEN to a secret first"
+            )
+        self.feed = Feed(plan, steering, str(folder))
+        self.url = ""
+        self._steering, self._folder = steering, folder
+        self._host, self._port = host, port
+        self._guard, self._has_token = guard(host, token, changes_hz), token is not None
+        self._exporter = Exporter(plan.scenario, per_user)
+        self._registry = CollectorRegistry()
+        self._registry.register(self._exporter)
+        self._files = {path: (STATIC / name).read_bytes() for path, (name, _) in PAGES.items()}
+        self._viewers: set[Viewer] = set()
+        self._loop = asyncio.new_event_loop()
+        self._started: Future[str] = Future()
+        self._ended: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Begins to serve; OSError where the port is taken."""
+        self._thread.start()
+        self.url = self._started.result()
+        told = {"url": self.url, "pid": os.getpid()}
+        (self._folder / "control.json").write_text(json.dumps(told) + "\n")
+        self.feed.publish = lambda frame: self._tell(self._send_frame)
+        self._steering.on_change = lambda: self._tell(self._send_change)
+
+    def stop(self) -> None:
+        (self._folder / "control.json").unlink(missing_ok=True)
+        self._tell(self._end)
+        self._thread.join(5.0)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def take(self, progress: Progress) -> None:
+        if self.feed.take(progress):  # nobody scrapes more often than viewers look
+            self._exporter.take(progress)
+
+    def ready(self, hosts: int, of: int) -> None:
+        self.feed.hosts = (hosts, of)
+        self._tell(self._send_change)
+
+    # In the service's thread
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
+    def _send_frame(self) -> None:
+        for viewer in self._viewers:
+            viewer.frame = self.feed.frame
+            viewer.wake.set()
+
+    def _send_change(self) -> None:
+        change = self._change()
+        for viewer in self._viewers:
+            viewer.change = change
+            viewer.wake.set()
+
+    def _change(self) -> bytes:
+        return json.dumps({"run": self.feed.state(), **self.feed.faults(ENDED_MAX)}).encode()
+
+    def _end(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
+        for viewer in self._viewers:
+            viewer.wake.set()
+
+    def _serve(self) -> None:
+        try:
+            self._loop.run_until_complete(self._main())
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+        finally:
+            self._loop.close()
+
+    async def _main(self) -> None:
+        self._ended = asyncio.Event()
+        app = web.Application(middlewares=[self._guard], client_max_size=BODY_MAX_BYTES)
+        app.add_routes(self._routes())
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            port = await self._bind(runner)
+            shown = f"[{self._host}]" if ":" in self._host else self._host
+            self._started.set_result(f"http://{shown}:{port}")
+            await self._ended.wait()
+        finally:
+            await runner.cleanup()
+
+    async def _bind(self, runner: web.AppRunner) -> int:
+        for port in (PORT, 0) if self._port is None else (self._port,):
+            try:
+                site = web.TCPSite(runner, self._host, port)
+                await site.start()
+            except OSError:
+                if port == 0 or self._port is not None:
+                    raise
+                continue
+            return int(runner.addresses[-1][1])
+        raise OSError("no free port")
+
+    def _routes(self) -> list[web.RouteDef]:
+        v1, get = "/api/v1", web.get
+        feed, steering = self.feed, self._steering
+
+        def answers(make: Callable[[], Any]) -> Any:
+            async def handler(request: web.Request) -> web.Response:
+                return web.json_response(make())
+
+            return handler
+
+        return [
+            *(get(path, self._page) for path in PAGES),
+            get("/healthz", answers(lambda: {"phase": steering.phase})),
+            get("/metrics", self._metrics),
+            get(f"{v1}/openapi.json", answers(lambda: description(self._has_token))),
+            get(f"{v1}/run", answers(feed.state)),
+            get(f"{v1}/topology", answers(feed.topology)),
+            get(f"{v1}/history", answers(feed.history)),
+            get(f"{v1}/fault-types", answers(types)),
+            get(f"{v1}/faults", answers(feed.faults)),
+            get(f"{v1}/stream", self._stream),
+            web.post(f"{v1}/faults", self._explained(self._inject)),
+            web.delete(f"{v1}/faults", self._explained(self._heal)),
+            web.patch(f"{v1}/faults/{{id:[0-9]{{1,6}}}}", self._explained(self._patch)),
+            web.delete(f"{v1}/faults/{{id:[0-9]{{1,6}}}}", self._explained(self._heal)),
+            web.post(f"{v1}/run/{{verb:pause|resume|stop}}", self._explained(self._command)),
+        ]
+
+    async def _page(self, request: web.Request) -> web.Response:
+        if request.path == "/" and "token" in request.query:
+            response: web.Response = web.Response(status=303, headers={"Location": "/"})
+            response.set_cookie(COOKIE, request.query["token"], httponly=True, samesite="Strict")
+            return response
+        kind = PAGES[request.path][1]
+        return web.Response(body=self._files[request.path], content_type=kind, charset="utf-8")
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encode, kind = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": kind})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        if len(self._viewers) >= VIEWERS_MAX:
+            return refusal(503, f"{VIEWERS_MAX} viewers are watching already")
+        response = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
+        viewer = Viewer(self.feed.frame or None, self._change())
+        self._viewers.add(viewer)
+        assert self._ended is not None
+        try:
+            await response.prepare(request)
+            while not self._ended.is_set():
+                try:
+                    await asyncio.wait_for(viewer.wake.wait(), 2.0)
+                except TimeoutError:
+                    await response.write(b": still here\n\n")
+                    continue
+                viewer.wake.clear()
+                if viewer.change:
+                    change, viewer.change = viewer.change, b""
+                    await response.write(b"event: change\ndata: %b\n\n" % change)
+                if viewer.frame is not None:
+                    frame, viewer.frame = viewer.frame, None
+                    await response.write(b"event: frame\ndata: %b\n\n" % frame)
+        except ConnectionError:
+            pass
+        finally:
+            self._viewers.discard(viewer)
+        return response
+
+    def _explained(self, handler: Callable[[web.Request], Any]) -> Any:
+        async def answer(request: web.Request) -> web.Response:
+            try:
+                response: web.Response = await handler(request)
+            except Refused as refused:
+                return refusal(refused.status, str(refused), refused.field)
+            except asyncio.CancelledError:
+                if self._steering.phase == "ended":
+                    return refusal(409, "the run ended before this took effect")
+                raise
+            return response
+
+        return answer
+
+    async def _inject(self, request: web.Request) -> web.Response:
+        source = request.headers.get("X-Fresco-Source", "http")
+        for name in request.query:
+            if name not in ("dry_run", "token"):
+                raise Refused(422, f"'{name[:20]}' is no parameter; there is dry_run")
+        dry_run = request.query.get("dry_run", "false")
+        if dry_run not in ("true", "false"):
+            raise Refused(422, f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
+        if dry_run == "true":
+            known = self._steering.preview(await _body(request), source[:20])
+            return web.json_response(
+                {"extended": False, "dry_run": True, "faults": [known.as_dict()]}
+            )
+        known, waiting, extended = self._steering.inject(
+            await _body(request), source[:20], request.remote or ""
+        )
+        return await self._acknowledged(waiting, [known], 200 if extended else 201, extended)
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        known, waiting = self._steering.patch(int(request.match_info["id"]), await _body(request))
+        return await self._acknowledged(waiting, [known])
+
+    async def _heal(self, request: web.Request) -> web.Response:
+        number = request.match_info.get("id")
+        known, waiting = self._steering.heal(None if number is None else [int(number)])
+        return await self._acknowledged(waiting, known)
+
+    async def _command(self, request: web.Request) -> web.Response:
+        verb = request.match_info["verb"]
+        if request.body_exists and (body := await _body(request)):
+            raise Refused(422, f"{verb} takes no '{next(iter(body))[:50]}'")
+        steering = self._steering
+        waiting = steering.stop("stopped by hand") if verb == "stop" else getattr(steering, verb)()
+        return await self._acknowledged(waiting, [])
+
+    async def _acknowledged(
+        self,
+        waiting: Future[Applied],
+        known: list[Known],
+        status: int = 200,
+        extended: bool = False,
+    ) -> web.Response:
+        """Answers when all hosts obey; after `ACK_MAX_S` it warns instead."""
+        told: dict[str, Any] = {"extended": extended}
+        try:
+            applied = await asyncio.wait_for(asyncio.wrap_future(waiting), ACK_MAX_S)
+            told |= {"at_s": applied.at_s, "applied": [applied.hosts, applied.of]}
+            if applied.hosts < applied.of:
+                told["warning"] = f"only {applied.hosts} of {applied.of} hosts said they obey"
+        except TimeoutError:
+            told["warning"] = f"no host said within {ACK_MAX_S:g} s that it obeys"
+        return web.json_response(
+            told | {"faults": [each.as_dict() for each in known]}, status=status
+        )
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.read(), parse_constant=_no_number)
+        json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise Refused(422, f"the body is no JSON: {str(error)[:100]}") from None
+    if not isinstance(body, dict):
+        raise Refused(422, "the body is no JSON object")
+    return body
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")

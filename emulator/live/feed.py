@@ -1,0 +1,216 @@
+"""What viewers of a running run get: rows for curves, a frame for tiles and map. Encoded once.
+
+The driver's thread calls `take` after every step; the service's thread reads what is finished and
+never touches the metrics. A row covers `ROW_S`; nothing seen in it is a gap.
+"""
+
+import json
+import math
+import time
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from emulator.faults.fold import fold
+from emulator.live.panels import panels, tiles
+from emulator.live.recent import Recent
+from emulator.runtime.run import Progress
+from emulator.runtime.steering import Steering
+from emulator.spec.topology import members
+from emulator.world.plan import Plan
+
+FRAME_S = 0.2  # wall; five frames a second are all that anybody sees
+ROW_S = 0.5  # wall
+ROWS_MAX = 4_000  # half an hour; then every second one goes, so that the whole run stays in sight
+WORST = 10
+AGE_MIN_S, AGE_MAX_S = 0.01, 60.0  # what the 256 codes of an age span, logarithmically
+
+
+class Feed:
+    """`publish` takes every finished frame, from the driver's thread."""
+
+    def __init__(self, plan: Plan, steering: Steering, folder: str) -> None:
+        self.rows: list[tuple[float, dict[str, float | None]]] = []
+        self.frame = b""
+        self.hosts = (0, 0)
+        self.now_s = 0.0
+        self.numbers: dict[str, float | None] = {}  # the values of the tiles, replaced not changed
+        self.publish: Callable[[bytes], None] = lambda frame: None
+        self._plan, self._steering, self._folder = plan, steering, folder
+        self._recent = Recent(plan)
+        self._steps: list[dict[str, float | None]] = []
+        self._framed_s = self._rowed_s = -math.inf
+        self._tiles: dict[str, float | None] = {}
+        self._loss: dict[str, float] = {}  # of each cell's uplink, smoothed
+        self._cut: tuple[int, list[list[str]]] = (-1, [])  # for one version of the steering
+
+    def topology(self) -> dict[str, Any]:
+        """Describes who is where, who hears whom and what is shown; it does not change in a run."""
+        layout, place = self._plan.layout, self._plan.layout.position_m
+        group_of = dict(members(self._plan.scenario.users))
+
+        def at(name: str) -> list[float]:
+            return [round(each, 2) for each in place[name]]
+
+        return {
+            "users": [
+                {
+                    "id": user,
+                    "at_m": at(user),
+                    "group": group_of[user].name,
+                    "priority": group_of[user].priority,
+                    "cells": [bs for bs, _ in cells],
+                }
+                for user, cells in layout.cells.items()
+            ],
+            "base_stations": [
+                {"id": bs, "at_m": at(bs), "servers": [server for server, _ in servers]}
+                for bs, servers in layout.servers.items()
+            ],
+            "servers": [{"id": server, "at_m": at(server)} for server in layout.base_stations],
+            "age_code": {"min_s": AGE_MIN_S, "max_s": AGE_MAX_S},
+            "tiles": msgspec.to_builtins(tiles(self._plan)),
+            "panels": msgspec.to_builtins(panels(self._plan)),
+        }
+
+    def history(self) -> dict[str, Any]:
+        """Returns all rows as columns."""
+        rows = self.rows
+        names = list(dict.fromkeys(name for _, row in rows for name in row))
+        columns = {name: [row.get(name) for _, row in rows] for name in names}
+        return {"at_s": [at_s for at_s, _ in rows], "columns": columns}
+
+    def state(self) -> dict[str, Any]:
+        """Describes the run itself."""
+        scenario, steering = self._plan.scenario, self._steering
+        return {
+            "name": scenario.name,
+            "protocol": scenario.protocol.kind,
+            "runtime": scenario.runtime.kind,
+            "seed": scenario.seed,
+            "duration_s": scenario.duration_s,
+            "time_scale": scenario.runtime.time_scale,
+            "phase": steering.phase,
+            "hosts": self.hosts,
+            "now_s": self.now_s,
+            "folder": self._folder,
+            "faults_active": sum(e.state == "active" for e in list(steering.faults.values())),
+            "numbers": self.numbers,
+        }
+
+    def faults(self, ended_max: int | None = None) -> dict[str, Any]:
+        """Lists the faults so far (of those that ended only the newest, where there is a limit),
+        and the radio links that let nothing through."""
+        known = list(self._steering.faults.values())
+        if ended_max is not None:
+            ended = [each.id for each in known if each.state not in ("scheduled", "active")]
+            hidden = frozenset(ended[: max(0, len(ended) - ended_max)])
+            known = [each for each in known if each.id not in hidden]
+        faults = [each.as_dict() for each in known]
+        cut = self.cut()
+        return {"phase": self._steering.phase, "faults": faults, "cut": cut, "now_s": self.now_s}
+
+    def cut(self) -> list[list[str]]:
+        """Returns the radio links that the active faults block, as (user, base station)."""
+        steering = self._steering
+        version = steering.version
+        if self._cut[0] != version:
+            known = list(steering.faults.values())
+            active = [e.settled for e in known if e.settled and e.state == "active"]
+            blocked = [
+                [user, bs]
+                for user, cells in self._plan.layout.cells.items()
+                for bs, _ in cells
+                if active and fold(active, user, bs, "uplink").blocked_by
+            ]
+            self._cut = (version, blocked)
+        return self._cut[1]
+
+    def take(self, progress: Progress) -> bool:
+        """Takes a step in; publishes a frame when one is due, and says whether one was."""
+        self.now_s = progress.step.now_s
+        self._recent.take(progress.step.records)
+        self._steps.append(_curves_of(progress))
+        wall_s = time.monotonic()
+        if wall_s - self._framed_s < FRAME_S:
+            return False
+        self._framed_s = wall_s
+        row = None
+        if wall_s - self._rowed_s >= ROW_S and self._steps:
+            self._rowed_s = wall_s
+            row = self._row()
+            if not self.rows or self.now_s > self.rows[-1][0]:  # a held run stands still
+                kept = self.rows[::2] if len(self.rows) >= ROWS_MAX else self.rows
+                self.rows = [*kept, (self.now_s, row)]  # another one: the service may be reading
+        self.frame = json.dumps(self._frame(progress, row), separators=(",", ":")).encode()
+        self.publish(self.frame)
+        return True
+
+    def _row(self) -> dict[str, float | None]:
+        row = _mean(self._steps) | self._recent.row(self.now_s)
+        self._steps = []
+        self._tiles = self._recent.tiles()
+        for name, lost in row.items():
+            kind, _, bs = name.partition("/")
+            if kind == "loss_ratio" and lost is not None:
+                self._loss[bs] = 0.5 * self._loss.get(bs, lost) + 0.5 * lost
+        return {name: _short(value) for name, value in row.items()}
+
+    def _frame(self, progress: Progress, row: Mapping[str, float | None] | None) -> dict[str, Any]:
+        metrics, now_s = progress.metrics, progress.step.now_s
+        users = list(metrics.ages)
+        ages_s = np.array([tracker.age_s(now_s) for tracker in metrics.ages.values()])
+        scaled = np.log(np.clip(ages_s, AGE_MIN_S, AGE_MAX_S) / AGE_MIN_S)
+        codes = np.rint(255.0 * scaled / math.log(AGE_MAX_S / AGE_MIN_S)).astype(np.uint8)
+        worst = np.argsort(-ages_s)[:WORST]
+        counted_s = ages_s[[tracker.is_present for tracker in metrics.ages.values()]]
+        late = progress.step.lateness
+        numbers = self._tiles | {
+            "age_mean": float(counted_s.mean()) if counted_s.size else None,
+            "age_p95": float(np.quantile(counted_s, 0.95)) if counted_s.size else None,
+            "primal": metrics.series.columns.get("protocol/primal", [None])[-1],
+            "overdue": metrics.violations,
+            "faults": len(metrics.faults_active),
+            "lateness": None if late is None else late.quantile_s(0.99),
+        }
+        self.numbers = {name: _short(value) for name, value in numbers.items()}
+        return {
+            "now_s": round(now_s, 3),
+            "phase": self._steering.phase,
+            "speed": round(progress.speed, 3),
+            "row": row,
+            "ages": b64encode(codes.tobytes()).decode(),
+            "worst": [[users[i], round(float(ages_s[i]), 3)] for i in worst],
+            "tiles": self.numbers,
+            "loss": {bs: round(value, 2) for bs, value in self._loss.items()},
+        }
+
+
+def _curves_of(progress: Progress) -> dict[str, float | None]:
+    """Returns the newest values of those curves that are not made of single tasks."""
+    series = progress.metrics.series
+    return {
+        name: values[-1] if len(values) == len(series.at_s) else None
+        for name, values in series.columns.items()
+        if name.startswith(("aoi_s/", "protocol/"))
+    }
+
+
+def _short(value: float | None) -> float | None:
+    """Four digits: nobody sees more on a curve, and each costs a byte to every viewer."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
+
+
+def _mean(steps: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Averages each column over the steps that have a value."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for step in steps:
+        for name, value in step.items():
+            values = found[name]
+            if value is not None and math.isfinite(value):
+                values.append(value)
+    return {name: sum(values) / len(values) if values else None for name, values in found.items()}

@@ -1,0 +1,323 @@
+"""What several fields of a scenario must say together, and what deserves a warning.
+
+Every check yields (path, message, remedy). A problem stops the scenario before anything starts; a
+warning is shown by `fresco check` and does not.
+"""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from agents import radio
+from agents.protocols import PROTOCOLS
+from emulator.reading import devices as check_devices
+from emulator.reading import faults as check_faults
+from emulator.reading import scheduled as check_scheduled
+from emulator.reading.complaints import Complaint, kinds_of, suggest
+from emulator.record.stats import ALL, METRICS
+from emulator.spec import scenario, traces
+from emulator.spec.nominal import nominal_moments
+from emulator.spec.scenario import Scenario
+from emulator.spec.scheduling import is_scheduled
+from emulator.spec.topology import Layout, build, layout
+from models import latency
+
+SLOTTED = ("slotted", "scheduled")
+
+
+def problems(chosen: Scenario) -> list[Complaint]:
+    """Returns everything that makes a well-typed scenario impossible to run."""
+    found = [
+        *_names(chosen),
+        *_protocol(chosen),
+        *_access(chosen),
+        *check_scheduled.fields(chosen),
+        *_channels(chosen),
+        *check_devices.problems(chosen),
+        *check_faults.problems(chosen),
+        *_expectations(chosen),
+        *_files(chosen),
+    ]
+    if chosen.warmup_s >= chosen.duration_s:
+        remedy = f"make it shorter than duration_s = {chosen.duration_s:g}"
+        found.append((("warmup_s",), "the warm-up leaves nothing to measure", remedy))
+    nodes, hosts = len(list(kinds_of(chosen))), chosen.runtime.hosts
+    if hosts is not None and hosts > nodes:
+        found.append((("runtime", "hosts"), f"{hosts} hosts for {nodes} nodes", f"at most {nodes}"))
+    if not found:
+        found += _topology(chosen)
+    return found
+
+
+def warnings(chosen: Scenario) -> list[Complaint]:
+    """Returns what runs, but probably not as meant."""
+    return [
+        *_load(chosen),
+        *_deadlines(chosen),
+        *check_devices.machines(chosen),
+        *check_faults.late(chosen),
+        *check_faults.idle(chosen),
+    ]
+
+
+def _names(chosen: Scenario) -> Iterator[Complaint]:
+    groups: list[tuple[str, int, str]] = [
+        (kind, index, group.name)
+        for kind in ("users", "base_stations", "servers")
+        for index, group in enumerate(getattr(chosen, kind))
+    ]
+    nodes = {name for name, _ in kinds_of(chosen)}
+    seen = Counter[str]()
+    for kind, index, name in groups:
+        seen[name] += 1
+        if seen[name] > 1 or name == ALL:
+            what = "means all users" if name == ALL else "is taken"
+            yield (kind, index, "name"), f"the name '{name}' {what}", "choose another"
+        elif name in nodes:  # a selector `x-*` would mean this group as well as the nodes of `x`
+            text = f"the name '{name}' is that of a node of group '{name.rpartition('-')[0]}'"
+            yield (kind, index, "name"), text, "choose another"
+
+
+def _protocol(chosen: Scenario) -> Iterator[Complaint]:
+    kind = chosen.protocol.kind
+    protocol = PROTOCOLS.get(kind)
+    if protocol is None:
+        yield ("protocol", "kind"), f"unknown protocol '{kind}'", suggest(kind, PROTOCOLS)
+        return
+    yield from _options(chosen.protocol.options, protocol.options, kind)
+    if protocol.local:
+        for index, group in enumerate(chosen.users):
+            if group.cpu is None:
+                text = f"'{kind}' serves tasks on the users' own CPUs; '{group.name}' has none"
+                yield ("users", index), text, "add `cpu: {accelerator: ...}`"
+
+
+def _options(given: dict[str, Any], model: type[msgspec.Struct], kind: str) -> list[Complaint]:
+    """Checks options one by one: `msgspec` stops at the first that is wrong."""
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(model)}
+    found: list[Complaint] = []
+    for key, value in given.items():
+        where = ("protocol", key)
+        if key not in types:
+            remedy = suggest(key, types) if types else f"'{kind}' has no options: leave it out"
+            found.append((where, f"unknown option '{key}'", remedy))
+            continue
+        try:
+            msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            words = [word for word in get_args(types[key]) if isinstance(word, str)]
+            remedy = suggest(str(value), words) if words else f"see the options of '{kind}'"
+            text = f"unknown value {value!r}" if words else str(error)
+            found.append((where, text, remedy))
+    if not found:  # then what is left: options that are missing, or do not fit together
+        try:
+            msgspec.convert(given, model)
+        except msgspec.ValidationError as error:
+            found.append((("protocol",), str(error), f"see the options of '{kind}'"))
+    return found
+
+
+def _access(chosen: Scenario) -> Iterator[Complaint]:
+    protocol = PROTOCOLS.get(chosen.protocol.kind)
+    for index, user in enumerate(chosen.users):
+        if user.arrival.kind != "on-grant":
+            continue
+        where = ("users", index, "arrival", "kind")
+        for group in chosen.base_stations:
+            if group.access != "slotted":
+                text = f"on-grant users need slots; '{group.name}' grants none"
+                yield where, text, "set access: slotted, or choose another arrival"
+        yield from _slots(chosen, index, user)
+        if chosen.resend.attempts_max > 1:
+            text = f"a fresh task is made for every slot, yet {chosen.resend.attempts_max} attempts"
+            yield where, f"{text} are allowed", "set `resend: {attempts_max: 1}`"
+    for index, group in enumerate(chosen.base_stations):
+        if group.access == "dedicated" and group.channels is not None:
+            text = "with dedicated access every user has a channel of its own"
+            remedy = "leave channels out, or set access: contention or granted"
+            yield ("base_stations", index, "channels"), text, remedy
+        if protocol is not None and protocol.slotted and group.access not in SLOTTED:
+            text = f"'{chosen.protocol.kind}' shares out slots; '{group.name}' has none"
+            yield ("base_stations", index, "access"), text, "set access: slotted, and channels"
+        if group.access != "dedicated" and group.channels is None:
+            text = f"'channels' is missing: how many does {group.access} access share?"
+            yield ("base_stations", index, "access"), text, "add `channels: 8`"
+
+
+def _slots(chosen: Scenario, index: int, user: scenario.UserGroup) -> Iterator[Complaint]:
+    """A task that does not fit into a slot would never arrive."""
+    match chosen.channel:
+        case scenario.BernoulliChannel(rate_bps=float(rate_bps)):
+            pass
+        case scenario.GilbertElliottChannel(rate_bps=float(rate_bps)):
+            pass
+        case scenario.RayleighChannel(bandwidth_hz=bandwidth_hz, threshold_db=threshold_db):
+            rate_bps = radio.rate_bps(bandwidth_hz, threshold_db)
+        case _:
+            return  # a random airtime fits at times
+    airtime_s = user.input_bits / rate_bps
+    for group in chosen.base_stations:
+        if group.access == "slotted" and airtime_s > group.grant_s:
+            text = (
+                f"a task of {user.input_bits:g} bit takes {1e3 * airtime_s:.3g} ms, "
+                f"a slot of '{group.name}' lasts {1e3 * group.grant_s:g} ms"
+            )
+            yield ("users", index, "input_bits"), text, "smaller tasks, or a longer grant_s"
+
+
+def _channels(chosen: Scenario) -> Iterator[Complaint]:
+    for where, spec in _all_channels(chosen):
+        if isinstance(spec, scenario.BernoulliChannel | scenario.GilbertElliottChannel):
+            if (spec.rate_bps is None) == (spec.airtime is None):
+                text = "an attempt takes size / rate_bps, or a random airtime"
+                yield where, text, "give exactly one of rate_bps and airtime"
+            if spec.airtime is not None:
+                yield from check_devices.law((*where, "airtime"), spec.airtime)
+        if isinstance(spec, scenario.GilbertElliottChannel):
+            if spec.p + spec.r == 0.0:
+                yield (*where, "p"), "p and r are both 0: the state never changes", "give p or r"
+            if spec.loss_good > spec.loss_bad:
+                text = "the good state loses more than the bad one"
+                yield (*where, "loss_good"), text, "swap loss_good and loss_bad, and p and r"
+
+
+def _all_channels(
+    chosen: Scenario,
+) -> Iterator[tuple[tuple[str | int, ...], scenario.Channel]]:
+    yield ("channel",), chosen.channel
+    if chosen.downlink is not None:
+        yield ("downlink",), chosen.downlink
+    if chosen.control is not None:
+        yield ("control", "channel"), chosen.control.channel
+
+
+def _expectations(chosen: Scenario) -> Iterator[Complaint]:
+    groups = [ALL, *(group.name for group in chosen.users)]
+    for index, expect in enumerate(chosen.expect):
+        where = ("expect", index)
+        if expect.metric not in METRICS:
+            text = f"unknown metric '{expect.metric}'"
+            yield (*where, "metric"), text, suggest(expect.metric, METRICS)
+        if expect.of not in groups:
+            yield (*where, "of"), f"unknown group '{expect.of}'", suggest(expect.of, groups)
+        if expect.above is None and expect.below is None:
+            yield where, "expects nothing", "give above, below or both"
+        elif None not in (expect.above, expect.below) and expect.above >= expect.below:  # type: ignore[operator]
+            text = f"nothing is above {expect.above:g} and below {expect.below:g}"
+            yield (*where, "above"), text, "swap the bounds"
+
+
+def _files(chosen: Scenario) -> Iterator[Complaint]:
+    for index, group in enumerate(chosen.users):
+        if isinstance(group.arrival, scenario.TraceArrivals):
+            where = ("users", index, "arrival", "file")
+            yield from _readable(where, group.arrival.file, traces.read_times)
+    for place, spec in _all_channels(chosen):
+        if isinstance(spec, scenario.TraceChannel):
+            yield from _readable((*place, "file"), spec.file, traces.read_channel)
+
+
+def _readable(
+    where: tuple[str | int, ...], file: str, read: Callable[[Path], object]
+) -> Iterator[Complaint]:
+    try:
+        read(Path(file))
+    except FileNotFoundError:
+        text = f"there is no file {Path(file).name} in {Path(file).parent}"
+        yield where, text, "name it relative to the scenario"
+    except OSError as error:
+        yield where, f"{Path(file).name} cannot be read: {error.strerror}", "name a text file"
+    except (ValueError, csv.Error) as error:
+        yield where, str(error), "see docs/scenarios.md"
+
+
+def _topology(chosen: Scenario) -> Iterator[Complaint]:
+    where = ("topology", "file") if chosen.topology.kind == "file" else ("topology",)
+    try:
+        graph = build(chosen)
+    except FileNotFoundError as error:
+        yield where, f"there is no file {error.filename}", "name it relative to the scenario"
+        return
+    except Exception as error:  # networkx has a zoo of its own for files it cannot read
+        yield where, f"cannot be read: {error}", "see docs/scenarios.md"
+        return
+    expected = dict(kinds_of(chosen))
+    found = {str(name): attributes.get("kind") for name, attributes in graph.nodes(data=True)}
+    if found != expected:
+        for name in sorted(expected.keys() - found.keys())[:5]:
+            yield where, f"lacks the {expected[name]} '{name}'", "add it, or change the counts"
+        for name in sorted(found.keys() - expected.keys())[:5]:
+            yield where, f"has '{name}', which no group makes", "remove it, or add a group"
+        for name in sorted(n for n in found.keys() & expected.keys() if found[n] != expected[n]):
+            text = f"says '{name}' is a {found[name]}, the scenario says {expected[name]}"
+            yield where, text, "set its attribute `kind`"
+        return
+    try:
+        tables = layout(graph, chosen.backhaul.delay_s)
+    except (TypeError, ValueError) as error:
+        text = f"has a position, distance or delay that is no number: {error}"
+        yield where, text, "write x_m, y_m, distance_m and delay_s as numbers"
+        return
+    yield from ((where, text, "it must be finite, and not negative") for text in _crooked(tables))
+    for user, cells in tables.cells.items():
+        if not any(tables.servers[bs] for bs, _ in cells):
+            yield where, f"no path leads from '{user}' to a server", "join it to a base station"
+    for bs, users in tables.users.items():
+        if users and not tables.servers[bs]:
+            yield where, f"no server stands behind '{bs}'", "join it to one"
+    if is_scheduled(chosen):
+        yield from check_scheduled.frame(chosen, tables)
+
+
+def _crooked(tables: Layout) -> Iterator[str]:
+    """Yields the edges whose length no link can have."""
+    for edges, unit in ((tables.cells, "m"), (tables.servers, "s")):
+        for name, others in edges.items():
+            for other, length in others:
+                if not 0.0 <= length < math.inf:
+                    yield f"says it is {length:g} {unit} from '{name}' to '{other}'"
+
+
+def _load(chosen: Scenario) -> Iterator[Complaint]:
+    offered_hz = 0.0
+    for group in chosen.users:
+        match group.arrival:
+            case scenario.PoissonArrivals(rate_hz=rate_hz):
+                offered_hz += group.count * group.work * rate_hz
+            case scenario.PeriodicArrivals(period_s=period_s):
+                offered_hz += group.count * group.work / period_s
+    served_hz = 0.0
+    for server in chosen.servers:
+        accelerator = server.accelerator
+        mean_s, _ = nominal_moments(accelerator, server.speed)
+        if not isinstance(accelerator, scenario.FittedAccelerator):
+            best = max(
+                batch / latency.moments(accelerator.model, batch, accelerator.engine)[0]
+                for batch in range(1, accelerator.batch_max + 1)
+            )
+            mean_s = 1.0 / (best * server.speed)
+        served_hz += server.count / mean_s
+    if offered_hz >= served_hz and not PROTOCOLS[chosen.protocol.kind].local:
+        text = (
+            f"the users offer {offered_hz:.3g} tasks/s, the servers can do {served_hz:.3g}: "
+            "backlogs will grow until queues overflow"
+        )
+        yield ("users",), text, "slower arrivals, or more or faster servers"
+
+
+def _deadlines(chosen: Scenario) -> Iterator[Complaint]:
+    is_local = PROTOCOLS[chosen.protocol.kind].local
+    for index, group in enumerate(chosen.users):
+        devices = [group.cpu] if is_local and group.cpu is not None else chosen.servers
+        fastest_s = min(nominal_moments(each.accelerator, each.speed)[0] for each in devices)
+        if group.deadline_s is not None and group.deadline_s < fastest_s:
+            text = (
+                f"the deadline of '{group.name}', {group.deadline_s:g} s, is shorter than the mean "
+                f"service of the fastest device, {fastest_s:.3g} s"
+            )
+            yield ("users", index, "deadline_s"), text, "a longer deadline, or a faster device"

@@ -1,0 +1,93 @@
+"""What the devices of a scenario must say, and whether what is to serve can. As in `check.py`."""
+
+from collections.abc import Iterator
+
+from emulator.reading.complaints import Complaint, suggest
+from emulator.spec import scenario
+from emulator.spec.scenario import Scenario
+from models import data, latency, zoo
+
+
+def problems(chosen: Scenario) -> Iterator[Complaint]:
+    works = any(group.work != 1.0 for group in chosen.users)
+    for where, device in _every(chosen):
+        accelerator = device.accelerator
+        if works and not isinstance(accelerator, scenario.FittedAccelerator):
+            text = "a network takes as long for every image, yet some users say work"
+            yield (*where, "accelerator", "kind"), text, "leave work out, or choose kind: fitted"
+        if isinstance(accelerator, scenario.FittedAccelerator):
+            yield from law((*where, "accelerator", "service"), accelerator.service)
+            continue
+        place = (*where, "accelerator")
+        known = zoo.names()
+        yield from network((*place, "model"), accelerator.model, accelerator)
+        for number, name in enumerate(accelerator.students):
+            yield from network((*place, "students", number), name, accelerator)
+        datasets = {
+            zoo.manifest(name).dataset
+            for name in (accelerator.model, *accelerator.students)
+            if name in known
+        }
+        if len(datasets) > 1:
+            text = f"these networks answer different questions: {', '.join(sorted(datasets))}"
+            yield (*place, "students"), text, "choose networks of one data set"
+        if accelerator.kind == "live":
+            try:
+                latency.require(accelerator.engine)
+            except zoo.ModelError as error:
+                yield (*place, "engine"), str(error), "or choose engine: torch"
+
+
+def network(
+    where: tuple[str | int, ...],
+    name: str,
+    accelerator: scenario.ReplayAccelerator | scenario.LiveAccelerator,
+) -> Iterator[Complaint]:
+    """Checks that a network is known, was measured, and has its images at hand."""
+    if name not in zoo.names():
+        yield where, f"unknown network '{name}'", suggest(name, zoo.names())
+        return
+    try:
+        latency.trace(name, accelerator.batch_max, accelerator.engine)
+        if accelerator.kind == "live":
+            data.require(zoo.manifest(name).dataset)
+    except zoo.ModelError as error:
+        yield where, str(error), "or choose what was measured"
+    except data.DataError as error:
+        yield where, str(error), "or choose a digits or scenes network"
+
+
+def law(where: tuple[str | int, ...], given: scenario.Law) -> Iterator[Complaint]:
+    """Checks that a law of durations exists."""
+    if given.law == "hyperexponential" and given.scv <= 1.0:
+        text = f"a hyperexponential law has scv above 1, not {given.scv:g}"
+        yield (*where, "scv"), text, "raise scv, or use gamma"
+    if given.law in ("deterministic", "exponential") and given.scv != 1.0:
+        fixed = 0 if given.law == "deterministic" else 1
+        text = f"the {given.law} law has scv {fixed}"
+        yield (*where, "scv"), text, "leave scv out, or use gamma or lognormal"
+
+
+def machines(chosen: Scenario) -> Iterator[Complaint]:
+    """Times that were measured on different processors do not compare."""
+    found: dict[str, str] = {}
+    for where, device in _every(chosen):
+        accelerator = device.accelerator
+        if isinstance(accelerator, scenario.FittedAccelerator):
+            continue
+        for name in (accelerator.model, *accelerator.students):
+            processor = latency.read(name, accelerator.engine).processor
+            found.setdefault(processor, f"{name} ({accelerator.engine})")
+            if len(found) > 1:
+                told = ", ".join(f"{what} on {processor}" for processor, what in found.items())
+                remedy = "measure all on one, with `fresco profile NETWORK --engine all --write`"
+                yield (*where, "accelerator"), f"latencies were measured apart: {told}", remedy
+                return
+
+
+def _every(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], scenario.Device]]:
+    for index, group in enumerate(chosen.servers):
+        yield ("servers", index), group
+    for index, user in enumerate(chosen.users):
+        if user.cpu is not None:
+            yield ("users", index, "cpu"), user.cpu

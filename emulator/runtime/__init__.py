@@ -1,0 +1,1 @@
+"""What drives kernels through time: in this process, or on Ray."""

@@ -1,0 +1,112 @@
+"""The in-process runtime: virtual time as fast as possible, or paced by the wall clock.
+
+Virtual time is the reference: equal seeds give equal digests. Every runtime is an iterator of
+`Step`s; whoever records or shows them drives it.
+"""
+
+import gc
+import time
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from agents.user import User
+from emulator.faults.timeline import Order
+from emulator.record.journal import Record, Remains
+from emulator.runtime.steering import Steering
+from emulator.surroundings.kernel import Kernel
+from emulator.surroundings.pace import Lateness, Pace
+from emulator.world.assemble import assemble
+from emulator.world.plan import Plan
+
+HELD_S = 0.25  # wall; a held run looks so often whether it goes on
+COLLECT_EVERY = 200_000  # new containers between two garbage collections; Python's own: 700
+
+
+class Step(Struct, frozen=True):
+    """What was recorded up to `now_s`; `lateness` so far, None in virtual time."""
+
+    now_s: float
+    records: list[Record]
+    lateness: Lateness | None = None
+
+
+def play(plan: Plan, paced: bool = False, steering: Steering | None = None) -> Iterator[Step]:
+    """Runs the whole scenario in this process.
+
+    `steering` lets people inject faults and pause; only paced time has a now they could mean.
+    """
+    assert paced or steering is None, "virtual time takes its faults from the scenario"
+    scenario = plan.scenario
+    runtime = scenario.runtime
+    pace = Pace(runtime.time_scale, runtime.tick_s, scenario.duration_s) if paced else None
+    kernel = assemble(plan, plan.names, pace)
+    if pace is not None:
+        kernel.warm_up()
+        pace.begin(time.time())
+    if steering is not None:
+        steering.begin()
+    kernel.start()
+    # Nodes, links and queued messages form no cycles; looking for some costs a tenth of the run.
+    thresholds = gc.get_threshold()
+    gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
+    try:
+        yield from _steps(plan, kernel, pace, steering)
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+def _steps(
+    plan: Plan, kernel: Kernel, pace: Pace | None, steering: Steering | None
+) -> Iterator[Step]:
+    scenario = plan.scenario
+    end_s = scenario.duration_s
+    for now_s in sample_times(scenario.duration_s, scenario.sample_s):
+        if pace is None:
+            kernel.run_until(now_s)
+        else:
+            _run_paced(kernel, pace, now_s, steering)
+            end_s = pace.end_s
+            now_s = min(now_s, end_s)
+        records = kernel.take_records(now_s)
+        if now_s == end_s:
+            records.append(remains(kernel, now_s))
+        yield Step(now_s, records, None if pace is None else pace.lateness)
+        if now_s == end_s:
+            return
+
+
+def sample_times(duration_s: float, sample_s: float) -> Iterator[float]:
+    """Yields the multiples of `sample_s` before the end, then the end."""
+    number = 1
+    while number * sample_s < duration_s:
+        yield number * sample_s
+        number += 1
+    yield duration_s
+
+
+def remains(kernel: Kernel, now_s: float) -> Remains:
+    """Takes stock of what is in flight on one host."""
+    in_flight = sorted((task.user, task.seq) for task in kernel.tasks())
+    users = (node for node in kernel.nodes.values() if isinstance(node, User))
+    return Remains(now_s, in_flight, {user.id: user.generated for user in users})
+
+
+def _run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering | None) -> None:
+    def send(orders: list[Order]) -> tuple[int, int]:
+        for order in orders:
+            if order.is_fault:
+                kernel.steer(order)
+        return 1, 1
+
+    while True:
+        now_s = pace.now_s()
+        kernel.run_until(min(now_s, end_s))
+        if now_s >= min(end_s, pace.end_s):
+            return
+        due_s = end_s if kernel.next_s is None else min(end_s, kernel.next_s)
+        idle_s = max(0.0, pace.wall_s(due_s - pace.now_s()))
+        if steering is None:
+            time.sleep(idle_s)
+        else:
+            steering.turn(pace, HELD_S if pace.held else idle_s, 0.0, send)

@@ -1,0 +1,318 @@
+"""What people ask of a run while it goes on: faults, pause, stop. Between two threads.
+
+The control service asks and waits for an answer; the runtime calls `turn` between events, decides
+the emulated instant from which the order holds, and has every kernel obey at that same instant.
+Interactive faults always end by themselves. The state is read from `faults`, never pushed.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any, Literal
+
+from emulator.faults.fold import AnyFault
+from emulator.faults.timeline import Order
+from emulator.reading import faults as check_faults
+from emulator.reading import vocabulary
+from emulator.reading.vocabulary import NOT_BY_HAND, TTL_MAX_S, Refused
+from emulator.record.journal import FaultChange
+from emulator.spec.occurrences import as_settled, certain, places_of, settle
+from emulator.streams import Streams
+from emulator.surroundings.pace import Pace
+from emulator.world.known import Applied, Known, State, hit_by, links_of
+from emulator.world.plan import Plan
+
+ACTIVE_MAX = 200
+CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
+NUMBER_MAX = 1e12  # of a parameter: what many faults add up to must stay a number
+Phase = Literal["starting", "running", "paused", "stopping", "ended"]
+Send = Callable[[list[Order]], tuple[int, int]]
+"""Has all hosts obey; returns how many of how many do."""
+
+
+class Steering:
+    """Safe to ask from any thread; `turn` and `follow` are for the thread that drives the run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.phase: Phase = "starting"
+        self.faults: dict[int, Known] = {}
+        self.stop_reason = ""
+        self.version = 0  # rises with every change that viewers want to see
+        self.on_change: Callable[[], None] = lambda: None
+        self._plan = plan
+        self._asked: deque[tuple[Callable[[float], list[Order]], Future[Applied]]] = deque()
+        self._orders: deque[Order] = deque()  # in effect, not yet in the journal
+        self._condition = threading.Condition()
+        self._now_s = 0.0
+        self._links = list(links_of(plan))
+        self._places = places_of(plan.scenario, plan.layout.position_m)
+        self._streams = Streams(plan.scenario.seed)
+        first = {order.number: order.fault for order in reversed(plan.orders)}
+        for number, fault in enumerate(plan.scenario.faults):
+            self.faults[number] = self._known(number, fault, "scenario", first.get(number))
+
+    # Asked by people
+
+    def inject(
+        self, given: Mapping[str, Any], source: str, client: str = ""
+    ) -> tuple[Known, Future[Applied], bool]:
+        """Begins a fault; the same one again makes it last longer (True). Refused where bad."""
+        fault = self.read(given)
+        self._must_run()
+        with self._condition:
+            active = [
+                each for each in self.faults.values() if each.state in ("active", "scheduled")
+            ]
+            for known in active:
+                if known.source != "scenario" and _same(known.fault, fault):
+                    return known, self._extend(known, fault), True
+            if len(active) >= ACTIVE_MAX:
+                raise Refused(422, f"{ACTIVE_MAX} faults are active already; heal some first")
+            known = self._next(fault, source, client)
+            self.faults[known.id] = known
+
+        def begin(at_s: float) -> list[Order]:
+            known.fault = fault.model_copy(update={"at_s": at_s})
+            if known.settled is None:
+                return []
+            known.settled = known.settled.model_copy(update={"at_s": at_s})
+            return [Order(at_s, "begin", known.id, known.settled)]
+
+        return known, self._ask(begin), False
+
+    def preview(self, given: Mapping[str, Any], source: str) -> Known:
+        """Says whom a fault would hit if it were injected next; begins nothing."""
+        return self._next(self.read(given), source)
+
+    def patch(self, number: int, changes: Mapping[str, Any]) -> tuple[Known, Future[Applied]]:
+        """Changes what an active fault does, or (`for_s`, from now on) how long it lasts."""
+        known = self._active(number)
+        if "type" in changes:
+            raise Refused(422, "a fault keeps its type; heal it and inject another", "type")
+        old = {k: v for k, v in known.fault.described().items() if k not in NOT_BY_HAND}
+        fault = self.read({**old, **changes}, ttl_max_s=math.inf if old.get("for_s") else None)
+        if "for_s" in changes and len(changes) == 1:
+            return known, self._extend(known, fault, shorten=True)
+
+        assert known.settled is not None, "it is active"
+        if "probability" in changes:
+            raise Refused(422, "probability: this fault happens already", "probability")
+        if CHOICE & changes.keys():
+            fault = fault.model_copy(update={"probability": 1.0})
+            settled = settle(fault, self._places, self._streams, "injected", str(number))
+            assert settled is not None, "it is certain"
+        else:
+            settled = as_settled(fault, known.settled)
+        known.resolved = self.resolve(settled)
+
+        def change(at_s: float) -> list[Order]:
+            until_s = at_s + (fault.for_s or 0.0) if "for_s" in changes else known.fault.until_s
+            known.fault = _lasting(fault, at_s, until_s)
+            known.settled = _lasting(settled, at_s, until_s)
+            return [Order(at_s, "patch", number, known.settled)]
+
+        return known, self._ask(change)
+
+    def heal(self, numbers: list[int] | None = None) -> tuple[list[Known], Future[Applied]]:
+        """Heals the given faults; None: all."""
+        if numbers is None:
+            known = [each for each in self.faults.values() if each.state == "active"]
+        else:
+            known = [self._active(number) for number in numbers]
+        self._must_run()
+        return known, self._ask(lambda at_s: [Order(at_s, "heal", each.id) for each in known])
+
+    def pause(self) -> Future[Applied]:
+        self._must_run()
+        return self._ask(lambda at_s: [Order(at_s, "hold")])
+
+    def resume(self) -> Future[Applied]:
+        if self.phase != "paused":
+            raise Refused(409, f"the run is {self.phase}, not paused")
+        return self._ask(lambda at_s: [Order(at_s, "release", wall_s=time.time() + 0.1)])
+
+    def stop(self, reason: str) -> Future[Applied]:
+        """Ends the run early: what is active is healed, the rest is flushed and reported."""
+        self._must_run()
+
+        def end(at_s: float) -> list[Order]:
+            self.stop_reason = f"{reason} at {at_s:g} s"
+            active = [each for each in self.faults.values() if each.state == "active"]
+            return [*(Order(at_s, "heal", each.id) for each in active), Order(at_s, "end")]
+
+        return self._ask(end)
+
+    def read(self, given: Mapping[str, Any], ttl_max_s: float | None = TTL_MAX_S) -> AnyFault:
+        """Checks a fault as people give it against this run."""
+        for key, value in given.items():
+            if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
+                raise Refused(422, f"{key}: at most {NUMBER_MAX:g}", key)
+        fault = vocabulary.read(given, self._now_s, ttl_max_s)
+        problems = check_faults.fault_problems(self._plan.scenario, fault, self._places)
+        for where, message, remedy in problems:
+            raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))
+        everyone = settle(certain(fault), self._places, self._streams)
+        if everyone is None or not self.resolve(everyone):
+            raise Refused(422, "target: no link joins these nodes, so nothing would fail", "target")
+        return fault
+
+    def resolve(self, fault: AnyFault) -> list[str]:
+        """Names the links or nodes that a fault hits, whose targets are settled."""
+        return hit_by(fault, self._links, self._places)
+
+    # The run's side
+
+    def begin(self) -> None:
+        self.phase = "running"
+        self._changed()
+
+    def finish(self) -> None:
+        """Nothing can be asked any more; who still waits for an answer gets none."""
+        with self._condition:
+            self.phase = "ended"
+            for _, answer in self._asked:
+                answer.cancel()
+            self._asked.clear()
+        self._changed()
+
+    def turn(self, pace: Pace, timeout_s: float, lead_s: float, send: Send) -> None:
+        """Waits so long for something to be asked, and has it obeyed."""
+        with self._condition:
+            if not self._asked:
+                self._condition.wait(timeout_s)
+            asked = list(self._asked)
+            self._asked.clear()
+        if not asked:
+            return
+        lead_s /= pace.wall_s(1.0)
+        at_s = pace.now_s()
+        if not pace.held:
+            # Rounded up to what people like to read; kernels were not there yet.
+            at_s = min(pace.end_s, max(0.0, math.floor((at_s + lead_s) * 1e3 + 1.0) / 1e3))
+        orders = [order for make, _ in asked for order in make(at_s)]
+        for order in orders:
+            if not order.is_fault:
+                pace.obey(order)
+        hosts, of = send(orders)
+        self._orders += (order for order in orders if order.is_fault)
+        applied = Applied(at_s, hosts, of)
+        for order in orders:
+            if order.number in self.faults:
+                known = self.faults[order.number]
+                known.applied = applied
+                known.state = "healed" if order.op == "heal" else "active"
+            match order.op:
+                case "hold":
+                    self.phase = "paused"
+                case "release":
+                    self.phase = "running"
+                case "end":
+                    self.phase = "stopping"
+        self._changed()
+        for _, answer in asked:
+            answer.set_result(applied)
+
+    def take_orders(self) -> Iterator[Order]:
+        """Hands over the orders that are in effect and not yet in the journal."""
+        while self._orders:
+            yield self._orders.popleft()
+
+    def follow(self, changes: list[FaultChange], now_s: float) -> None:
+        """Learns what the journal says: faults of the scenario begin, times run out."""
+        self._now_s = now_s
+        for change in changes:
+            known = self.faults[change.number]
+            if change.op == "heal":
+                known.ended_s = change.at_s
+                if known.state != "healed":
+                    known.state = "expired"
+                continue
+            if change.op == "begin" and known.source == "scenario":  # perhaps not the first time
+                fault = self._plan.scenario.faults[change.number]
+                known.fault = fault.model_copy(update={"at_s": change.at_s})
+                known.settled = settled = vocabulary.parse(change.fault)
+                known.resolved, known.ended_s, known.applied = self.resolve(settled), None, None
+                known.state = "active"
+        if changes:
+            self._changed()
+
+    def audit(self, change: FaultChange) -> dict[str, Any]:
+        """Returns what events.jsonl says of a change besides the change itself."""
+        known = self.faults[change.number]
+        told: dict[str, Any] = {"source": known.source, "n": len(known.resolved)}
+        if known.fault.note:
+            told["note"] = known.fault.note
+        if change.op == "heal" and known.state == "expired":
+            told["by"] = "ttl"
+        if known.applied is not None:
+            told["applied"] = [known.applied.hosts, known.applied.of]
+        return told
+
+    # Inside
+
+    def _known(
+        self,
+        number: int,
+        fault: AnyFault,
+        source: str,
+        settled: AnyFault | None,
+        client: str = "",
+    ) -> Known:
+        hit = [] if settled is None else self.resolve(settled)
+        state: State = "spared" if settled is None else "scheduled"
+        return Known(number, fault, source, settled, hit, client, state)
+
+    def _next(self, fault: AnyFault, source: str, client: str = "") -> Known:
+        """Returns the fault as the next one injected; its number names what is drawn for it."""
+        number = len(self.faults)
+        settled = settle(fault, self._places, self._streams, "injected", str(number))
+        return self._known(number, fault, source, settled, client)
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.on_change()
+
+    def _must_run(self) -> None:
+        if self.phase not in ("running", "paused"):
+            raise Refused(409, f"the run is {self.phase}")
+
+    def _active(self, number: int) -> Known:
+        known = self.faults.get(number)
+        if known is None:
+            raise Refused(404, f"there is no fault {number}")
+        if known.state != "active":
+            raise Refused(409, f"fault {number} is {known.state}")
+        self._must_run()
+        return known
+
+    def _extend(self, known: Known, fault: AnyFault, shorten: bool = False) -> Future[Applied]:
+        def extend(at_s: float) -> list[Order]:
+            until_s = at_s + (fault.for_s or 0.0)
+            if not shorten:
+                until_s = max(until_s, known.fault.until_s)
+            known.fault = _lasting(known.fault, known.fault.at_s, until_s)
+            assert known.settled is not None, "it is active"
+            known.settled = _lasting(known.settled, known.fault.at_s, until_s)
+            return [Order(at_s, "extend", known.id, known.settled)]
+
+        return self._ask(extend)
+
+    def _ask(self, make: Callable[[float], list[Order]]) -> Future[Applied]:
+        answer: Future[Applied] = Future()
+        with self._condition:
+            self._asked.append((make, answer))
+            self._condition.notify()
+        return answer
+
+
+def _same(a: AnyFault, b: AnyFault) -> bool:
+    times = {"at_s", "for_s", "note"}
+    return type(a) is type(b) and a.model_dump(exclude=times) == b.model_dump(exclude=times)
+
+
+def _lasting(fault: AnyFault, at_s: float, until_s: float) -> AnyFault:
+    for_s = None if math.isinf(until_s) else until_s - at_s
+    return fault.model_copy(update={"at_s": at_s, "for_s": for_s})

@@ -1,0 +1,281 @@
+"""Protocols against each other on one scenario, paired by seed, in virtual time.
+
+At one seed every protocol meets the same arrivals, weather and faults, so the difference of two
+protocols varies much less than either: its confidence interval is the one to read.
+"""
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from html import escape
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from rich.console import JustifyMethod
+from rich.table import Table
+
+from emulator.record.stats import ALL
+from emulator.record.stats import METRICS as MEANINGS
+from emulator.runtime.loop import play
+from emulator.runtime.run import Recorder
+from emulator.show.display import readable
+from emulator.show.drawing import Mean, intervals
+from emulator.show.page import page
+from emulator.show.page import table as html_table
+from emulator.spec.scenario import ProtocolChoice, Scenario
+from emulator.world.planning import plan
+
+METRICS = (
+    "aoi_mean_s",
+    "paoi_mean_s",
+    "paoi_weighted_s",
+    "paoi_p95_s",
+    "delay_mean_s",
+    "delay_p95_s",
+    "miss_ratio",
+    "drop_ratio",
+    "accuracy",
+    "fresh_correct_hz",
+    "utility",
+    "backlog_mean",
+    "stay_max_ratio",
+    "weight_ratio_mean",
+    "messages_per_slot",
+    "bytes_per_slot",
+)
+WORKERS = 2  # each run is one core's work
+CONFIDENCE = 0.95
+ROUNDING = 1e-9  # relative
+Progress = Callable[[int, int], None]
+"""Is told how many runs of how many are done."""
+Job = tuple[str, int]  # protocol or other variant, seed
+Summary = dict[str, float | int | None]
+
+
+class Estimate(Struct, frozen=True):
+    """A mean over seeds with the half width of its 95 % confidence interval (Student t)."""
+
+    mean: float
+    half_width: float
+
+
+class Row(Struct, frozen=True):
+    """One metric of one protocol. `difference` is to the first protocol, paired by seed; `wins`
+    counts the seeds at which this protocol is lower. Both are None for the first itself."""
+
+    metric: str
+    protocol: str
+    values: list[float]
+    estimate: Estimate
+    difference: Estimate | None
+    wins: int | None
+
+    @property
+    def differs(self) -> bool:
+        """Says whether the interval of the difference leaves out zero."""
+        gap = self.difference
+        return gap is not None and abs(gap.mean) > gap.half_width
+
+
+class Comparison(Struct, frozen=True):
+    """What `fresco compare` found. `left_out`: metrics that only some of the runs have a value of,
+    such as the age where no result ever came."""
+
+    scenario: str
+    seeds: list[int]
+    protocols: list[str]
+    rows: list[Row]
+    left_out: list[str]
+
+    def table(self, variant: str = "protocol") -> Table:
+        """Returns the table for a terminal; `variant` is what differs from run to run."""
+        title = f"{self.scenario}: {len(self.seeds)} seeds, mean ± half of the 95 % interval"
+        caption = f"not in every run: {', '.join(self.left_out)}" if self.left_out else None
+        table = Table(title=title, title_justify="left", title_style="bold", caption=caption)
+        for head in ("metric", variant, "mean", f"minus {self.protocols[0]}, paired", "lower"):
+            justify: JustifyMethod = "left" if head in ("metric", variant) else "right"
+            table.add_column(head, justify=justify, no_wrap=True)
+        before = ""
+        for row in self.rows:
+            if row.metric != before and before:
+                table.add_section()
+            table.add_row(
+                row.metric if row.metric != before else "",
+                *self._cells(row),
+                style="dim" if row.difference is not None and not row.differs else "",
+            )
+            before = row.metric
+        return table
+
+    def as_dict(self) -> dict[str, Any]:
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def write(self, folder: Path) -> None:
+        """Writes compare.json, compare.csv (a line per metric, protocol and seed), compare.html."""
+        (folder / "compare.json").write_bytes(msgspec.json.format(msgspec.json.encode(self)))
+        (folder / "compare.html").write_text(self._page(), encoding="utf-8")
+        with (folder / "compare.csv").open("w", newline="") as file:
+            lines = csv.writer(file)
+            lines.writerow(("metric", "protocol", "seed", "value"))
+            for row in self.rows:
+                for seed, value in zip(self.seeds, row.values, strict=True):
+                    lines.writerow((row.metric, row.protocol, seed, value))
+
+    def _page(self) -> str:
+        """Returns a card per metric: bars with intervals, and the paired differences below."""
+        cards = ""
+        for metric in dict.fromkeys(row.metric for row in self.rows):
+            rows = [row for row in self.rows if row.metric == metric]
+            bars = [
+                Mean(row.protocol, row.estimate.mean, row.estimate.half_width, self._cells(row)[1])
+                for row in rows
+            ]
+            gaps = [
+                [f"minus {self.protocols[0]}, paired", "", "lower", ""],
+                *(
+                    [row.protocol, *self._cells(row)[2:], "" if row.differs else "may be chance"]
+                    for row in rows
+                    if row.difference is not None
+                ),
+            ]
+            cards += (
+                f'<section class="card"><h2>{escape(metric)}</h2>'
+                f'<p class="soft">{escape(_meaning(metric))}</p>'
+                f"{intervals(bars)}{html_table(gaps) if len(gaps) > 1 else ''}</section>"
+            )
+        seeds = ", ".join(map(str, self.seeds))
+        left = f"; not in every run: {', '.join(self.left_out)}" if self.left_out else ""
+        body = (
+            f"<h1>{escape(self.scenario)}: {escape(' or '.join(self.protocols))}</h1>"
+            f'<p class="soft">Means with their 95 % confidence intervals (Student t) over the '
+            f"seeds {seeds}; at each seed all protocols meet the same arrivals, weather and "
+            f'faults{escape(left)}.</p><div class="cards">{cards}</div>'
+        )
+        return page(f"{self.scenario}, compared", body, styles=("report.css",))
+
+    def _cells(self, row: Row) -> tuple[str, str, str, str]:
+        """Words a row: protocol, mean, difference, at how many seeds it is lower."""
+        return (
+            row.protocol,
+            said(row.metric, row.estimate),
+            "" if row.difference is None else said(row.metric, row.difference),
+            "" if row.wins is None else f"{row.wins}/{len(self.seeds)}",
+        )
+
+
+def run(
+    scenario: Scenario,
+    protocols: Sequence[str],
+    seeds: Sequence[int],
+    on_progress: Progress,
+) -> Comparison:
+    """Runs every protocol at every seed; the first protocol is what others are compared with.
+
+    Raises ValueError for fewer than two seeds: one value has no interval.
+    """
+    variants = {protocol: _variant(scenario, protocol) for protocol in protocols}
+    return measure(scenario.name, variants, seeds, on_progress)
+
+
+def measure(
+    name: str,
+    variants: Mapping[str, Scenario],
+    seeds: Sequence[int],
+    on_progress: Progress,
+) -> Comparison:
+    """Runs every variant at every seed; the first is what others are compared with."""
+    if len(seeds) < 2:
+        raise ValueError(f"{len(seeds)} seed(s) give no confidence interval; name two at least")
+    protocols = list(variants)
+    jobs = {
+        (label, seed): variant.model_copy(update={"seed": seed})
+        for label, variant in variants.items()
+        for seed in seeds
+    }
+    found = _measure_all(jobs, on_progress)
+    rows: list[Row] = []
+    left_out: list[str] = []
+    for metric in METRICS:
+        columns = {p: [found[p, seed][metric] for seed in seeds] for p in protocols}
+        complete = {p: [v for v in values if v is not None] for p, values in columns.items()}
+        if not any(complete.values()):
+            continue  # nobody has a deadline, or nobody looks at the images
+        if any(len(values) < len(seeds) for values in complete.values()):
+            left_out.append(metric)
+            continue
+        first = complete[protocols[0]]
+        for protocol, values in complete.items():
+            gaps = [a - b for a, b in zip(values, first, strict=True)]
+            other = protocol != protocols[0]
+            rows.append(
+                Row(
+                    metric,
+                    protocol,
+                    values,
+                    estimate(values),
+                    estimate(gaps) if other else None,
+                    sum(gap < 0.0 for gap in gaps) if other else None,
+                )
+            )
+    return Comparison(name, list(seeds), protocols, rows, left_out)
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Returns the mean and the half width of its confidence interval; two values at least."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    t = float(stdtrit(n - 1, 0.5 + 0.5 * CONFIDENCE))
+    return Estimate(mean, t * math.sqrt(variance / n))
+
+
+def _variant(scenario: Scenario, protocol: str) -> Scenario:
+    """The scenario's own options stay with its own protocol."""
+    own = protocol == scenario.protocol.kind
+    choice = scenario.protocol if own else ProtocolChoice(kind=protocol)
+    return scenario.model_copy(update={"protocol": choice})
+
+
+def _measure_all(jobs: Mapping[Job, Scenario], on_progress: Progress) -> dict[Job, Summary]:
+    """Shares the runs out to processes; the first failure ends all that have not begun."""
+    found: dict[Job, Summary] = {}
+    # Not forked: a child of a process that has run torch with several threads hangs in torch.
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_measure, chosen): job for job, chosen in jobs.items()}
+        try:
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                on_progress(len(found), len(jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+def _measure(scenario: Scenario) -> Summary:
+    planned = plan(scenario, stopwatch=False)
+    recorder = Recorder(planned, None)
+    for step in play(planned):
+        recorder.take(step)
+    return recorder.metrics.summary()[ALL]
+
+
+def said(metric: str, estimate: Estimate) -> str:
+    """Words a mean and the half width of its interval."""
+    sign = "-" if estimate.mean < 0.0 else ""
+    half_width = estimate.half_width
+    if half_width < ROUNDING * abs(estimate.mean):
+        half_width = 0.0  # sums of floats
+    return f"{sign}{readable(metric, abs(estimate.mean))} ± {readable(metric, half_width)}"
+
+
+def _meaning(metric: str) -> str:
+    """Says what a metric is; a percentile's own text refers to the line above it."""
+    return MEANINGS[metric].replace("the same", "birth of a task to receipt of its result")

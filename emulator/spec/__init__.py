@@ -1,0 +1,1 @@
+"""What a scenario says, and what it amounts to before anything runs."""

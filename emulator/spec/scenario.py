@@ -1,0 +1,383 @@
+"""The scenario: what a YAML file may say, as types. `source.py` reads the file and explains errors.
+
+SI units, named in the field; no field converts. A group of `count: n` nodes named `x` makes nodes
+`x-0` to `x-(n-1)`. `protocol` takes, beside `kind`, the options of that protocol.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from emulator.faults.fold import Fault
+from emulator.spec import device_classes
+from emulator.spec.laws import Kind
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*$", max_length=40)]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+# How long things take
+
+
+class Law(_Spec):
+    """A law of durations. `scv` is the squared coefficient of variation: 0 constant, 1 exponential.
+
+    `deterministic` and `exponential` imply theirs.
+    """
+
+    law: Kind
+    mean_s: Positive
+    scv: Positive = 1.0
+
+
+# Who generates tasks
+
+
+class PoissonArrivals(_Spec):
+    kind: Literal["poisson"]
+    rate_hz: Positive
+
+
+class PeriodicArrivals(_Spec):
+    kind: Literal["periodic"]
+    period_s: Positive
+
+
+class AtWillArrivals(_Spec):
+    """Generate-at-will: the next task `wait_s` after the last one ended, or after `timeout_s`."""
+
+    kind: Literal["at-will"]
+    wait_s: NotNegative = 0.0
+    timeout_s: Positive = 1.0
+
+
+class OnGrantArrivals(_Spec):
+    """A fresh task in every slot granted to the user; needs slotted access."""
+
+    kind: Literal["on-grant"]
+
+
+class TraceArrivals(_Spec):
+    """Instants read from a text file beside the scenario, one number a line, in rising order."""
+
+    kind: Literal["trace"]
+    file: str
+
+
+Arrivals = Annotated[
+    PoissonArrivals | PeriodicArrivals | AtWillArrivals | OnGrantArrivals | TraceArrivals,
+    Field(discriminator="kind"),
+]
+
+
+# What executes tasks
+
+
+STUDENTS_ABOUT = (
+    "Further networks, best first, that a batch gets instead of `model` when its deadline, shared "
+    "with those who wait, leaves no time for a better one."
+)
+
+ENGINE_ABOUT = "What runs the network: torch, or ONNX Runtime (the optional part `ort`)."
+Engine = Literal["torch", "onnx", "onnx-int8"]
+
+
+class FittedAccelerator(_Spec):
+    """Service times from a law, per task, on a device of speed 1."""
+
+    kind: Literal["fitted"]
+    service: Law
+
+
+class ReplayAccelerator(_Spec):
+    """Service times from the measured latencies of a network; no image is looked at."""
+
+    kind: Literal["replay"]
+    model: str
+    students: list[str] = Field([], description=STUDENTS_ABOUT)
+    engine: Engine = Field("torch", description=ENGINE_ABOUT)
+    batch_max: int = Field(1, ge=1, le=8)
+
+
+class LiveAccelerator(_Spec):
+    """Runs the network on the task's image."""
+
+    kind: Literal["live"]
+    model: str
+    students: list[str] = Field([], description=STUDENTS_ABOUT)
+    engine: Engine = Field("torch", description=ENGINE_ABOUT)
+    batch_max: int = Field(1, ge=1, le=8)
+    threads: int = Field(1, ge=1, le=64)
+
+
+Accelerator = Annotated[
+    FittedAccelerator | ReplayAccelerator | LiveAccelerator, Field(discriminator="kind")
+]
+
+
+class Thermal(_Spec):
+    """A device that has been busy for long takes `slowdown` times as long as a cold one. It heats
+    and cools with the time constant `time_s`: after that long the change is 63 % done."""
+
+    slowdown: float = Field(ge=1.0, le=100.0)
+    time_s: Positive
+
+
+class Device(_Spec):
+    """A server, or a user's own CPU. `speed` 0.1: ten times slower than the reference.
+
+    `device` names a class of `models/devices.py`, which says what is not said here.
+    """
+
+    model_config = ConfigDict(json_schema_extra=device_classes.needs_either)
+
+    device: Literal["raspberry", "jetson", "rack"] | None = None
+    speed: Positive = 1.0
+    accelerator: Accelerator
+    thermal: Thermal | None = None
+    queue_len_max: int = Field(1000, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_class(cls, given: Any) -> Any:
+        return device_classes.spelled_out(given)
+
+
+class UserGroup(_Spec):
+    name: Name
+    count: int = Field(1, ge=1, le=100_000)
+    priority: int = Field(0, ge=0, le=7, description="0 is the most urgent.")
+    weight: Positive = Field(1.0, description="What a second of its peak age counts.")
+    value: Positive = Field(1.0, description="What one of its tasks is worth on time.")
+    work: Positive = Field(1.0, description="Service of one task, as a multiple of the device's.")
+    arrival: Arrivals
+    input_bits: Positive = Field(description="Size of one task on the air.")
+    deadline_s: Positive | None = None
+    drop_late: bool = Field(False, description="Give up tasks still waiting at their deadline.")
+    queue_len_max: int = Field(64, ge=1, description="Tasks waiting for a granted channel.")
+    cpu: Device | None = Field(None, description="The user's own processor, if it has one.")
+
+
+class BaseStationGroup(_Spec):
+    """`dedicated`: every user has a channel of its own. `contention`: users pick one of
+    `channels` blindly and may collide. `granted`: users ask, the base station grants for
+    `grant_s` at most. `slotted`: every `grant_s` each channel is granted anew, unasked.
+    `scheduled`: the same, after users told what waits and how good their channels are; base
+    stations that hear each other's users agree on who may have which."""
+
+    name: Name
+    count: int = Field(1, ge=1, le=10_000)
+    access: Literal["dedicated", "contention", "granted", "slotted", "scheduled"] = "dedicated"
+    channels: int | None = Field(None, ge=1, le=4096)
+    grant_s: Positive = 0.1
+
+
+class ServerGroup(Device):
+    name: Name
+    count: int = Field(1, ge=1, le=10_000)
+    backhaul_delay_s: NotNegative | None = Field(
+        None, description="Overrides backhaul.delay_s towards these servers."
+    )
+
+
+# What lies between
+
+
+class IdealChannel(_Spec):
+    kind: Literal["ideal"]
+    delay_s: NotNegative = 0.0
+
+
+class BernoulliChannel(_Spec):
+    """Each attempt is lost with probability `loss`; it takes size / rate, or a random time."""
+
+    kind: Literal["bernoulli"]
+    loss: Probability = 0.0
+    rate_bps: Positive | None = None
+    airtime: Law | None = None
+
+
+class GilbertElliottChannel(_Spec):
+    """Good turns bad with probability `p` per slot, bad turns good with `r`."""
+
+    kind: Literal["gilbert-elliott"]
+    p: Probability
+    r: Probability
+    loss_good: Probability = 0.0
+    loss_bad: Probability = 1.0
+    slot_s: Positive = 0.01
+    rate_bps: Positive | None = None
+    airtime: Law | None = None
+
+
+class RayleighChannel(_Spec):
+    """Block fading with path loss. `snr_db` is the mean at `reference_m`."""
+
+    kind: Literal["rayleigh"]
+    snr_db: float = Field(30.0, ge=-50.0, le=100.0)
+    reference_m: Positive = 50.0
+    path_loss_exponent: float = Field(3.5, ge=1.0, le=8.0)
+    threshold_db: float = Field(5.0, ge=-50.0, le=100.0)
+    bandwidth_hz: Positive = 1.0e6
+    coherence_s: Positive = 0.05
+
+
+class AdaptiveChannel(_Spec):
+    """As `rayleigh`, but every channel of a base station fades for itself and is used at the rate
+    that it supports, `efficiency_max` bit/s/Hz at most. `bandwidth_hz` is of one channel."""
+
+    kind: Literal["adaptive"]
+    snr_db: float = Field(20.0, ge=-50.0, le=100.0)
+    reference_m: Positive = 50.0
+    path_loss_exponent: float = Field(3.0, ge=1.0, le=8.0)
+    bandwidth_hz: Positive = 1.0e6
+    efficiency_max: Positive = 6.0
+    coherence_s: Positive = 0.05
+
+
+class TraceChannel(_Spec):
+    """A CSV file beside the scenario with columns t_s, success, rate_bps; looped."""
+
+    kind: Literal["trace"]
+    file: str
+
+
+Channel = Annotated[
+    IdealChannel
+    | BernoulliChannel
+    | GilbertElliottChannel
+    | RayleighChannel
+    | AdaptiveChannel
+    | TraceChannel,
+    Field(discriminator="kind"),
+]
+
+
+class Resend(_Spec):
+    attempts_max: int = Field(4, ge=1, le=1000)
+    ack_s: NotNegative = 0.0
+    backoff_s: NotNegative = 0.05
+
+
+class Control(_Spec):
+    """The radio channel that protocols negotiate over, beside that of the tasks."""
+
+    channel: Channel
+    resend: Resend = Resend(attempts_max=1)
+    gather_s: NotNegative | None = Field(
+        None, description="Messages over one link within so long go as one packet; absent: none do."
+    )
+
+
+class Slots(_Spec):
+    """With scheduled access: what happens when in a slot of `grant_s`."""
+
+    report_s: Positive = Field(0.005, description="Reports that arrive by then are used.")
+    round_s: Positive = Field(0.001, description="Time for one mini-round of the allocation.")
+    guard_s: Positive = Field(0.003, description="Bursts end so long before the slot.")
+
+
+class Backhaul(_Spec):
+    delay_s: NotNegative = 0.002
+    loss: Probability = 0.0
+
+
+HEAR_ABOUT = "With scheduled access: base stations this near hear a user, and share no channel."
+
+
+class GeneratedTopology(_Spec):
+    """Base stations on a grid, users uniformly over the area, servers in a row beside it."""
+
+    kind: Literal["generated"] = "generated"
+    area_m: Positive = 500.0
+    cells_per_user: int = Field(2, ge=1, le=16)
+    servers_per_cell: int | None = Field(
+        None, ge=1, description="Each cell reaches its nearest ones; absent: all."
+    )
+    hear_m: NotNegative = Field(0.0, description=HEAR_ABOUT)
+
+
+class FileTopology(_Spec):
+    """A GraphML or node-link JSON file beside the scenario; see docs/scenarios.md."""
+
+    kind: Literal["file"]
+    file: str
+    hear_m: NotNegative = Field(0.0, description=HEAR_ABOUT)
+
+
+Topology = Annotated[GeneratedTopology | FileTopology, Field(discriminator="kind")]
+
+
+# How it is run
+
+
+class ProtocolChoice(BaseModel):
+    """The protocol by name; further keys are its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Runtime(_Spec):
+    """`time_scale` 2 takes twice as long as reality. A paced run whose lateness p99 exceeds
+    `lateness_max_s` marks itself invalid."""
+
+    kind: Literal["loop", "ray"] = "loop"
+    time_scale: Positive = 1.0
+    tick_s: Positive = 0.01
+    lateness_max_s: Positive = 0.1
+    hosts: int | None = Field(None, ge=1, le=256, description="Absent: by the packing rule.")
+
+
+class Expect(_Spec):
+    """A number that must hold at the end; makes a scenario a test."""
+
+    metric: str
+    of: str = Field("all", description="A user group, or 'all'.")
+    above: float | None = None
+    below: float | None = None
+
+
+class Scenario(_Spec):
+    name: Name
+    about: str = ""
+    seed: int = Field(ge=0, description="No default: who runs an experiment chooses its seed.")
+    duration_s: Positive
+    warmup_s: NotNegative = Field(0.0, description="What happens before counts for no metric.")
+    protocol: ProtocolChoice
+    users: list[UserGroup] = Field(min_length=1)
+    base_stations: list[BaseStationGroup] = Field(min_length=1)
+    servers: list[ServerGroup] = Field(min_length=1)
+    channel: Channel
+    downlink: Channel | None = Field(None, description="Absent: the same as `channel`.")
+    resend: Resend = Resend()
+    control: Control | None = Field(None, description="Absent: protocols use `channel` too.")
+    slots: Slots = Slots()
+    backhaul: Backhaul = Backhaul()
+    topology: Topology = GeneratedTopology()
+    beacon_s: Positive = Field(0.1, description="Used by protocols that listen to beacons.")
+    report_s: Positive = Field(0.05, description="Used by protocols that hear from servers.")
+    faults: list[Fault] = []
+    runtime: Runtime = Runtime()
+    expect: list[Expect] = []
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Every channel it names."""
+        control = None if self.control is None else self.control.channel
+        return [spec for spec in (self.channel, self.downlink, control) if spec is not None]
+
+    @property
+    def sample_s(self) -> float:
+        """How often counts and server states are recorded: 400 times a run, 50 ms at least."""
+        return max(0.05, self.duration_s / 400.0)

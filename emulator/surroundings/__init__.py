@@ -1,0 +1,1 @@
+"""What a node's sends run into: kernel, clock, channels, network, accelerators."""

@@ -1,0 +1,1 @@
+"""From a scenario to the nodes and links of a run."""

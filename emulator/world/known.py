@@ -1,0 +1,87 @@
+"""A fault as people who steer a run know it: what was asked, whom it hits, how far it is."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from agents.bodies import NodeId
+from emulator.faults.base import LinkKind
+from emulator.faults.fold import AnyFault, LinkFault
+from emulator.spec.occurrences import Places, meant
+from emulator.spec.scheduling import is_scheduled
+from emulator.world.plan import Plan
+
+RESOLVED_MAX = 50  # names in an answer
+State = Literal["scheduled", "active", "healed", "expired", "spared"]
+Ends = tuple[NodeId, NodeId, LinkKind]
+
+
+class Applied(Struct, frozen=True):
+    """From when an order holds, and how many of how many hosts said so."""
+
+    at_s: float
+    hosts: int
+    of: int
+
+
+class Known(Struct):
+    """A fault that was ever heard of."""
+
+    id: int
+    fault: AnyFault
+    source: str
+    settled: AnyFault | None  # with its targets by name; None: chance spared them
+    resolved: list[str] = []
+    client: str = ""
+    state: State = "scheduled"
+    applied: Applied | None = None
+    ended_s: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        fault = self.fault
+        until_s = None if math.isinf(fault.until_s) else fault.until_s
+        described = fault.described()
+        return {
+            "id": self.id,
+            "state": self.state,
+            "type": described.pop("type"),
+            "at_s": described.pop("at_s"),
+            "until_s": until_s,
+            "ended_s": self.ended_s,
+            "for_s": described.pop("for_s", None),
+            "note": described.pop("note", ""),
+            "params": described,
+            "source": self.source,
+            "n": len(self.resolved),
+            "resolved": self.resolved[:RESOLVED_MAX],
+            "applied": None if self.applied is None else [self.applied.hosts, self.applied.of],
+        }
+
+
+def hit_by(fault: AnyFault, links: Iterable[Ends], places: Places) -> list[str]:
+    """Names the links or nodes that a fault hits, whose targets are settled."""
+    if isinstance(fault, LinkFault):
+        return [f"{a}->{b}" for a, b, kind in links if fault.touches(a, b, kind)]
+    return meant(fault, fault.target, places)
+
+
+def links_of(plan: Plan) -> Iterator[Ends]:
+    """Yields every link of a plan, also those that nothing has crossed yet."""
+    for user, cells in plan.layout.cells.items():
+        for bs, _ in cells:
+            yield user, bs, "uplink"
+            yield bs, user, "downlink"
+            if plan.scenario.control is not None:
+                yield user, bs, "control-up"
+                yield bs, user, "control-down"
+    for bs, servers in plan.layout.servers.items():
+        for server, _ in servers:
+            yield bs, server, "to-server"
+            yield server, bs, "from-server"
+    if is_scheduled(plan.scenario):
+        stations = list(plan.layout.servers)
+        for a, b in plan.frame().graph.stations.edges:
+            yield stations[a], stations[b], "control-peer"
+            yield stations[b], stations[a], "control-peer"
