@@ -184,8 +184,8 @@ class ScheduledUser(User):
         line = self._line
         if grant.slot != self._slot or self._used_slot == grant.slot or now_s >= grant.until_s:
             return []
-        if not line:
-            return []  # granted on an older report; a user that began anew knows no rates either
+        if not line or not self._rates_bps:
+            return []  # granted on a report from before it began anew
         self._used_slot = grant.slot
         rate_bps = self._rates_bps[grant.channel]
         room_bits = rate_bps * (grant.until_s - now_s) * WINDOW_SHARE - HEADER_BITS
