@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data import VOID, DataError, Split, Splits
+from models.splits import VOID, DataError, Split, Splits
 
 HEIGHT, WIDTH = 256, 512  # a quarter of each side: 1.2 GB for the 2,975 training pictures
 HELD_CITIES = 2  # the last of train by name; whole cities, so that no street is on both sides

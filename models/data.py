@@ -18,50 +18,19 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
-from numpy.typing import NDArray
+
+from models.splits import DataError, Split, Splits
 
 FILE = Path(__file__).parent / "digits" / "digits.npz"
 SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 SPLIT_SEED = 0
 TRAIN, VAL = 1000, 297  # of 1,797 in a seeded random order; the last 500 are the test split
-CIFAR_VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 ROOT_VARIABLE = "FRESCO_DATA"
 EMBEDDED = ("digits", "digits-noisy", "scenes")
 NAMES = (*EMBEDDED, "cifar10", "cifar100", "cityscapes")
-VOID = 255  # the label of pixels that do not count, as in Cityscapes
 NOISE = 4.0  # standard deviation, of pixels that go to 16
 NOISE_SEED = 1
 NOISY_COPIES = 4  # of each training image, each with noise of its own
-
-
-class DataError(ValueError):
-    """A data set cannot be had; the message says where it is expected."""
-
-
-class Split(Struct, frozen=True):
-    """Images uint8 [N, H, W] or [N, C, H, W]; labels int64 [N], or of pixels uint8 [N, H, W]."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | NDArray[np.uint8]
-
-
-class Splits(Struct, frozen=True):
-    """A data set cut in three. Pixels are (value / scale - mean) / deviation, by channel.
-
-    `ignored`: the label of pixels that do not count; None where each image has one label. An answer
-    is right when at least `right_share` of its labels are.
-    """
-
-    train: Split
-    val: Split
-    test: Split
-    classes: int
-    scale: float
-    mean: tuple[float, ...] = (0.0,)
-    deviation: tuple[float, ...] = (1.0,)
-    ignored: int | None = None
-    right_share: float = 1.0
 
 
 @cache

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data import CIFAR_VAL, DataError, Split, Splits
+from models.splits import CIFAR_VAL, DataError, Split, Splits
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE

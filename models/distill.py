@@ -21,10 +21,10 @@ from torch import nn
 from models import scores, zoo
 from models.answers import Watch, answers, shared_sizes
 from models.checkpoint import resume, save_run
-from models.data import Split, Splits
 from models.distill_options import Options, rate_at
 from models.losses import LABEL_NONE
 from models.recipes import RECIPES
+from models.splits import Split, Splits
 from models.views import Pixels
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models import data, latency, zoo
-from models.data import Splits
+from models.splits import Splits
 
 WARM_UP_RUNS = 10  # by then the allocator and the convolution's choice of kernel have settled
 

@@ -9,7 +9,7 @@ car that looks, and do not count, as in Cityscapes. Integers only: the same byte
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data import VOID, Split, Splits
+from models.splits import VOID, Split, Splits
 
 HEIGHT, WIDTH = 32, 64
 NAMES = ("road", "building", "sky", "vegetation", "car", "person")

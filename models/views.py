@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.data import Split, Splits
+from models.splits import Split, Splits
 
 CROP = 4  # pixels of padding of `crop`
 EVAL_BATCH, EVAL_PIXELS = 500, 2**19  # at most so many pictures, and pixels, at a time

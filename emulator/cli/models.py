@@ -62,6 +62,7 @@ def distill(
     from models import data, data_files, distill, zoo
     from models.presets import PRESETS, preset
     from models.recipes import RECIPES
+    from models.splits import DataError
 
     console = Console()
     if lists or name is None:
@@ -89,7 +90,7 @@ def distill(
                 data_files.download(made.dataset, data_root or Path("data"))
         splits = data.load(made.dataset, data_root)
         master = _network(taught_by) if RECIPES[recipe].needs_teacher else None
-    except (zoo.ModelError, data.DataError) as error:
+    except (zoo.ModelError, DataError) as error:
         fail(str(error))
     folder = out or Path("runs") / "models" / name
     checkpoint = folder / "checkpoint.safetensors"

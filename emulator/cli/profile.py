@@ -54,7 +54,8 @@ def profile(
     from rich.progress import Progress
     from rich.table import Table
 
-    from models import data, latency, zoo
+    from models import latency, zoo
+    from models.splits import DataError
 
     console = Console()
     engines = latency.ENGINES if engine == "all" else tuple(engine.split(","))
@@ -75,7 +76,7 @@ def profile(
                 engines,
                 batch_max,
             )
-    except (zoo.ModelError, data.DataError) as error:
+    except (zoo.ModelError, DataError) as error:
         fail(str(error))
     rows = _rows(measured)
     table = Table(title=f"{name} on {measured[0].processor}", title_justify="left")

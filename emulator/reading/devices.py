@@ -6,6 +6,7 @@ from emulator.reading.complaints import Complaint, suggest
 from emulator.spec import scenario
 from emulator.spec.scenario import Scenario
 from models import data, latency, zoo
+from models.splits import DataError
 
 
 def problems(chosen: Scenario) -> Iterator[Complaint]:
@@ -53,7 +54,7 @@ def network(
             data.require(zoo.manifest(name).dataset)
     except zoo.ModelError as error:
         yield where, str(error), "or choose what was measured"
-    except data.DataError as error:
+    except DataError as error:
         yield where, str(error), "or choose a digits or scenes network"
 
 

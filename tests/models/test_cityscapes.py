@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from models import cityscapes, data
-from models.data import DataError
+from models.splits import DataError
 
 SIDES = (2 * cityscapes.HEIGHT, 2 * cityscapes.WIDTH)  # a quarter of the real area
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from models import data, data_files
-from models.data import DataError
+from models.splits import DataError
 
 RNG = np.random.default_rng(0)
 

@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from models import data
+from models.splits import DataError
 
 
 def test_the_shipped_arrays_are_those_of_scikit_learn() -> None:
@@ -50,12 +51,12 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     changed.write_bytes(data.FILE.read_bytes() + b"\0")
     monkeypatch.setattr(data, "FILE", changed)
 
-    with pytest.raises(data.DataError, match=f"{changed} has sha256 .* expected {data.SHA256}"):
+    with pytest.raises(DataError, match=f"{changed} has sha256 .* expected {data.SHA256}"):
         data.load.__wrapped__("digits")  # past the cache
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(data.DataError, match="unknown data set 'cifar'; known: digits"):
+    with pytest.raises(DataError, match="unknown data set 'cifar'; known: digits"):
         data.load("cifar")
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from models import data, zoo
-from models.data import Split, Splits
 from models.distill import Epoch, Options, accuracy_of, fresh, train
 from models.distill_options import rate_at
 from models.presets import PRESETS, preset
+from models.splits import Split, Splits
 from models.views import Pixels
 from models.zoo import ModelError
 

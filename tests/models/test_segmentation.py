@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from models import answers, data, losses, scenes, scores, segmentation_nets, zoo
-from models.data import Split, Splits
 from models.distill import Epoch, Options, accuracy_of, fresh, train
+from models.splits import VOID, Split, Splits
 from models.views import Pixels
 from models.zoo import ModelError
 
@@ -20,7 +20,7 @@ SHORT = Options(2, batch=8, rate=0.05, augment="flip", seed=3)
 def few(splits: Splits, count: int = 24) -> Splits:
     part = Split(splits.train.images[:count], splits.train.labels[:count])
     return Splits(
-        part, part, part, splits.classes, splits.scale, splits.mean, splits.deviation, data.VOID
+        part, part, part, splits.classes, splits.scale, splits.mean, splits.deviation, VOID
     )
 
 
@@ -39,13 +39,13 @@ def test_labels_move_with_their_picture(augment: str, small: Splits) -> None:
     # Pictures that are their own labels: whatever a view does, they stay equal.
     labels = small.train.labels
     told = Split(np.repeat(labels[:, None], 3, axis=1), labels)
-    splits = Splits(told, told, told, 6, 1.0, ignored=data.VOID)
+    splits = Splits(told, told, told, 6, 1.0, ignored=VOID)
     pixels = Pixels(told, splits, augment, torch.device("cpu"))
 
     for view in range(0, pixels.views, 7 if augment == "crop" else 1):
         chosen, views = torch.tensor([0, 5]), torch.tensor([view, view])
         x, y = pixels.take(chosen, views)[:, 0].long(), pixels.labels_of(chosen, views)
-        inside = y != data.VOID
+        inside = y != VOID
         assert torch.equal(x[inside], y[inside])
         assert float(inside.float().mean()) > 0.6
 
@@ -58,7 +58,7 @@ def test_the_accuracy_of_what_labels_pixels_is_its_mean_iou(small: Splits) -> No
     with torch.inference_mode():
         found = network(x).argmax(dim=1).numpy()
 
-    counts = scores.confusion(found, small.test.labels, 6, data.VOID)
+    counts = scores.confusion(found, small.test.labels, 6, VOID)
 
     assert accuracy_of(network, small.test, small) == pytest.approx(
         scores.mean_iou(counts), abs=1e-9
