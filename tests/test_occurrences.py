@@ -32,7 +32,7 @@ PLACES: Places = {
     **{f"camera-{n}": Place("user", "camera", 100.0 * n, 0.0, priority=1) for n in range(4)},
     **{f"alarm-{n}": Place("user", "alarm", 150.0, 50.0 * n, priority=0) for n in range(2)},
     **{f"bs-{n}": Place("base_station", "bs", 300.0 * n, 10.0, channels=n) for n in range(2)},
-    **{f"edge-{n}": Place("server", "edge", 300.0 * n, -75.0) for n in range(2)},
+    **{f"edge-{n}": Place("server", "edge", 300.0 * n, -75.0, computes=True) for n in range(2)},
 }
 USERS = [f"camera-{n}" for n in range(4)] + ["alarm-0", "alarm-1"]
 

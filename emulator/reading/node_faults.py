@@ -11,7 +11,7 @@ from emulator.faults.nodes import (
     UserChurn,
 )
 from emulator.reading import devices as check_devices
-from emulator.reading.complaints import Complaint
+from emulator.reading.complaints import Complaint, suggest
 from emulator.spec.nominal import images_of
 from emulator.spec.scenario import Scenario
 from emulator.spec.topology import members
@@ -54,6 +54,9 @@ def _handover(chosen: Scenario) -> Iterator[Complaint]:
 
 def _swap(chosen: Scenario, fault: ModelSwap, hit: Collection[str]) -> Iterator[Complaint]:
     where = ("model",)
+    if fault.model not in zoo.names():
+        yield where, f"unknown network '{fault.model}'", suggest(fault.model, zoo.names())
+        return
     groups = {group.name: group for name, group in members(chosen.servers) if name in hit}
     for group in groups.values():
         accelerator = group.accelerator
