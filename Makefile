@@ -17,7 +17,7 @@ demo: .venv/ready
 	$(BIN)/fresco run quickstart
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: .venv/ready
 	$(BIN)/ruff check

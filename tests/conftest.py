@@ -25,6 +25,23 @@ SHIPPED = [
     for path in sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
 ]
 
+WALL_CLOCK = {  # these files wait for real time, as whatever is marked `ray` does
+    *("test_api", "test_attacks", "test_browser", "test_control", "test_live_cli"),
+    *("test_prometheus", "test_steering"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps what waits for the wall clock in one process, and begins with it: it takes longest."""
+
+    def waits(item: pytest.Item) -> bool:
+        return item.path.stem in WALL_CLOCK or item.get_closest_marker("ray") is not None
+
+    for item in filter(waits, items):
+        item.add_marker(pytest.mark.xdist_group("wall-clock"))
+    items.sort(key=lambda item: not waits(item))
+
+
 Spec = dict[str, Any]
 """A scenario as YAML would give it."""
 
