@@ -17,7 +17,8 @@ demo: .venv/ready
 	$(BIN)/fresco run quickstart
 
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not wall_clock" --numprocesses 2
+	$(BIN)/python -m pytest -m wall_clock
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -32,14 +32,10 @@ WALL_CLOCK = {  # these files wait for real time, as whatever is marked `ray` do
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps what waits for the wall clock in one process, and begins with it: it takes longest."""
-
-    def waits(item: pytest.Item) -> bool:
-        return item.path.stem in WALL_CLOCK or item.get_closest_marker("ray") is not None
-
-    for item in filter(waits, items):
-        item.add_marker(pytest.mark.xdist_group("wall-clock"))
-    items.sort(key=lambda item: not waits(item))
+    """Marks what waits for the wall clock: it wants the machine for itself."""
+    for item in items:
+        if item.path.stem in WALL_CLOCK or item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.wall_clock)
 
 
 Spec = dict[str, Any]
