@@ -222,11 +222,19 @@ def test_ray_job_submit_runs_fresco(
     ray = str(Path(sys.executable).parent / "ray")
     command = [*FRESCO, "run", "quickstart", "--duration", "3", "--out", str(tmp_path)]
 
-    done = subprocess.run(
-        [ray, "job", "submit", "--address", dashboard, "--", *command],
-        env=environment, capture_output=True, text=True, timeout=180, cwd=ROOT,
-    )  # fmt: skip
+    words = [ray, "job", "submit", "--address", dashboard, "--", *command]
 
+    def submit() -> bool:
+        done = subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=180, cwd=ROOT
+        )
+        answers.append(done)
+        return "No available agent" not in done.stderr  # which comes up after its node
+
+    answers: list[subprocess.CompletedProcess[str]] = []
+    wait_until(submit, timeout_s=60.0)
+
+    done = answers[-1]
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "latest" / "summary.json").read_text())
     assert summary["verdict"] == "good"
