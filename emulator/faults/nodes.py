@@ -80,7 +80,7 @@ class ModelSwap(_ServerFault):
     """Serves with another network, from the next batch on, instead of all that it holds."""
 
     type: Literal["model_swap"]
-    model: str = Field(description="A network of the same data, as in `fresco distill --list`.")
+    model: str = Field(description="A shipped network, or one in $FRESCO_MODELS, of the same data.")
 
 
 class BsOutage(_NodeFault):
