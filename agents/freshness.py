@@ -2,10 +2,10 @@
 
 The age at time t is t minus the birth of the freshest sample received by t. It grows with slope
 one and falls at the receipt of a fresher sample; the value just before a fall is a peak. Source:
-Kaul, Yates, Gruteser, "Real-time status", INFOCOM 2012; freshness specification, section 10.12.
+Kaul, Yates, Gruteser, "Real-time status", INFOCOM 2012.
 
 The expected wait is Cobham's for one server with Poisson arrivals, one non-preemptive queue and
-first come first served inside a class (specification, equation 2). With class 0 the most urgent:
+first come first served inside a class (Cobham, 1954). With class 0 the most urgent:
 
 | symbol | meaning | unit |
 | --- | --- | --- |

@@ -2,8 +2,8 @@
 
 All but `Burst` carry the slot; what is of another slot is ignored. `number` is the mini-round of
 the allocation: of the greedy phase in `Table`, of the re-optimisation elsewhere; `epoch` is that
-of the membership. Users and channels are numbers there, see `scheduled/conflict.py`. Source:
-TODG specification, section 5, with smaller tables.
+of the membership. Users and channels are numbers there, see `scheduled/conflict.py`. What they
+are for: docs/todg.md, One slot.
 """
 
 from msgspec import Struct

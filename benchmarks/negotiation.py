@@ -37,7 +37,7 @@ Spec = dict[str, Any]
 
 
 def scenario(users: int, seed: int, loss: float, stragglers: bool, **changes: Any) -> Spec:
-    """The network of freshness specification, section 9, on our channels; nothing is measured."""
+    """The reference network on our channels; nothing is measured."""
     size = {10: 2, 20: 3, 50: 4, 200: 8}.get(users, max(2, users // 25))
     counts = [round(users * share) for share, _ in CLASSES]
     kinds = (*SERVERS, OLD)

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.todg` prints every table; `--only knob`, `reopt` or `large` one of them.
 Times are of this process's CPU. Networks and loads are those of `tests/todg_loop.py`, a slotted
-loop around the core: default scenario of the specification (section 9) and its two larger sizes.
+loop around the core: the reference network and its two larger sizes.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def knob(slots: int) -> None:
 def reopt(slots: int) -> None:
     """The second phase alone, from the greedy schedule: integer programs against the search.
 
-    The baseline is the specification's: every base station leads in turn and solves its region
+    The baseline: every base station leads in turn and solves its region
     with HiGHS. The search leads by the same rounds, merged where that loses nothing.
     """
     print(

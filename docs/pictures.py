@@ -1,7 +1,7 @@
-"""Takes the pictures in docs/images in a real Chromium.
+"""Takes the pictures in docs/images in a real Chromium, each from a run of its own.
 
-python -m docs.pictures                     of the live dashboard, during a run
-python -m docs.pictures SWEEP.html          of the students, from a sweep of vision-digits
+python -m docs.pictures                     all of them, in some minutes
+python -m docs.pictures live reports        of the live page, of reports; or `students`, of a sweep
 """
 
 import subprocess
@@ -22,12 +22,15 @@ SLOWER = "runtime.time_scale=1.5"
 VIEW = {"width": 1500, "height": 1000}
 
 
+def fresco(folder: str, *words: str) -> list[str]:
+    return [sys.executable, "-m", "emulator", *words, "--out", folder]
+
+
 @contextmanager
 def running(scenario: str, *words: str) -> Iterator[str]:
     """Runs a scenario until the pictures are taken; yields the address of its page."""
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "emulator", "run", scenario, "--dashboard-port", "0"]
-        command += ["--out", folder, *words]
+        command = fresco(folder, "run", scenario, "--dashboard-port", "0", *words)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
             assert run.stdout is not None
             while not (line := run.stdout.readline()).startswith("dashboard"):
@@ -65,34 +68,57 @@ def of_card(browser: Any, title: str, name: str, scenario: str, *words: str) -> 
         page.locator("#charts .card", has_text=title).screenshot(path=IMAGES / name)
 
 
-def main() -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
-        of_quickstart(browser)
-        of_card(browser, "Longest stay", "live-bound.png", "todg-live", "-s", SLOWER)
-        of_card(browser, "ADMM residuals", "live-residuals.png", "popec-live")
-        browser.close()
+def of_report(browser: Any, height: int, name: str, scenario: str, *words: str) -> None:
+    """The top of a run's report, `height` pixels of it."""
+    with TemporaryDirectory() as folder:
+        subprocess.run(fresco(folder, "run", scenario, *words), check=True, cwd=ROOT)
+        page = browser.new_page(viewport={"width": 1200, "height": height}, color_scheme="light")
+        page.goto((Path(folder).resolve() / "latest" / "report.html").as_uri())
+        page.screenshot(path=IMAGES / name)
 
 
-def students(sweep: Path) -> None:
+def live(browser: Any) -> None:
+    of_quickstart(browser)
+    of_card(browser, "Longest stay", "live-bound.png", "todg-live", "-s", SLOWER)
+    of_card(browser, "ADMM residuals", "live-residuals.png", "popec-live")
+
+
+def reports(browser: Any) -> None:
+    """`report.png` is of Ray in real time, as `make demo` is."""
+    of_report(browser, 1560, "report.png", "quickstart")
+    of_report(browser, 3100, "popec-live.png", "popec-live", "--runtime", "loop")
+
+
+def students(browser: Any) -> None:
     """Takes the two trade-offs with age out of a sweep's page."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
+    with TemporaryDirectory() as folder:
+        networks = "servers.0.accelerator.model=noisy-xs,noisy-s,noisy-m,noisy-l"
+        command = fresco(folder, "sweep", "vision-digits", "--seeds", "5", "--set", networks)
+        subprocess.run(command, check=True, cwd=ROOT)
         page = browser.new_page(viewport={"width": 1100, "height": 420}, color_scheme="light")
-        page.goto(sweep.resolve().as_uri())
-        wanted = ("accuracy against aoi_mean_s", "fresh_correct_hz against aoi_mean_s")
+        page.goto((Path(folder).resolve() / "latest" / "sweep.html").as_uri())
+        age = "against age of information, mean"
+        wanted = [f"right answers {age}", f"right and fresh, per user {age}"]
         page.evaluate(
             """wanted => document.querySelectorAll(".card").forEach(card => {
                 if (!wanted.includes(card.querySelector("h2").textContent)) card.remove()
             })""",
-            list(wanted),
+            wanted,
         )
+        assert page.locator(".card").count() == len(wanted), "a trade-off is not drawn"
         page.locator(".cards").screenshot(path=IMAGES / "students.png")
+
+
+TAKERS = {taker.__name__: taker for taker in (live, reports, students)}
+
+
+def main(names: list[str]) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
+        for name in names or TAKERS:
+            TAKERS[name](browser)
         browser.close()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        students(Path(sys.argv[1]))
-    else:
-        main()
+    main(sys.argv[1:])

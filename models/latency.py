@@ -53,7 +53,7 @@ def require(engine: str) -> None:
     except PackageNotFoundError as error:
         raise ModelError(
             f"the engine '{engine}' needs {error.name}, which is not installed: "
-            "pip install 'fresco[ort]'"
+            "run `pip install -e '.[ort]'` in the checkout"
         ) from error
 
 

@@ -109,6 +109,20 @@ def test_check_and_help_start_without_torch_and_ray() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+def test_one_of_a_thing_is_said_in_the_singular() -> None:
+    shown = fresco("check", "quickstart", "-s", "base_stations.0.count=1").stdout
+
+    assert "8 users, 1 base station, 3 servers;" in shown
+    assert "1 fault\n" in shown
+
+
+def test_compare_has_one_way_to_name_protocols() -> None:
+    refused = fresco("compare", "quickstart", "-P", "random", "-p", "random")
+
+    assert refused.returncode == 2
+    assert "No such option" in refused.stderr
+
+
 def test_doctor_and_schema_answer() -> None:
     assert fresco("doctor").returncode == 0
     assert "duration_s" in json.loads(fresco("schema").stdout)["properties"]

@@ -201,6 +201,7 @@ def test_the_vocabulary_is_listed_and_virtual_time_has_no_dashboard(tmp_path: Pa
     assert "loss: number from 0 to 1, required" in listed
     assert "    also: mode, value, probability, ramp_s, note, direction, only" in listed
     assert "    ramp_s: number from 0, optional. It grows" in listed
+    assert "    a: array, required. Nodes of one side" in listed
     refused = fresco(tmp_path, "run", "quickstart", "--runtime", "loop", "--dashboard")
     assert refused.returncode == 2
     assert "add --paced" in refused.stderr

@@ -45,7 +45,7 @@ SERVERS = (
 
 
 def network(users: int, seed: int, loss: float = 0.2, **changes: Any) -> Spec:
-    """The network of freshness specification, section 9; links by fading, nothing is measured."""
+    """The reference network; links by fading, nothing is measured."""
     cells = CELLS[users]
     return scenario(
         seed=seed,
@@ -140,7 +140,7 @@ class Run:
             yield step * EVERY_S
 
     def in_force(self) -> Allocation:
-        """Returns what the users act on, as the specification's section 5 has it."""
+        """Returns what the users act on: what is granted, repaired."""
         rates_hz = {name: {**user.grants_hz, **user.splits_hz} for name, user in self.users.items()}
         return repair(self.whole.problem, self.whole.allocation(rates_hz))
 
@@ -181,7 +181,7 @@ def test_it_converges(
         took_s.append(run.settled_s(0.01, fine_s))
 
         # The oracle is the best that was found: nothing may beat it by more than its own error,
-        # 1e-4 between random starts (specification, section 3).
+        # 1e-4 between random starts.
         later = run.gaps(fine_s, fine_s + 1.0)
         assert max(later) < 0.002, (users, seed)
         assert min(later) > -1e-3, (users, seed)
@@ -189,8 +189,9 @@ def test_it_converges(
     assert max(took_s) <= slowest_s, took_s
 
 
-def test_fifty_users_agree_asynchronously_within_the_times_of_the_specification() -> None:
-    # Section 11: 20 % loss, below 1 % within 2 s and 15,000 messages, below 0.2 % in the end.
+def test_fifty_users_agree_asynchronously_within_the_published_times() -> None:
+    # The design's numbers, 20 % loss: below 1 % within 2 s and 15,000 messages, below 0.2 % in the
+    # end.
     spec = network(50, 1)
     run = Run(spec)
 
@@ -392,9 +393,9 @@ def test_a_node_that_comes_back_without_memory_finds_its_place(
 
 
 def test_the_measured_peak_age_is_what_the_protocol_predicts() -> None:
-    # 5 %: the weighted mean of 50 users scatters by 1 % in 50 s (section 10.11), results that
-    # overtake each other and slots that are no Poisson process err by up to 3 % (section 2), and
-    # equation 1 leaves out the way home, 2 ms of about 400 ms.
+    # 5 %: the weighted mean of 50 users scatters by 1 % in 50 s, results that overtake each other
+    # and slots that are no Poisson process err by up to 3 %, and equation 1 leaves out the way
+    # home, 2 ms of about 400 ms.
     spec = network(
         50,
         1,

@@ -1,7 +1,7 @@
 """The negotiating policies of the freshness protocol by themselves, fed by hand.
 
 No kernel and no network: `Fed` keeps a policy's wakes and plays them when a test lets time pass.
-All claims are those of the freshness specification, sections 7 and 10. Nothing is drawn at random.
+All claims are those of docs/popec.md. Nothing is drawn at random.
 """
 
 import math

@@ -31,7 +31,7 @@ from agents.protocols.problem import (
 from agents.protocols.server_step import server_step
 
 
-def test_the_generator_draws_the_networks_whose_optima_the_specification_lists() -> None:
+def test_the_generator_draws_the_reference_networks_whose_optima_are_known() -> None:
     for users, listed in ((10, (3.164, 3.156, 3.225)), (50, (38.92,))):
         for seed, value_s in enumerate(listed, start=1):
             assert optimum(random_problem(users, seed))[1].value_s == pytest.approx(
@@ -120,7 +120,7 @@ def test_raising_the_weight_of_a_class_never_ages_that_class() -> None:
 
 
 def test_weights_that_approach_a_strict_order_starve_the_last_class() -> None:
-    # Section 3, N = 50, mean peak age per class in s, to the two digits given there.
+    # The design's numbers for N = 50: mean peak age per class in s, to two digits.
     listed = {
         (1.0, 1.0, 1.0): (0.42, 0.44, 0.51),
         (4.0, 2.0, 1.0): (0.26, 0.40, 0.66),

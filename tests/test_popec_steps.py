@@ -309,8 +309,8 @@ def test_members_that_ask_for_less_than_nothing_get_nothing() -> None:
 
 
 def test_the_transform_has_the_gradient_of_the_problem_at_its_own_parameters() -> None:
-    # Section 4: with omega = w / L and c the mean delay, w / L + lin.(x, l) + G has the slope of
-    # the weighted peak age, so that a fixed point of the rounds is stationary for (P).
+    # With omega = w / L and c the mean delay, w / L + lin.(x, l) + G has the slope of the weighted
+    # peak age, so that a fixed point of the rounds is stationary for (P).
     problem = random_problem(10, seed=2)
     at = hinted(problem)
     _, by = gradient(problem, at)

@@ -196,6 +196,7 @@ def test_a_flood_of_problems_is_cut_short(tmp_path: Path) -> None:
     assert "faults[40]" in place
     assert len(excerpt) == 4 + source.EXCERPT_MAX
     assert excerpt[caret.index("^")] == "x"
+    assert (excerpt[4:7], excerpt[-3:]) == ("...", "...")
 
 
 def test_a_long_cell_in_a_trace_is_explained(tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ def test_more_effort_gives_more_weight_on_average() -> None:
 
     assert ratios == sorted(ratios)
     assert ratios[4] == pytest.approx(1.0)  # four cells in earshot of each other are one region
-    assert ratios[2] > 0.85  # specification, section 10 C: 0.878
+    assert ratios[2] > 0.85  # published with the design: 0.878
 
 
 def test_effort_pays_under_loss_too() -> None:

@@ -26,10 +26,10 @@ def rule(mode: rules.Mode, threshold: float, rate_min: float, inflow_max: int) -
     ("mode", "v_slots", "waits"),
     [("hol", 89.5, [40, 60, 119]), ("capped", 36.5, [40, 56, 108])],
 )
-def test_the_largest_v_is_that_of_the_specification(
+def test_the_largest_v_is_the_published_one(
     mode: rules.Mode, v_slots: float, waits: list[int]
 ) -> None:
-    """Section 9 names V_max, section 10 A the bounds, for the default scenario."""
+    """The published numbers of the design: V_max and the bounds of the reference network."""
     loop = Loop(SMALL, at=rules.Settings(0.0, mode))
 
     assert loop.at.v_slots == pytest.approx(v_slots, abs=0.06)
@@ -277,7 +277,7 @@ def test_backlog_grows_and_drops_fall_with_v() -> None:
     assert 1.5 < long / short < 8.0
 
 
-def test_the_scenario_is_that_of_the_specification() -> None:
+def test_the_scenario_is_the_reference_network() -> None:
     assert (RATES, SPEEDS) == ((0.8, 0.6, 0.35), (100.0, 60.0, 70.0))
     assert WORK[1] == (3.0, 9.0, 30.0)
     assert math.isclose(sum(RATES[c] for _, c in Loop(SMALL).flows), 23.6)

@@ -1,6 +1,6 @@
 """A slotted network around the TODG core: what its tests and benchmarks close loops with.
 
-One object per slot step of the specification (section 3), default scenario of section 9. It sees
+One object per step of a slot (docs/todg.md, One slot), the reference network. It sees
 all queues at once, so views are never stale; faults are a radio that is black or a server that is
 down. Task: (birth slot, flow number).
 """

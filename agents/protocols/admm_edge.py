@@ -1,6 +1,6 @@
 """One edge of a user in the freshness protocol: all it knows of one base station or server.
 
-Source: freshness specification, sections 5 and 7.
+Source: docs/popec.md, Who solves what.
 """
 
 import math

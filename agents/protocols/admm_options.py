@@ -1,4 +1,4 @@
-"""What the freshness protocol can be told. Source: freshness specification, sections 7 and 9."""
+"""What the freshness protocol can be told. Explained in docs/popec.md."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
 """The resources' part of the freshness protocol: base stations and servers share what they have.
 
 Both collect asks until enough are fresh, solve their own problem, and answer. They differ in the
-problem only. Source: freshness specification, sections 5 to 7 and 10.
+problem only. Source: docs/popec.md, Who solves what.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The user's part of the freshness protocol: asks for rates, adjusts, asks again.
 
 One edge for each base station and server that it reaches, with one state t per edge. Everything
-here is decided from the user's own numbers and from what came back to it. Source: freshness
-specification, sections 5 to 7 and 10.
+here is decided from the user's own numbers and from what came back to it. Source:
+docs/popec.md, Who solves what.
 """
 
 import math

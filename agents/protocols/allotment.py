@@ -1,6 +1,6 @@
 """Acting on an allotment: users use slots and split their tasks, base stations draw lots, by rates.
 
-Source: freshness specification, section 1 (lottery) and section 5 (actuation). Acting on what
+Source: docs/popec.md, What is decided. Acting on what
 resources have granted, and never on what users wish, keeps every instant feasible.
 """
 

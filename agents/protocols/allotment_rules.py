@@ -2,7 +2,7 @@
 
 Each is a pure function of the whole problem, which no node knows, and answers with a feasible
 allocation. Rules that do not know of stability are capped at server load `LOAD_MAX`, which flatters
-them. Source: freshness specification, section 8 (baselines).
+them. Source: docs/popec.md, Scenarios.
 """
 
 import numpy as np

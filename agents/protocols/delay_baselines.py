@@ -1,7 +1,7 @@
 """Rivals of TODG in scheduled networks: each weighs (user, channel) pairs by one idea.
 
 All admit everything and expire what is late; channels go by the distributed greedy schedule, tasks
-to the server that is done first unless said otherwise. Source: specification, section 8.
+to the server that is done first unless said otherwise. Source: docs/todg.md, Rivals.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Each function is what one node computes from its own numbers: a user from its edges, a base station
 or a server from the requests of its members. Nothing here knows the network, time or messages.
-Source: freshness specification, sections 4 (transform), 5 (steps, penalties) and 6 (cold start).
+Source: docs/popec.md, The fractional transform and Who solves what.
 The transform is exact at its fixed points only; no proof covers parameters that move every round.
 
 | symbol | meaning | unit | equation |
@@ -236,7 +236,7 @@ def penalty(weight: float, rate_hz: float, gamma: float = GAMMA) -> float:
 def rescaled(copies_hz: Edges, targets_hz: Edges, old: Edges, new: Edges) -> Edges:
     """Returns the states t that keep every dual rho (x - t) when penalties go from old to new.
 
-    Needed whenever rho changes, as with p: without it the user would start over (section 7).
+    Needed whenever rho changes, as with p: without it the user would start over.
     """
 
     def of(

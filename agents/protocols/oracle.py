@@ -3,7 +3,7 @@
 Minimises the weighted peak age over the delivered rates q_nbm of user n through base station b to
 server m, where the balance of L_n holds by itself. Capacities and sampling caps are met by an
 augmented Lagrangian, the rest is L-BFGS-B. SLSQP agrees at 10 users but stops 1.2 % short at 50
-(freshness specification, sections 8 and 10.10). The problem is not convex: random starts agree to
+(ours; docs/popec.md states the problem). The problem is not convex: random starts agree to
 1e-4, so the answer is the best of the starts given, not a proven minimum.
 """
 
@@ -99,7 +99,7 @@ class _Paths:
 
 
 def hinted(problem: Problem) -> Allocation:
-    """Returns the allocation that the hints to joining users describe (section 6), repaired."""
+    """Returns the allocation that the hints to joining users describe, repaired."""
     grants_hz = np.zeros_like(problem.success)
     splits_hz = np.zeros(problem.reach.shape)
     for b, capacity_hz in enumerate(problem.capacity_hz):

@@ -1,7 +1,7 @@
 """Protocols that decide once, before the run, and then act on it: what adapting has to beat.
 
-Each is a rule of `allotment_rules.py` for the network as it is without faults. Source: freshness
-specification, section 8 (baselines).
+Each is a rule of `allotment_rules.py` for the network as it is without faults. Source:
+docs/popec.md, Scenarios.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The freshness problem as a whole: what the network looks like, and how fresh an allocation is.
 
 No node ever holds a `Problem`: it is for the oracle, the static rules, the tests and the plots.
-Source: freshness specification, sections 1 to 3, 5 (actuation) and 9 (defaults). Equation 1 is
-approximate where a user is split over servers (section 2).
+Source: docs/popec.md, What is decided. Equation 1 is approximate where a user is split over
+servers.
 
 | symbol | meaning | here |
 | --- | --- | --- |
@@ -110,7 +110,7 @@ def gradient(problem: Problem, allocation: Allocation) -> tuple[float, Allocatio
 
 
 def repair(problem: Problem, allocation: Allocation) -> Allocation:
-    """Scales both sides of each user down to the rate that both can carry (section 5, actuation).
+    """Scales both sides of each user down to the rate that both can carry.
 
     L_n = min(sum_b p v, sum_m y, Lmax). What respected capacities and loads before does so after.
     """
@@ -157,9 +157,9 @@ CELLS_PER_USER, SERVERS_PER_USER = 2, 4
 
 
 def default_size(users: int) -> int:
-    """Returns how many base stations, and as many servers, the specification gives to N users.
+    """Returns how many base stations, and as many servers, the reference network of N users has.
 
-    It gives 2, 4 and 8 for 10, 50 and 200; one per 25 users between and beyond.
+    They are 2, 4 and 8 for 10, 50 and 200; one per 25 users between and beyond.
     """
     return {10: 2, 50: 4, 200: 8}.get(users, max(2, users // 25))
 
@@ -167,7 +167,7 @@ def default_size(users: int) -> int:
 def random_problem(
     users: int, seed: int, class_weights: tuple[float, float, float] = CLASS_WEIGHTS
 ) -> Problem:
-    """Draws a network by the defaults of section 9, whose optima section 8 tabulates.
+    """Draws a network of the reference kind, by the defaults above.
 
     Users lie in a unit square under a grid of base stations. The order of the draws belongs to
     the definition: another order gives other networks for the same seed.

@@ -1,7 +1,7 @@
 """A server's own problem in the consensus: how much of each user's tasks to take.
 
-Weighs what its queue costs everybody against what its members asked for. Source: freshness
-specification, sections 4 (equation 3, G) and 5 (server); symbols as in `fractional.py`.
+Weighs what its queue costs everybody against what its members asked for. Source:
+docs/popec.md, Who solves what; symbols as in `fractional.py`.
 """
 
 import math

@@ -24,7 +24,7 @@ from agents.tasks import Uniform
 
 Positive = Annotated[float, Meta(gt=0.0)]
 
-ARRIVALS_LEAST = 4  # A_max of the specification, tasks per slot
+ARRIVALS_LEAST = 4  # the least A_max, tasks per slot
 BURST_SD = 6.0  # standard deviations of Poisson arrivals that A_max covers: at 4 an idle network
 # turned away one task in 10,000, and lost to rivals by that at low load
 
@@ -35,7 +35,7 @@ class TodgOptions(Struct, frozen=True, forbid_unknown_fields=True):
     With `guarantee: analytic` a larger V is refused; with `watchdog` it is allowed, and what the
     bound does not keep is expired at its deadline. `effort` 0 to 5 trades messages for weight.
     `mode` is what the persistence queue Z is, see `rules.Mode`. `persistence` eps / u,
-    `server_persistence` e_s, `server_share` psi, `inflow_slots` m: specification, section 2.
+    `server_persistence` e_s, `server_share` psi, `inflow_slots` m: docs/todg.md, Symbols.
     """
 
     V: Positive | Literal["auto"] = "auto"

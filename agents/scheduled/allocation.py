@@ -2,7 +2,7 @@
 
 A maximum-weight independent set of the conflict graph, approached by messages: `channel_greedy.py`
 decides in mini-rounds between neighbours, `channel_improve.py` re-optimises regions. Source:
-specification section 4. Whoever runs it calls `begin`, then `step` 0 .. steps - 1 at a public pace
+docs/todg.md, The knob. Whoever runs it calls `begin`, then `step` 0 .. steps - 1 at a public pace
 (one step = time enough for a message to its farthest reader), hands over what arrives by `hear`,
 and takes the schedule by `finish`, which may come early: at any instant, whatever was lost, late
 or doubled, the winners known to all base stations together are independent.

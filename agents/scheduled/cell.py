@@ -3,7 +3,7 @@ neighbours, grants, and relays bursts.
 
 All steps of a slot happen at public instants (`frame.Slotting`), so that base stations need not
 wait for each other: who hears nothing by then goes on without, and what it does not know it does
-not use. Source: TODG specification, sections 3 (steps 1 to 4) and 4.
+not use. Source: docs/todg.md, One slot.
 """
 
 import math

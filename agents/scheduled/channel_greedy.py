@@ -2,8 +2,8 @@
 
 An undecided vertex wins once every heavier vertex that conflicts with it has lost, and loses once
 one that conflicts has won; ties go to the lower number. Repeated to the end that is the central
-greedy schedule, whatever the order of messages. Cut short, what is undecided has lost. Source:
-specification section 4, phase 1; guarantees (i) to (iii) there.
+greedy schedule, whatever the order of messages. Cut short, what is undecided has lost. The
+guarantees: docs/todg.md, The knob.
 
 A neighbour sends, instead of every boundary vertex, the heaviest undecided one of each channel and
 where it has won: on one channel its winner, if it has one, has beaten all its other vertices, so

@@ -4,13 +4,13 @@ A round has three steps. Members and ring push their `State` to the leader; the 
 region (`region_search.py`) and, only if that is strictly better, sends `Propose` with the users
 that are to fall silent; a member obeys at once and answers `Released`; the leader then sends
 `Commit` with those users whose rivals have all confirmed. A lost message only loses throughput:
-two winners never conflict. Source: specification section 4, phase 2. The member's part is in
-`allocation.py`. Beyond the specification, what depends on a cell's own releases alone is acquired
+two winners never conflict. Source: ours (docs/todg.md, The knob). The member's part is in
+`allocation.py`. What depends on a cell's own releases alone is acquired
 in the Propose itself: a swap inside one cell costs one message and can be lost only as a whole.
 
-Where a State is missing the specification shrinks the region; here the rest of the region stays
-and only what might conflict with the silent base station is frozen, which keeps more and is as
-safe. Users keep what they hold in any case: that is known not to conflict.
+Where a State is missing the region does not shrink: only what might conflict with the silent base
+station is frozen, which keeps more and is as safe. Users keep what they hold in any case: that is
+known not to conflict.
 """
 
 import numpy as np

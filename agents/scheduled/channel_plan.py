@@ -2,10 +2,10 @@
 
 Base stations at most `reach` hops from a leader are its members, those one hop further its ring;
 leaders of one round are more than 2 reach + 1 hops apart, so no ring meets another's members
-(specification section 4, phase 2). It depends on the graph of base stations alone, which the
+(docs/todg.md, The knob). It depends on the graph of base stations alone, which the
 membership service announces with every epoch; it has to be made anew when that graph changes.
 
-Two thrifts beyond the specification, neither of which weakens its guarantee (iv). Leaders with
+Two thrifts, neither of which weakens the guarantee that the weight never falls. Leaders with
 equal members are merged into one. And where some leader's members are its whole connected
 component, it alone leads there: its schedule is the component's optimum, nothing is left to gain.
 What a leader that stands for several says and is told is sent twice, for all depends on it.

@@ -4,7 +4,7 @@ User i is served by its home base station and heard by others. On one channel, i
 they share the home, or if the home of one hears the other; and no user holds two channels. The
 channels are alike, so the graph is kept as two relations, home and heard, from which vertices and
 edges follow; a user that joins, moves or leaves costs as much as it has cells in earshot.
-Source: specification section 1. Limit: hearing does not depend on the channel.
+Source: docs/todg.md, The network. Limit: hearing does not depend on the channel.
 
 Users, base stations and channels are numbers here; whoever runs the protocol numbers its names
 once per scenario. Vertex (user, channel) has the number user * channels + channel.

@@ -1,8 +1,8 @@
 """What tests and benchmarks of the TODG core compare with: it sees everything, no node may use it.
 
 The heaviest independent set by integer programming, the slot decision of a central controller,
-and the distributed allocation played over a perfect or lossy wire. Source: specification,
-sections 3, 4 and 8 (`exact`). scipy is imported where it is used, so that nodes start without it.
+and the distributed allocation played over a perfect or lossy wire. What it computes: docs/todg.md.
+scipy is imported where it is used, so that nodes start without it.
 """
 
 from collections.abc import Callable, Mapping

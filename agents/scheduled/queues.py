@@ -1,8 +1,8 @@
 """The queues of the TODG-style protocol: a backlog that bounds the stay of its tasks, admission.
 
 `Backlog` holds one flow's tasks at its user, or one class's at a server, first in first out, and
-drops from the head what the bound of its `QueueRule` would otherwise not survive (specification,
-section 3 step 7; theorems 1 and 2). `Admission` is the virtual queue G of step 8.
+drops from the head what the bound of its `QueueRule` would otherwise not survive
+(Neely, arXiv 1006.4649; docs/todg.md, The bound). `Admission` is the virtual queue G.
 
 The order within a slot matters, and is the caller's duty: `take` what was served, `settle` once,
 then `push` what arrives. Pushing before `settle` would break the bounds by one slot's arrivals.
@@ -134,11 +134,11 @@ class Admission:
     """The auxiliary queue G of one flow: admit while the backlog is not above it.
 
     With the utility beta u ln(1 + x / u) the target rate is gamma = clip(u (T / G - 1), 0, A_max);
-    b = 1 of the specification is built in. G <= T + A_max always.
+    G <= T + A_max always.
 
-    Beyond the specification, and only where Z is the head's age (`hol`): a task is turned away,
-    too, if the rule would drop it by the time it is the head, at the pace of late. It would have
-    waited in vain; the others are served as before, from a shorter queue.
+    Where Z is the head's age (`hol`) a task is turned away, too, if the rule would drop it by the
+    time it is the head, at the pace of late. It would have waited in vain; the others are served as
+    before, from a shorter queue.
     """
 
     def __init__(self, rule: QueueRule, rate: float) -> None:

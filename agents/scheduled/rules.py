@@ -3,7 +3,7 @@
 Drift plus penalty: each slot minimises a bound on the growth of a quadratic function of the queues
 minus V times the utility; the bound falls into the terms decided here and in `queues.py`.
 Re-derived from the abstract of arXiv 2101.02772 and from Neely's epsilon-persistent queues; not
-the paper's equations. Source: specification, sections 1 to 3.
+the paper's equations; docs/todg.md explains them.
 
 | symbol | name | unit | equation |
 | --- | --- | --- | --- |
@@ -49,7 +49,7 @@ class TaskClass(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """The constants of the protocol; defaults are the specification's, section 9.
+    """The constants of the protocol; a scenario's defaults are in `todg.TodgOptions`.
 
     `v_slots` V; `persistence` eps / u; `server_persistence` e_s, share of a server's rate promised
     to each class; `inflow_slots` m; `server_share` psi; `arrivals_max` A_max in tasks per slot.

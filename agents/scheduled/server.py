@@ -3,7 +3,7 @@
 What arrives in a slot joins its queue when the slot ends, unless it can be served before. Whenever
 the accelerator is free it takes a batch of one kind; what is in service has left the queue, and is
 given up at its deadline. Each slot begins with a board to the base stations: how many wait. Source:
-TODG specification, section 3, steps 1, 6, 7 and 9; service is an accelerator's, not work units.
+docs/todg.md, One slot; service is an accelerator's, not the work units of a slotted model.
 """
 
 from collections.abc import Iterator, Sequence

@@ -3,7 +3,7 @@
 A slot of its own: at its begin the last slot ends (drops, late tasks, admission of what arrived),
 the own CPU pulls a task if it is idle, the radio is asked how good the channels are, and what waits
 is reported to the base station. A grant of this slot is used at once; what the radio lost comes
-back before the slot ends. Source: TODG specification, section 3, steps 1, 4, 5, 7 to 9.
+back before the slot ends. Source: docs/todg.md, One slot.
 """
 
 from collections.abc import Iterator

@@ -33,7 +33,23 @@ def scenario_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what changes a scenario from the command line, its protocol too."""
+    protocol = click.option(
+        "--protocol",
+        "-p",
+        help="Use this protocol instead, e.g. random.",
+        shell_complete=_complete_protocol,
+    )
+    return protocol(field_options(command))
+
+
+def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what changes a scenario but its protocol."""
     for option in (
         click.option(
             "--set",
@@ -42,12 +58,6 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="PATH=VALUE",
             help="Change any field, e.g. users.0.count=50. Repeatable.",
-        ),
-        click.option(
-            "--protocol",
-            "-p",
-            help="Use this protocol instead, e.g. random.",
-            shell_complete=_complete_protocol,
         ),
         click.option("--duration", type=float, metavar="SECONDS", help="Emulated seconds."),
         click.option("--seed", type=int, help="Seed of all randomness."),

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from emulator.cli.arguments import (
     fail,
+    field_options,
     load,
     out_option,
     override_options,
@@ -27,7 +28,7 @@ TABLE_WIDTH = 100  # columns; the longest names and intervals fit
 
 @click.command()
 @scenario_argument
-@override_options
+@field_options
 @click.option(
     "--protocols",
     "-P",

@@ -25,13 +25,13 @@ _url = click.option("--url", help="Of the run; default: the newest one here.")
 
 @click.group(cls=Verbs)
 def fault() -> None:
-    """Break a run that goes on, and heal it.
+    """Break a run that goes on, and heal it. With `fresco run quickstart` in another terminal:
 
     \b
     fresco fault inject blackout bs-0 --for 10s
-    fresco fault inject burst_loss 'user-*' loss=0.2 burst_length=8
+    fresco fault inject burst_loss 'camera-*' loss=0.2 burst_length=8
     fresco fault list
-    fresco fault patch 1 loss=0.4               stronger, without healing it first
+    fresco fault patch 2 loss=0.4               stronger, without healing it first
     fresco fault heal --all
     fresco fault watch                          what is broken, as it changes
     fresco fault export > again.yaml            to play it again
@@ -90,11 +90,13 @@ def inject(
     dry_run: bool,
     url: str | None,
 ) -> None:
-    """Begin a fault now; it heals by itself. TARGET is a node, or several: 'user-*,!user-0'.
+    """Begin a fault now; it heals by itself. TARGET is a node, or several: 'camera-*,!camera-0'.
+
+    With `fresco run quickstart` in another terminal:
 
     \b
     fresco fault inject blackout bs-0 --for 10s
-    fresco fault inject delay 'user-2->bs-1' delay_s=0.05 jitter_s=0.01
+    fresco fault inject delay 'camera-2->bs-1' delay_s=0.05 jitter_s=0.01
     fresco fault inject partition a='["bs-0"]' b='["rack-*"]'
     fresco fault types                      what there is, with parameters and ranges
     """
@@ -119,9 +121,10 @@ def inject(
 @click.option("--for", "lasts", help="From now on: 15s, 2m, 500ms.  [default: as it was]")
 @_url
 def patch(number: int, parameters: tuple[str, ...], lasts: str | None, url: str | None) -> None:
-    """Change the active fault ID: its parameters, how long it lasts, or both.
+    """Change the active fault ID of `fresco fault list`: parameters, how long it lasts, or both.
 
     \b
+    fresco fault inject loss bs-0 p=0.5     begins fault 1
     fresco fault patch 1 p=0.8
     fresco fault patch 1 --for 1m
     """

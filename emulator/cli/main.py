@@ -23,6 +23,7 @@ from emulator.cli import models as verbs_models
 from emulator.cli import profile as verbs_profile
 from emulator.cli.arguments import (
     RUNS,
+    counted,
     fail,
     load,
     out_option,
@@ -235,16 +236,17 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
             failed = True
             continue
         counts = [
-            f"{sum(group.count for group in groups)} {what}"
+            counted(sum(group.count for group in groups), what)
             for what, groups in (
-                ("users", chosen.users),
-                ("base stations", chosen.base_stations),
-                ("servers", chosen.servers),
+                ("user", chosen.users),
+                ("base station", chosen.base_stations),
+                ("server", chosen.servers),
             )
         ]
+        faults = counted(len(chosen.faults), "fault")
         console.print(
             f"[green]good[/]: {chosen.name}: {', '.join(counts)}; {chosen.protocol.kind} on "
-            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {len(chosen.faults)} faults",
+            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {faults}",
             highlight=False,
             soft_wrap=True,
         )

@@ -122,8 +122,8 @@ class LinkTarget(BaseFault):
     """A fault of links: which, and in which direction."""
 
     target: Selector = Field(
-        description="Nodes ('bs-*', 'user-*,!user-0', 'group:camera', 'priority:0', "
-        "'area:0,0,250,250') or one link ('user-2->bs-0'). A user or base station stands for its "
+        description="Nodes ('bs-*', 'camera-*,!camera-0', 'group:camera', 'priority:0', "
+        "'area:0,0,150,150') or one link ('camera-2->bs-0'). A user or base station stands for its "
         "radio links, a server for its backhaul links."
     )
     direction: Direction = Field(

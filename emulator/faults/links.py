@@ -191,8 +191,8 @@ class Partition(BaseFault):
     """Nothing passes between the nodes of `a` (of which `mode` chooses) and those of `b`."""
 
     type: Literal["partition"]
-    a: list[Selector] = Field(min_length=1)
-    b: list[Selector] = Field(min_length=1)
+    a: list[Selector] = Field(min_length=1, description="Nodes of one side, as in [bs-0, medic-*].")
+    b: list[Selector] = Field(min_length=1, description="Nodes of the other, as in [rack-*].")
     direction: Direction = Field(
         "both", description="Towards the servers (up), or from them.", json_schema_extra=MODIFIER
     )

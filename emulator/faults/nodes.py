@@ -36,13 +36,13 @@ class _ServerFault(_NodeFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = ("server",)
     whom: ClassVar[str] = "server"
 
-    target: Selector = Field(description="Servers, as in 'edge-0' or 'edge-*,!edge-1'.")
+    target: Selector = Field(description="Servers, as in 'rack-0' or 'pole-*,!pole-1'.")
 
 
 class _DeviceFault(_ServerFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = ("server", "user")
 
-    target: Selector = Field(description="Servers, as in 'edge-*,!edge-1', or users with a CPU.")
+    target: Selector = Field(description="Servers, as in 'pole-*,!pole-1', or users with a CPU.")
 
     def may_mean(self, place: Place) -> bool:
         return place.computes
@@ -52,7 +52,7 @@ class _UserFault(_NodeFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = ("user",)
     whom: ClassVar[str] = "user"
 
-    target: Selector = Field(description="Users, as in 'camera-*' or 'user-1,user-3'.")
+    target: Selector = Field(description="Users, as in 'camera-*' or 'medic-0,camera-3'.")
 
 
 class ServerPause(_DeviceFault):
@@ -80,7 +80,7 @@ class ModelSwap(_ServerFault):
     """Serves with another network, from the next batch on, instead of all that it holds."""
 
     type: Literal["model_swap"]
-    model: str = Field(description="A network of the same data, as in `fresco distill --list`.")
+    model: str = Field(description="A shipped network, or one in $FRESCO_MODELS, of the same data.")
 
 
 class BsOutage(_NodeFault):
@@ -120,7 +120,7 @@ class ClockSkew(_NodeFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
 
     type: Literal["clock_skew"]
-    target: Selector = Field(description="Any nodes, as in 'user-2', 'bs-*' or 'edge-0'.")
+    target: Selector = Field(description="Any nodes, as in 'camera-2', 'bs-*' or 'rack-0'.")
     offset_s: float = Field(0.0, ge=-3600.0, le=3600.0, description="Positive: it is ahead.")
     drift_ppm: float = Field(0.0, ge=-1e5, le=1e5, description="Microseconds per second.")
 

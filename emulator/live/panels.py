@@ -111,8 +111,7 @@ def _of_protocol(readings: Sequence[Reading]) -> Iterator[Panel]:
         found = [known.pop(name) for name in names if name in known]
         if found:
             curves = [(f"protocol/{each.name}", each.about) for each in found]
-            is_log = title in LOGARITHMIC
-            yield _plot(title, "" if is_log else found[0].unit, curves, log=is_log)
+            yield _plot(title, found[0].unit, curves, log=title in LOGARITHMIC)
     for each in known.values():
         yield _plot(each.about, each.unit, [(f"protocol/{each.name}", "")])
 

@@ -21,6 +21,7 @@ Where = tuple[str | int, ...]
 
 Complaint = tuple[Where, str, str]
 NUMBERS = (1, 1000)  # legal nearly everywhere; where they are not, nothing is mended
+KINDS_MAX = 8  # named in a remedy
 NUMERIC = {
     "greater_than",
     "greater_than_equal",
@@ -47,19 +48,25 @@ def mends(errors: Sequence[ErrorDetails], data: Any) -> list[Scenario]:
     """Returns scenarios that `data` may be meant to be; none where nobody can tell.
 
     Words are mended as the remedies say. A number that is wrong is tried small and large, so that
-    what is wrong with both does not come from the mend.
+    what is wrong with both does not come from the mend; of the kinds that one without may be, the
+    first and the last.
     """
     found = []
-    for numbers in NUMBERS:
+    for which, number in enumerate(NUMBERS):
         mended = deepcopy(data)
         for error in sorted(errors, key=lambda error: error["type"] == "missing"):
-            _mend(error, mended, numbers)
+            _mend(error, mended, number, -which)
         with suppress(ValidationError):
             found.append(Scenario.model_validate(mended))
     return found if len(found) == len(NUMBERS) else []
 
 
-def _mend(error: ErrorDetails, data: Any, number: int) -> None:
+def guesses(errors: Sequence[ErrorDetails], data: Any) -> list[Where]:
+    """Returns where a mend chose a kind: what is wrong in there may come from the choice."""
+    return [_locate(e["loc"], data)[0] for e in errors if e["type"] == "union_tag_not_found"]
+
+
+def _mend(error: ErrorDetails, data: Any, number: int, which: int) -> None:
     where, model = _locate(error["loc"], data)
     holder = data
     for part in where[:-1]:
@@ -71,6 +78,11 @@ def _mend(error: ErrorDetails, data: Any, number: int) -> None:
             known = nearest(str(key), [] if model is None else list(model.model_fields))
             if known is not None:
                 holder.setdefault(known, value)
+        case "union_tag_not_found":
+            tag = error["ctx"]["discriminator"].strip("'")
+            fitting, _ = _kinds(where, model, error["input"])
+            if fitting:
+                holder[key][tag] = fitting[which]
         case "union_tag_invalid":
             tag = error["ctx"]["discriminator"].strip("'")
             known = nearest(str(error["ctx"]["tag"]), _words(error["ctx"]["expected_tags"]))
@@ -96,7 +108,10 @@ def _explain(error: ErrorDetails, data: Any) -> tuple[Where, str, str]:
             return where, f"'{key}' is missing", f"add `{key}: ...`" + _meaning(model, key)
         case "union_tag_not_found":
             key = context["discriminator"].strip("'")
-            return where, f"'{key}' is missing", f"add `{key}: ...`"
+            fitting, others = _kinds(where, model, given)
+            first, *rest = fitting + others
+            known = rest if len(rest) <= KINDS_MAX else [*rest[:KINDS_MAX], "..."]
+            return where, f"'{key}' is missing", f"add `{key}: {first}` (or {', '.join(known)})"
         case "union_tag_invalid":
             key = context["discriminator"].strip("'")
             known = _words(context["expected_tags"])
@@ -200,6 +215,23 @@ def _tags(model: type[BaseModel]) -> tuple[str, ...]:
         if field is not None:
             return get_args(field.annotation)
     return ()
+
+
+def _kinds(where: Where, model: type[BaseModel] | None, given: Any) -> tuple[list[str], list[str]]:
+    """Returns the kinds of a union at a place: those that `given` may be as it stands, others."""
+    field = next(part for part in reversed(where) if isinstance(part, str))
+    assert model is not None
+    annotation = _bare(model.model_fields[field].rebuild_annotation())
+    if get_origin(annotation) is list:
+        annotation = get_args(annotation)[0]
+    fitting: list[str] = []
+    others: list[str] = []
+    for member in _models(annotation, None):
+        fields = {name: f.is_required() for name, f in member.model_fields.items()}
+        needed = {name for name, is_required in fields.items() if is_required} - {"kind", "type"}
+        fits = needed <= given.keys() <= fields.keys()
+        (fitting if fits else others).extend(_tags(member))
+    return fitting, others
 
 
 def _known(models: list[type[BaseModel]], key: str) -> bool:

@@ -14,13 +14,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from emulator.reading import check
-from emulator.reading.explain import Where, explain, mends, written
+from emulator.reading.explain import Where, explain, guesses, mends, written
 from emulator.spec.scenario import Scenario
 
 SIZE_MAX_BYTES = 1_000_000
 VALUES_MAX = 200_000  # aliases can make a small file huge
 SHOWN_MAX = 50  # problems printed; one mistake in a generated file is made thousands of times
 EXCERPT_MAX = 100  # characters of the source line around the place
+CUT = "..."  # where it goes on
 
 
 class Problem(Struct, frozen=True):
@@ -43,6 +44,10 @@ class Problem(Struct, frozen=True):
         # A tab would push the line away from its caret, and JSON may be a single long line.
         first = max(0, min(self.column - EXCERPT_MAX // 2, len(self.excerpt) - EXCERPT_MAX))
         shown = self.excerpt.replace("\t", " ")[first : first + EXCERPT_MAX]
+        if first > 0:
+            shown = CUT + shown[len(CUT) :]
+        if first + EXCERPT_MAX < len(self.excerpt):
+            shown = shown[: -len(CUT)] + CUT
         return f"{text}\n    {shown}\n    {' ' * (self.column - 1 - first)}^"
 
 
@@ -71,6 +76,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
         document.override(dotted, given)
     document.stop_if_bad()
     document.anchor(document.data)
+    guessed: list[Where] = []
     try:
         scenarios = [Scenario.model_validate(document.data)]
     except ValidationError as error:
@@ -78,9 +84,11 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
         for complaint in explain(found, document.data):
             document.blame(*complaint)
         scenarios = mends(found, document.data)
+        guessed = guesses(found, document.data)
     together = [list(check.problems(each)) for each in scenarios]
     for complaint in together[0] if together else ():
-        if all(complaint in others for others in together[1:]):
+        in_guess = any(complaint[0][: len(where)] == where for where in guessed)
+        if not in_guess and all(complaint in others for others in together[1:]):
             document.blame(*complaint)
     document.stop_if_bad()
     return scenarios[0]

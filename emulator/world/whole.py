@@ -1,6 +1,6 @@
 """A scenario as one optimisation problem: for protocols that plan, for gaps and for plots.
 
-No node ever sees it. Source: freshness specification, sections 1 and 3.
+No node ever sees it. Source: docs/popec.md, What is decided.
 """
 
 import math

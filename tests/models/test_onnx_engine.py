@@ -74,6 +74,6 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(latency, "version", version)
 
-    with pytest.raises(ModelError, match=r"needs onnxruntime.*pip install 'fresco\[ort\]'"):
+    with pytest.raises(ModelError, match=r"needs onnxruntime.*pip install -e '\.\[ort\]'"):
         engine("digits-xs", "onnx")
     assert engine("digits-xs", "torch").infer(IMAGES[:1]).labels.shape == (1,)
