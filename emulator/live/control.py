@@ -312,7 +312,9 @@ class Service:
         """Answers when all hosts obey; after `ACK_MAX_S` it warns instead."""
         told: dict[str, Any] = {"extended": extended}
         try:
-            applied = await asyncio.wait_for(asyncio.wrap_future(waiting), ACK_MAX_S)
+            # Shielded: the run still has to say what became of it, also to nobody.
+            answer = asyncio.shield(asyncio.wrap_future(waiting))
+            applied = await asyncio.wait_for(answer, ACK_MAX_S)
             told |= {"at_s": applied.at_s, "applied": [applied.hosts, applied.of]}
             if applied.hosts < applied.of:
                 told["warning"] = f"only {applied.hosts} of {applied.of} hosts said they obey"
