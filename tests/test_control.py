@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 from conftest import Spec
 from test_steering import BLACKOUT, SPEC
 
+from emulator.cli.live import fault
 from emulator.live import control
 from emulator.live.control import Service
 from emulator.runtime.loop import play
@@ -187,3 +189,22 @@ def test_what_cannot_be_done_any_more_is_answered_as_it_would_be_when_asked(
     assert late.status == 409
     assert late.body["error"] == f"fault {known.id} is over"
     assert known.state == "healed"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("inject", "blackout", "bs-0", "probability=1.0e-9", "--dry-run"), "spared: chance has"),
+        (("inject", "blackout", "bs-0", "probability=1.0e-9"), "spared: chance has it"),
+        (("heal", "--all"), "nothing was active"),
+    ],
+)
+def test_the_command_line_says_where_nothing_had_to_be_done(
+    running: Running, words: tuple[str, ...], says: str
+) -> None:
+    running.ask("DELETE", f"{V1}/faults")
+
+    told = CliRunner().invoke(fault, [*words, "--url", running.service.url])
+
+    assert told.exit_code == 0
+    assert told.output.startswith(says)

@@ -1,6 +1,7 @@
 """Orders of people when they take effect: some have become impossible since they were asked."""
 
 import threading
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from test_steering import BLACKOUT, SPEC
 
 from emulator.faults.timeline import Order
-from emulator.reading.vocabulary import Refused
+from emulator.reading.vocabulary import TEXT_MAX, Refused
 from emulator.runtime.cluster import _Fleet
 from emulator.runtime.host import Host
 from emulator.runtime.steering import Steering
@@ -24,8 +25,8 @@ LOSS = {"type": "loss", "target": "bs-1", "p": 0.5, "for_s": 4.0}
 class Turns:
     """A run without hosts: what they would be sent, at instants that the test chooses."""
 
-    def __init__(self) -> None:
-        chosen = Scenario.model_validate(SPEC | {"faults": []})
+    def __init__(self, faults: Sequence[dict[str, Any]] = ()) -> None:
+        chosen = Scenario.model_validate(SPEC | {"faults": list(faults)})
         self.steering = Steering(plan(chosen, stopwatch=False))
         self.steering.begin()
         self.sent: list[list[Order]] = []
@@ -173,3 +174,30 @@ def test_a_host_that_fails_on_an_order_did_not_obey_it() -> None:
     }
 
     assert fleet._send([Order(1.0, "heal", 0)]) == (1, 3)
+
+
+def test_for_s_null_ends_no_fault() -> None:
+    turns = Turns()
+    turns.steering.inject(LOSS, "test")
+    turns.at(3.0)
+
+    with pytest.raises(Refused, match="for_s: say how many seconds") as refused:
+        turns.steering.patch(0, {"for_s": None})
+
+    assert refused.value.status == 422
+    assert turns.steering.faults[0].fault.until_s == 7.0
+
+
+def test_limits_of_what_is_asked_are_none_of_what_a_scenario_says() -> None:
+    long = ",".join(f"user-{number % 4}" for number in range(40))
+    assert len(long) > TEXT_MAX
+    turns = Turns([{"type": "rate", "at_s": 1.0, "target": long, "rate_bps": 1e13}])
+    turns.steering.faults[0].state = "active"
+
+    turns.steering.patch(0, {"for_s": 5.0})
+    turns.at(3.0)
+
+    assert turns.steering.faults[0].fault.until_s == 8.0
+    for changes in ({"target": long}, {"rate_bps": 1e13}):
+        with pytest.raises(Refused, match=r"longer than 128|at most 1e"):
+            turns.steering.patch(0, changes)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import Any, Literal
 
 from emulator.faults.fold import AnyFault
@@ -27,7 +28,6 @@ from emulator.world.plan import Plan
 
 ACTIVE_MAX = 200
 CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
-NUMBER_MAX = 1e12  # of a parameter: what many faults add up to must stay a number
 Phase = Literal["starting", "running", "paused", "stopping", "ended"]
 Send = Callable[[list[Order]], tuple[int, int]]
 """Has all hosts obey; returns how many of how many do."""
@@ -93,8 +93,10 @@ class Steering:
         known = self._active(number)
         if "type" in changes:
             raise Refused(422, "a fault keeps its type; heal it and inject another", "type")
+        if changes.get("for_s", 0.0) is None:
+            raise Refused(422, "for_s: say how many seconds from now on; healing ends it", "for_s")
         old = {k: v for k, v in known.fault.described().items() if k not in NOT_BY_HAND}
-        fault = self.read({**old, **changes}, ttl_max_s=math.inf if old.get("for_s") else None)
+        fault = self.read(changes, math.inf if old.get("for_s") else None, old)
         if "for_s" in changes and len(changes) == 1:
             return known, self._extend(known, fault, shorten=True)
 
@@ -165,12 +167,14 @@ class Steering:
 
         return self._ask(end)
 
-    def read(self, given: Mapping[str, Any], ttl_max_s: float | None = TTL_MAX_S) -> AnyFault:
-        """Checks a fault as people give it against this run."""
-        for key, value in given.items():
-            if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
-                raise Refused(422, f"{key}: at most {NUMBER_MAX:g}", key)
-        fault = vocabulary.read(given, self._now_s, ttl_max_s)
+    def read(
+        self,
+        given: Mapping[str, Any],
+        ttl_max_s: float | None = TTL_MAX_S,
+        old: Mapping[str, Any] = MappingProxyType({}),
+    ) -> AnyFault:
+        """Checks a fault as people give it against this run; `old` is what they change."""
+        fault = vocabulary.read(given, self._now_s, ttl_max_s, old)
         problems = check_faults.fault_problems(self._plan.scenario, fault, self._places)
         for where, message, remedy in problems:
             raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))
