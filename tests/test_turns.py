@@ -1,6 +1,7 @@
 """Orders of people when they take effect: some have become impossible since they were asked."""
 
 import threading
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from emulator.faults.timeline import Order
 from emulator.reading.vocabulary import TEXT_MAX, Refused
 from emulator.runtime.cluster import _Fleet
 from emulator.runtime.host import Host
+from emulator.runtime.loop import _run_paced
 from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
 from emulator.surroundings.pace import Pace
@@ -201,3 +203,17 @@ def test_limits_of_what_is_asked_are_none_of_what_a_scenario_says() -> None:
     for changes in ({"target": long}, {"rate_bps": 1e13}):
         with pytest.raises(Refused, match=r"longer than 128|at most 1e"):
             turns.steering.patch(0, changes)
+
+
+def test_a_run_that_is_late_at_every_step_still_obeys() -> None:
+    steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    steering.begin()
+    pace = Pace(1.0, 0.01, 1e6)
+    pace.begin(time.time() - 100.0)
+    kernel: Any = SimpleNamespace(run_until=lambda until_s: None, next_s=None)
+    stopped = steering.stop("enough")
+
+    _run_paced(kernel, pace, 5.0, steering)  # a step that should have ended long ago
+
+    assert stopped.done()
+    assert pace.end_s == stopped.result().at_s >= 100.0
