@@ -93,6 +93,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         (404, "POST", "/api/v1/run/explode", {}, {}),
         (405, "PUT", "/api/v1/faults", {}, {}),
         (409, "POST", "/api/v1/run/resume", {}, {}),
+        # Overlooked, each of these would do more than what was asked.
+        (422, "DELETE", "/api/v1/faults?id=3", None, {}),
+        (422, "DELETE", "/api/v1/faults", {"id": 3}, {}),
+        (422, "DELETE", "/api/v1/faults/3?dry_run=true", None, {}),
+        (422, "PATCH", "/api/v1/faults/3?dry_run=true", {"p": 0.5}, {}),
+        (422, "POST", "/api/v1/faults?dryrun=true", BLACKOUT, {}),
+        (422, "POST", "/api/v1/faults?token=x", BLACKOUT, {}),
+        (422, "POST", "/api/v1/run/stop?at_s=90", {}, {}),
     ],
 )
 def test_what_must_not_pass_is_refused_with_a_reason(

@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 from conftest import Spec
 from test_steering import BLACKOUT, SPEC
 
+from emulator.cli.live import fault
+from emulator.live import control
 from emulator.live.control import Service
 from emulator.runtime.loop import play
 from emulator.runtime.run import Progress, run
@@ -19,6 +22,7 @@ from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan
 
+V1 = "/api/v1"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -143,3 +147,64 @@ def test_pausing_stops_emulated_time(running: Running) -> None:
 
     assert (paused.status, phase, resumed.status) == (200, "paused", 200)
     assert resumed.body["at_s"] == paused.body["at_s"]
+
+
+def test_a_request_that_waits_too_long_takes_effect_and_the_run_goes_on(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, reached, open_ = running.steering.turn, threading.Event(), threading.Event()
+
+    def slow(*given: Any) -> None:
+        reached.set()
+        open_.wait(10.0)
+        turn(*given)
+
+    monkeypatch.setattr(running.steering, "turn", slow)
+    monkeypatch.setattr(control, "ACK_MAX_S", 0.01)
+    assert reached.wait(10.0)
+    late = running.ask("POST", f"{V1}/faults", BLACKOUT | {"note": "late"})
+    monkeypatch.undo()
+    open_.set()
+    healed = running.ask("DELETE", f"{V1}/faults")
+
+    assert late.status == 201
+    assert late.body["warning"] == "no host said within 0.01 s that it obeys"
+    assert healed.status == 200
+    assert running.thread.is_alive()
+    assert running.steering.faults[late.body["faults"][0]["id"]].state == "healed"
+
+
+def test_what_cannot_be_done_any_more_is_answered_as_it_would_be_when_asked(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = running.ask("POST", f"{V1}/faults", BLACKOUT)
+    place = f"{V1}/faults/{began.body['faults'][0]['id']}"
+    running.ask("DELETE", place)
+    known = running.steering.faults[began.body["faults"][0]["id"]]
+    # As if the asking had come before the healing, and the turn after.
+    monkeypatch.setattr(running.steering, "_active", lambda number: known)
+
+    late = running.ask("PATCH", place, {"for_s": 9.0})
+
+    assert late.status == 409
+    assert late.body["error"] == f"fault {known.id} is over"
+    assert known.state == "healed"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("inject", "blackout", "bs-0", "probability=1.0e-9", "--dry-run"), "spared: chance has"),
+        (("inject", "blackout", "bs-0", "probability=1.0e-9"), "spared: chance has it"),
+        (("heal", "--all"), "nothing was active"),
+    ],
+)
+def test_the_command_line_says_where_nothing_had_to_be_done(
+    running: Running, words: tuple[str, ...], says: str
+) -> None:
+    running.ask("DELETE", f"{V1}/faults")
+
+    told = CliRunner().invoke(fault, [*words, "--url", running.service.url])
+
+    assert told.exit_code == 0
+    assert told.output.startswith(says)

@@ -144,6 +144,20 @@ def test_single_users_are_shown_only_where_that_is_asked_for_and_not_all_of_many
     assert shown[7].value == metrics.ages["user-7"].age_s(step.now_s)
 
 
+def test_a_user_who_left_is_not_shown() -> None:
+    churn = {"type": "user_churn", "target": "user-1", "at_s": 1.0}
+    given = spec(3) | {"duration_s": 2.0, "faults": [churn]}
+    exporter = Exporter(Scenario.model_validate(given), per_user=True)
+    shown = []
+    for step, metrics in unfold(given):
+        exporter.take(Progress(metrics, step, 1.0))
+        ages = next(f for f in exporter.collect() if f.name == "fresco_user_aoi_seconds")
+        shown.append([sample.labels["user"] for sample in ages.samples])
+
+    assert shown[0] == ["user-0", "user-1", "user-2"]
+    assert shown[-1] == ["user-0", "user-2"]
+
+
 def test_the_dashboard_is_well_formed_and_names_the_provisioned_source() -> None:
     source = YAML(typ="safe").load(ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml")
     uids = {each["uid"] for each in source["datasources"]}

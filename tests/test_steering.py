@@ -297,6 +297,7 @@ def test_stopping_heals_accounts_for_every_task_and_says_so(tmp_path: Path) -> N
         ({"type": "blackout", "target": "bs-0", "mode": "percent"}, "value: mode percent needs it"),
         ({"type": "message_drop", "target": "*", "message": "ask"}, "its nodes send none"),
         ({"type": "blackout", "target": "user-0->bs-0", "direction": "down"}, "no link joins"),
+        ({"type": "clock_skew", "target": "user-0->bs-0", "offset_s": 1.0}, "nodes, not a link"),
         ({"type": "server_crash", "target": "edge-7"}, "'edge-7' selects no server; did you mean"),
         ({"type": "model_swap", "target": "edge-0", "model": "digits-s"}, "serves by a fitted law"),
         ({"type": "actor_kill", "target": "edge-0"}, "all nodes live in one process"),

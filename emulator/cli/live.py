@@ -148,15 +148,24 @@ def _values(parameters: Sequence[str]) -> dict[str, Any]:
 
 def _say_hit(told: dict[str, Any]) -> None:
     known = told["faults"][0]
+    if _is_spared(known):
+        return
     more = known["n"] - len(known["resolved"])
     click.echo(f"{known['n']} would be hit:")
     click.echo("\n".join(known["resolved"] + ([f"and {more} more"] if more else [])))
 
 
-def _say_done(told: dict[str, Any], what: str) -> None:
-    known = told["faults"][0]
+def _is_spared(known: dict[str, Any]) -> bool:
+    """Says so where it is."""
     if known["state"] == "spared":
         click.echo("spared: chance has it that this fault does not happen")
+        return True
+    return False
+
+
+def _say_done(told: dict[str, Any], what: str) -> None:
+    known = told["faults"][0]
+    if _is_spared(known):
         return
     done, of = told.get("applied", (0, "?"))
     ends = "" if known["until_s"] is None else f"; heals at {known['until_s']:g} s"
@@ -181,6 +190,9 @@ def heal(number: int | None, everything: bool, url: str | None) -> None:
     if (number is None) != everything:
         fail("say which: an ID, or --all")
     told = Client(url).ask("DELETE", "faults" if number is None else f"faults/{number}")
+    if not told["faults"]:
+        click.echo("nothing was active")
+        return
     done, of = told.get("applied", (0, "?"))
     click.echo(f"healed {len(told['faults'])}, applied {done}/{of}")
     _warn(told)

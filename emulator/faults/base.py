@@ -1,7 +1,7 @@
 """What faults have in common: when they happen, to how many, how they grow, and to whom.
 
-Chance, choice and repetition are decided once, in `occurrences.py`; what kernels get is a fault
-that names whom it hits and happens.
+Chance, choice and repetition are decided once, in `spec/occurrences.py`; what kernels get is a
+fault that names whom it hits and happens.
 """
 
 import math
@@ -118,7 +118,19 @@ class BaseFault(BaseModel):
         return self.model_dump(exclude_defaults=True)
 
 
-class LinkTarget(BaseFault):
+class Directed(BaseFault):
+    """A fault of links that may be about one direction only."""
+
+    direction: Direction = Field(
+        "both", description="Towards the servers (up), or from them.", json_schema_extra=MODIFIER
+    )
+
+    def goes(self, kind: LinkKind) -> bool:
+        """Says whether links of that kind lead in its direction."""
+        return self.direction == "both" or kind in KINDS_OF_DIRECTION[self.direction]
+
+
+class LinkTarget(Directed):
     """A fault of links: which, and in which direction."""
 
     target: Selector = Field(
@@ -126,13 +138,10 @@ class LinkTarget(BaseFault):
         "'area:0,0,150,150') or one link ('camera-2->bs-0'). A user or base station stands for its "
         "radio links, a server for its backhaul links."
     )
-    direction: Direction = Field(
-        "both", description="Towards the servers (up), or from them.", json_schema_extra=MODIFIER
-    )
 
     def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
         """Says whether the link from `source` to `target` is meant."""
-        if self.direction != "both" and kind not in KINDS_OF_DIRECTION[self.direction]:
+        if not self.goes(kind):
             return False
         if "->" in self.target:
             left, right = self.target.split("->", 1)

@@ -1,9 +1,9 @@
 """Faults: how several fold into one effect on a link.
 
 A fault is a named value, the same in YAML, on the wire and in the journal; what each is stands in
-`link_faults.py` and `node_faults.py`, what all share in `fault_base.py`. The effective state of a
-link is a fold of the active faults over the healthy baseline, so healing them in any order returns
-exactly to it. `disturbance.py` applies the effect.
+`links.py` and `nodes.py`, what all share in `base.py`. The effective state of a link is a fold of
+the active faults over the healthy baseline, so healing them in any order returns exactly to it.
+`surroundings/disturbance.py` applies the effect.
 """
 
 import math

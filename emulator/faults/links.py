@@ -1,4 +1,4 @@
-"""The faults of links. How they fold into one effect stands in `faults.py`."""
+"""The faults of links. How they fold into one effect stands in `fold.py`."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -6,16 +6,14 @@ from pydantic import Field, model_validator
 
 from agents.bodies import NodeId
 from emulator.faults.base import (
-    KINDS_OF_DIRECTION,
-    MODIFIER,
     RADIO_KINDS,
     BaseFault,
-    Direction,
+    Directed,
     LinkFaultBase,
     LinkKind,
     LinkTarget,
 )
-from emulator.faults.selectors import Place, Selector, selects
+from emulator.faults.selectors import NodeSelector, Place, selects
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")]
 Correlation = Annotated[
@@ -81,7 +79,7 @@ class ChannelLoss(BaseFault):
     whom: ClassVar[str] = "base station with shared channels"
 
     type: Literal["channel_loss"]
-    target: Selector = Field(description="Base stations whose access is not dedicated.")
+    target: NodeSelector = Field(description="Base stations whose access is not dedicated.")
     channels: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=1, description="Numbers of the channels, from 0."
     )
@@ -142,26 +140,21 @@ class Shadowing(LinkFaultBase):
     sigma_db: float = Field(gt=0.0, le=50.0, description="Standard deviation over links, in dB.")
 
 
-class Interference(BaseFault):
+class Interference(Directed):
     """Receivers hear a noise that is `rise_db` stronger; for channels that know an SNR."""
 
     grows: ClassVar[str] = "rise_db"
     whom: ClassVar[str] = "user or base station"
 
     type: Literal["interference"]
-    target: Selector = Field(description="Who hears it: users, base stations or both.")
+    target: NodeSelector = Field(description="Who hears it: users, base stations or both.")
     rise_db: float = Field(gt=0.0, le=200.0, description="By how much noise rises, in dB.")
-    direction: Direction = Field(
-        "both", description="Towards the servers (up), or from them.", json_schema_extra=MODIFIER
-    )
 
     def may_mean(self, place: Place) -> bool:
         return place.kind != "server"
 
     def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        if self.direction != "both" and kind not in KINDS_OF_DIRECTION[self.direction]:
-            return False
-        return kind in RADIO_KINDS and selects(self.target, target)
+        return self.goes(kind) and kind in RADIO_KINDS and selects(self.target, target)
 
 
 class Delay(LinkFaultBase):
@@ -187,18 +180,17 @@ class Rate(LinkFaultBase):
     rate_bps: float = Field(gt=0.0)
 
 
-class Partition(BaseFault):
+class Partition(Directed):
     """Nothing passes between the nodes of `a` (of which `mode` chooses) and those of `b`."""
 
     type: Literal["partition"]
-    a: list[Selector] = Field(min_length=1, description="Nodes of one side, as in [bs-0, medic-*].")
-    b: list[Selector] = Field(min_length=1, description="Nodes of the other, as in [rack-*].")
-    direction: Direction = Field(
-        "both", description="Towards the servers (up), or from them.", json_schema_extra=MODIFIER
+    a: list[NodeSelector] = Field(
+        min_length=1, description="Nodes of one side, as in [bs-0, medic-*]."
     )
+    b: list[NodeSelector] = Field(min_length=1, description="Nodes of the other, as in [rack-*].")
 
     def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        if self.direction != "both" and kind not in KINDS_OF_DIRECTION[self.direction]:
+        if not self.goes(kind):
             return False
         a, b = ",".join(self.a), ",".join(self.b)
         return (selects(a, source) and selects(b, target)) or (

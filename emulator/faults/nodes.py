@@ -1,8 +1,8 @@
 """Faults of nodes: what each is, and how several fold into the condition of one node.
 
 A node's condition is a fold of the active faults over the healthy baseline, as a link's effect is
-(`faults.py`); healing them in any order returns exactly to it. `node_conditions.py` puts it into
-effect. What a fault destroys, such as the queue of a server that crashes, stays destroyed.
+(`fold.py`); healing them in any order returns exactly to it. `surroundings/node_conditions.py` puts
+it into effect. What a fault destroys, such as the queue of a server that crashes, stays destroyed.
 """
 
 import math
@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from agents.bodies import NodeId
 from emulator.faults.base import BaseFault, LinkKind
-from emulator.faults.selectors import NodeKind, Place, Selector, selects
+from emulator.faults.selectors import NodeKind, NodeSelector, Place, selects
 
 EVERY_KIND: tuple[NodeKind, ...] = ("user", "base_station", "server")
 
@@ -22,7 +22,7 @@ EVERY_KIND: tuple[NodeKind, ...] = ("user", "base_station", "server")
 class _NodeFault(BaseFault):
     kinds: ClassVar[tuple[NodeKind, ...]]
 
-    target: Selector
+    target: NodeSelector
 
     def may_mean(self, place: Place) -> bool:
         return place.kind in self.kinds
@@ -36,13 +36,15 @@ class _ServerFault(_NodeFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = ("server",)
     whom: ClassVar[str] = "server"
 
-    target: Selector = Field(description="Servers, as in 'rack-0' or 'pole-*,!pole-1'.")
+    target: NodeSelector = Field(description="Servers, as in 'rack-0' or 'pole-*,!pole-1'.")
 
 
 class _DeviceFault(_ServerFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = ("server", "user")
 
-    target: Selector = Field(description="Servers, as in 'pole-*,!pole-1', or users with a CPU.")
+    target: NodeSelector = Field(
+        description="Servers, as in 'pole-*,!pole-1', or users with a CPU."
+    )
 
     def may_mean(self, place: Place) -> bool:
         return place.computes
@@ -52,7 +54,7 @@ class _UserFault(_NodeFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = ("user",)
     whom: ClassVar[str] = "user"
 
-    target: Selector = Field(description="Users, as in 'camera-*' or 'medic-0,camera-3'.")
+    target: NodeSelector = Field(description="Users, as in 'camera-*' or 'medic-0,camera-3'.")
 
 
 class ServerPause(_DeviceFault):
@@ -90,7 +92,7 @@ class BsOutage(_NodeFault):
     whom: ClassVar[str] = "base station"
 
     type: Literal["bs_outage"]
-    target: Selector = Field(description="Base stations, as in 'bs-0' or 'bs-*,!bs-1'.")
+    target: NodeSelector = Field(description="Base stations, as in 'bs-0' or 'bs-*,!bs-1'.")
     handover: Literal["none", "nearest"] = Field(
         "none",
         description="nearest: its users go to the nearest that is up among those they reach, and "
@@ -120,7 +122,7 @@ class ClockSkew(_NodeFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
 
     type: Literal["clock_skew"]
-    target: Selector = Field(description="Any nodes, as in 'camera-2', 'bs-*' or 'rack-0'.")
+    target: NodeSelector = Field(description="Any nodes, as in 'camera-2', 'bs-*' or 'rack-0'.")
     offset_s: float = Field(0.0, ge=-3600.0, le=3600.0, description="Positive: it is ahead.")
     drift_ppm: float = Field(0.0, ge=-1e5, le=1e5, description="Microseconds per second.")
 
@@ -163,7 +165,7 @@ class ActorKill(_NodeFault):
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
 
     type: Literal["actor_kill"]
-    target: Selector = Field(description="Nodes; every host that carries one of them dies.")
+    target: NodeSelector = Field(description="Nodes; every host that carries one of them dies.")
 
 
 NodeFault = (

@@ -121,4 +121,11 @@ def _well_formed(selector: str) -> str:
     return selector
 
 
+def _no_link(selector: str) -> str:
+    if "->" in selector:
+        raise ValueError(f"'{selector}': this fault names nodes, not a link")
+    return selector
+
+
 Selector = Annotated[str, AfterValidator(_well_formed)]
+NodeSelector = Annotated[Selector, AfterValidator(_no_link)]

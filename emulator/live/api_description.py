@@ -3,20 +3,19 @@
 What a fault may be is made from the fault models. `tests/test_api.py` holds the service to this.
 """
 
-from typing import Any
+from typing import Any, get_args
 
-from emulator.reading.vocabulary import types
-from emulator.runtime.steering import NUMBER_MAX
+from emulator.reading.vocabulary import NUMBER_MAX, types
+from emulator.runtime.steering import Phase
+from emulator.world.known import State
 
 Schema = dict[str, Any]
 V1 = "/api/v1"
-PHASES = ["starting", "running", "paused", "stopping", "ended"]
-STATES = ["scheduled", "active", "healed", "expired", "spared"]
 NUMBER: Schema = {"type": "number"}
 INTEGER: Schema = {"type": "integer", "minimum": 0}
 STRING: Schema = {"type": "string"}
 BOOLEAN: Schema = {"type": "boolean"}
-PHASE: Schema = {"enum": PHASES}
+PHASE: Schema = {"enum": list(get_args(Phase))}
 
 
 def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
@@ -45,7 +44,7 @@ ERROR = _object({"error": STRING}, {"field": STRING})
 FAULT = _object(
     {
         "id": INTEGER,
-        "state": {"enum": STATES},
+        "state": {"enum": list(get_args(State))},
         "type": STRING,
         "at_s": NUMBER,
         "until_s": _or_null(NUMBER),

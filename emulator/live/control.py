@@ -206,7 +206,7 @@ class Service:
             get(f"{v1}/fault-types", answers(types)),
             get(f"{v1}/faults", answers(feed.faults)),
             get(f"{v1}/stream", self._stream),
-            web.post(f"{v1}/faults", self._explained(self._inject)),
+            web.post(f"{v1}/faults", self._explained(self._inject, "dry_run")),
             web.delete(f"{v1}/faults", self._explained(self._heal)),
             web.patch(f"{v1}/faults/{{id:[0-9]{{1,6}}}}", self._explained(self._patch)),
             web.delete(f"{v1}/faults/{{id:[0-9]{{1,6}}}}", self._explained(self._heal)),
@@ -253,9 +253,15 @@ class Service:
             self._viewers.discard(viewer)
         return response
 
-    def _explained(self, handler: Callable[[web.Request], Any]) -> Any:
+    def _explained(self, handler: Callable[[web.Request], Any], *parameters: str) -> Any:
+        """Has `handler` answer what changes something; of the query it reads only `parameters`."""
+        known = f"there is {' and '.join(parameters)}" if parameters else "it takes none"
+
         async def answer(request: web.Request) -> web.Response:
             try:
+                for name in request.query:  # ignored, `?id=3` would mean all
+                    if name not in parameters:
+                        raise Refused(422, f"'{name[:20]}' is no parameter here; {known}")
                 response: web.Response = await handler(request)
             except Refused as refused:
                 return refusal(refused.status, str(refused), refused.field)
@@ -269,9 +275,6 @@ class Service:
 
     async def _inject(self, request: web.Request) -> web.Response:
         source = request.headers.get("X-Fresco-Source", "http")
-        for name in request.query:
-            if name not in ("dry_run", "token"):
-                raise Refused(422, f"'{name[:20]}' is no parameter; there is dry_run")
         dry_run = request.query.get("dry_run", "false")
         if dry_run not in ("true", "false"):
             raise Refused(422, f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
@@ -290,14 +293,14 @@ class Service:
         return await self._acknowledged(waiting, [known])
 
     async def _heal(self, request: web.Request) -> web.Response:
+        await _needs_no_body(request, "healing")
         number = request.match_info.get("id")
         known, waiting = self._steering.heal(None if number is None else [int(number)])
         return await self._acknowledged(waiting, known)
 
     async def _command(self, request: web.Request) -> web.Response:
         verb = request.match_info["verb"]
-        if request.body_exists and (body := await _body(request)):
-            raise Refused(422, f"{verb} takes no '{next(iter(body))[:50]}'")
+        await _needs_no_body(request, verb)
         steering = self._steering
         waiting = steering.stop("stopped by hand") if verb == "stop" else getattr(steering, verb)()
         return await self._acknowledged(waiting, [])
@@ -312,7 +315,9 @@ class Service:
         """Answers when all hosts obey; after `ACK_MAX_S` it warns instead."""
         told: dict[str, Any] = {"extended": extended}
         try:
-            applied = await asyncio.wait_for(asyncio.wrap_future(waiting), ACK_MAX_S)
+            # Shielded: the run still has to say what became of it, also to nobody.
+            answer = asyncio.shield(asyncio.wrap_future(waiting))
+            applied = await asyncio.wait_for(answer, ACK_MAX_S)
             told |= {"at_s": applied.at_s, "applied": [applied.hosts, applied.of]}
             if applied.hosts < applied.of:
                 told["warning"] = f"only {applied.hosts} of {applied.of} hosts said they obey"
@@ -332,6 +337,11 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(422, "the body is no JSON object")
     return body
+
+
+async def _needs_no_body(request: web.Request, what: str) -> None:
+    if request.body_exists and (body := await _body(request)):
+        raise Refused(422, f"{what} takes no '{next(iter(body))[:50]}'")
 
 
 def _no_number(text: str) -> None:

@@ -191,7 +191,8 @@ class Exporter(Collector):
             "fresco_user_aoi_seconds", "Age of information of a user now", labels=("user",)
         )
         for user, tracker in list(metrics.ages.items())[:USERS_MAX]:
-            ages.add_metric((user,), tracker.age_s(now_s))
+            if tracker.is_present:
+                ages.add_metric((user,), tracker.age_s(now_s))
         yield ages
 
     def _faults(self, metrics: Metrics) -> Iterator[Metric]:

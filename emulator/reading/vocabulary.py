@@ -1,12 +1,14 @@
 """The words of interactive faults: their JSON Schema, and reading one with explanations.
 
-Everything is made from the models in `faults.py`: HTTP, command line and dashboard cannot drift.
+Everything is made from the models in `faults/links.py` and `faults/nodes.py`: HTTP, command line
+and dashboard cannot drift.
 """
 
 import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +18,7 @@ from emulator.reading.complaints import suggest
 
 TTL_S, TTL_MAX_S = 30.0, 3600.0  # emulated; of interactive faults
 TEXT_MAX = 128  # characters, of each value but the note
+NUMBER_MAX = 1e12  # of a parameter: what many faults add up to must stay a number
 NOT_BY_HAND = {
     "at_s": "an interactive fault begins now; leave it out",
     "every_s": "only a scenario repeats a fault; leave it out",
@@ -60,17 +63,24 @@ def types() -> dict[str, dict[str, Any]]:
     return schemas
 
 
-def read(given: Mapping[str, Any], now_s: float, ttl_max_s: float | None) -> AnyFault:
+def read(
+    given: Mapping[str, Any],
+    now_s: float,
+    ttl_max_s: float | None,
+    old: Mapping[str, Any] = MappingProxyType({}),
+) -> AnyFault:
     """Reads a fault as people give it; Refused explains what is wrong.
 
-    `ttl_max_s` None: it may last to the end of the run.
+    `ttl_max_s` None: it may last to the end of the run. `old` is what `given` changes.
     """
-    body = dict(given)
-    for key in body.keys() & NOT_BY_HAND.keys():
+    for key in given.keys() & NOT_BY_HAND.keys():
         raise Refused(422, f"{key}: {NOT_BY_HAND[key]}", key)
-    for key, value in body.items():
+    for key, value in given.items():
+        if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
+            raise Refused(422, f"{key}: at most {NUMBER_MAX:g}", key)
         if len(str(value)) > TEXT_MAX and key != "note":
             raise Refused(422, f"{key[:TEXT_MAX]}: longer than {TEXT_MAX} characters", key)
+    body = {**old, **given}
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in types():
         close = get_close_matches(str(kind), types(), n=1)

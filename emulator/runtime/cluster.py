@@ -194,7 +194,14 @@ class _Fleet:
         """Has all hosts obey; returns how many of how many said within `ACK_MAX_S` that they do."""
         calls = [actor.steer.remote(orders) for actor in self.actors.values()]
         done, _ = self._ray.wait(calls, num_returns=len(calls), timeout=ACK_MAX_S)
-        return len(done), len(calls)
+        return sum(map(self._obeyed, done)), len(calls)
+
+    def _obeyed(self, call: Any) -> bool:
+        try:
+            self._ray.get(call)
+        except self._ray.exceptions.RayError:
+            return False  # the next fetch of its report says that the host is lost
+        return True
 
     def disband(self) -> None:
         for actor in self.actors.values():

@@ -217,7 +217,8 @@ class Host:
                     kernel.steer(order)
                 else:
                     self._pace.obey(order)
-            self._waiting.append((max(order.at_s for order in orders), in_effect))
+            holds_s = max((order.at_s for order in orders), default=0.0)
+            self._waiting.append((holds_s, in_effect))
         now_s = self._pace.now_s()
         kernel.run_until(now_s)
         if self._waiting:

@@ -103,6 +103,8 @@ def _run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering | No
         now_s = pace.now_s()
         kernel.run_until(min(now_s, end_s))
         if now_s >= min(end_s, pace.end_s):
+            if steering is not None and now_s < pace.end_s:
+                steering.turn(pace, 0.0, 0.0, send)  # who is always late must still obey a stop
             return
         due_s = end_s if kernel.next_s is None else min(end_s, kernel.next_s)
         idle_s = max(0.0, pace.wall_s(due_s - pace.now_s()))

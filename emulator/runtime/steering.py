@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import Any, Literal
 
 from emulator.faults.fold import AnyFault
@@ -27,7 +28,6 @@ from emulator.world.plan import Plan
 
 ACTIVE_MAX = 200
 CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
-NUMBER_MAX = 1e12  # of a parameter: what many faults add up to must stay a number
 Phase = Literal["starting", "running", "paused", "stopping", "ended"]
 Send = Callable[[list[Order]], tuple[int, int]]
 """Has all hosts obey; returns how many of how many do."""
@@ -78,6 +78,7 @@ class Steering:
             known.fault = fault.model_copy(update={"at_s": at_s})
             if known.settled is None:
                 return []
+            known.state = "active"
             known.settled = known.settled.model_copy(update={"at_s": at_s})
             return [Order(at_s, "begin", known.id, known.settled)]
 
@@ -92,8 +93,10 @@ class Steering:
         known = self._active(number)
         if "type" in changes:
             raise Refused(422, "a fault keeps its type; heal it and inject another", "type")
+        if changes.get("for_s", 0.0) is None:
+            raise Refused(422, "for_s: say how many seconds from now on; healing ends it", "for_s")
         old = {k: v for k, v in known.fault.described().items() if k not in NOT_BY_HAND}
-        fault = self.read({**old, **changes}, ttl_max_s=math.inf if old.get("for_s") else None)
+        fault = self.read(changes, math.inf if old.get("for_s") else None, old)
         if "for_s" in changes and len(changes) == 1:
             return known, self._extend(known, fault, shorten=True)
 
@@ -106,9 +109,10 @@ class Steering:
             assert settled is not None, "it is certain"
         else:
             settled = as_settled(fault, known.settled)
-        known.resolved = self.resolve(settled)
 
         def change(at_s: float) -> list[Order]:
+            _must_last(known, at_s)
+            known.resolved = self.resolve(settled)
             until_s = at_s + (fault.for_s or 0.0) if "for_s" in changes else known.fault.until_s
             known.fault = _lasting(fault, at_s, until_s)
             known.settled = _lasting(settled, at_s, until_s)
@@ -117,22 +121,40 @@ class Steering:
         return known, self._ask(change)
 
     def heal(self, numbers: list[int] | None = None) -> tuple[list[Known], Future[Applied]]:
-        """Heals the given faults; None: all."""
-        if numbers is None:
-            known = [each for each in self.faults.values() if each.state == "active"]
-        else:
-            known = [self._active(number) for number in numbers]
+        """Heals the given faults; None: all that are active when it takes effect.
+
+        The list is right once the answer is there.
+        """
+        known = [] if numbers is None else [self._active(number) for number in numbers]
         self._must_run()
-        return known, self._ask(lambda at_s: [Order(at_s, "heal", each.id) for each in known])
+
+        def heal(at_s: float) -> list[Order]:
+            if numbers is None:
+                known.extend(self._active_at(at_s))
+            for each in known:
+                _must_last(each, at_s)
+            return [_healed(each, at_s) for each in known]
+
+        return known, self._ask(heal)
 
     def pause(self) -> Future[Applied]:
         self._must_run()
-        return self._ask(lambda at_s: [Order(at_s, "hold")])
+
+        def hold(at_s: float) -> list[Order]:
+            self.phase = "paused"
+            return [Order(at_s, "hold")]
+
+        return self._ask(hold)
 
     def resume(self) -> Future[Applied]:
         if self.phase != "paused":
             raise Refused(409, f"the run is {self.phase}, not paused")
-        return self._ask(lambda at_s: [Order(at_s, "release", wall_s=time.time() + 0.1)])
+
+        def release(at_s: float) -> list[Order]:
+            self.phase = "running"
+            return [Order(at_s, "release", wall_s=time.time() + 0.1)]
+
+        return self._ask(release)
 
     def stop(self, reason: str) -> Future[Applied]:
         """Ends the run early: what is active is healed, the rest is flushed and reported."""
@@ -140,17 +162,19 @@ class Steering:
 
         def end(at_s: float) -> list[Order]:
             self.stop_reason = f"{reason} at {at_s:g} s"
-            active = [each for each in self.faults.values() if each.state == "active"]
-            return [*(Order(at_s, "heal", each.id) for each in active), Order(at_s, "end")]
+            self.phase = "stopping"
+            return [*(_healed(each, at_s) for each in self._active_at(at_s)), Order(at_s, "end")]
 
         return self._ask(end)
 
-    def read(self, given: Mapping[str, Any], ttl_max_s: float | None = TTL_MAX_S) -> AnyFault:
-        """Checks a fault as people give it against this run."""
-        for key, value in given.items():
-            if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
-                raise Refused(422, f"{key}: at most {NUMBER_MAX:g}", key)
-        fault = vocabulary.read(given, self._now_s, ttl_max_s)
+    def read(
+        self,
+        given: Mapping[str, Any],
+        ttl_max_s: float | None = TTL_MAX_S,
+        old: Mapping[str, Any] = MappingProxyType({}),
+    ) -> AnyFault:
+        """Checks a fault as people give it against this run; `old` is what they change."""
+        fault = vocabulary.read(given, self._now_s, ttl_max_s, old)
         problems = check_faults.fault_problems(self._plan.scenario, fault, self._places)
         for where, message, remedy in problems:
             raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))
@@ -179,7 +203,11 @@ class Steering:
         self._changed()
 
     def turn(self, pace: Pace, timeout_s: float, lead_s: float, send: Send) -> None:
-        """Waits so long for something to be asked, and has it obeyed."""
+        """Waits so long for something to be asked, and has it obeyed.
+
+        Since it was asked a fault may have run out, or another order may have healed it or stopped
+        the run: what cannot be done any more is Refused, each asker for itself.
+        """
         with self._condition:
             if not self._asked:
                 self._condition.wait(timeout_s)
@@ -192,28 +220,29 @@ class Steering:
         if not pace.held:
             # Rounded up to what people like to read; kernels were not there yet.
             at_s = min(pace.end_s, max(0.0, math.floor((at_s + lead_s) * 1e3 + 1.0) / 1e3))
-        orders = [order for make, _ in asked for order in make(at_s)]
+        made: list[tuple[list[Order] | Refused, Future[Applied] | None]] = []
+        for make, answer in asked:
+            # Who gave up gets no answer, and has what it asked for all the same.
+            waiting = answer if answer.set_running_or_notify_cancel() else None
+            made.append((self._made(make, at_s), waiting))
+        orders = [order for each, _ in made if not isinstance(each, Refused) for order in each]
         for order in orders:
             if not order.is_fault:
                 pace.obey(order)
-        hosts, of = send(orders)
+        hosts, of = send(orders) if orders else (0, 0)
         self._orders += (order for order in orders if order.is_fault)
         applied = Applied(at_s, hosts, of)
         for order in orders:
             if order.number in self.faults:
-                known = self.faults[order.number]
-                known.applied = applied
-                known.state = "healed" if order.op == "heal" else "active"
-            match order.op:
-                case "hold":
-                    self.phase = "paused"
-                case "release":
-                    self.phase = "running"
-                case "end":
-                    self.phase = "stopping"
+                self.faults[order.number].applied = applied
         self._changed()
-        for _, answer in asked:
-            answer.set_result(applied)
+        for each, waiting in made:
+            if waiting is None:
+                continue
+            if isinstance(each, Refused):
+                waiting.set_exception(each)
+            else:
+                waiting.set_result(applied if each else Applied(at_s, 0, 0))
 
     def take_orders(self) -> Iterator[Order]:
         """Hands over the orders that are in effect and not yet in the journal."""
@@ -288,8 +317,21 @@ class Steering:
         self._must_run()
         return known
 
+    def _made(self, make: Callable[[float], list[Order]], at_s: float) -> list[Order] | Refused:
+        """Returns the orders that hold from `at_s`, or why there are none."""
+        try:
+            self._must_run()
+            return make(at_s)
+        except Refused as refused:
+            return refused
+
+    def _active_at(self, at_s: float) -> list[Known]:
+        """Returns the active faults that `at_s` finds."""
+        return [each for each in self.faults.values() if _lasts(each, at_s)]
+
     def _extend(self, known: Known, fault: AnyFault, shorten: bool = False) -> Future[Applied]:
         def extend(at_s: float) -> list[Order]:
+            _must_last(known, at_s)
             until_s = at_s + (fault.for_s or 0.0)
             if not shorten:
                 until_s = max(until_s, known.fault.until_s)
@@ -311,6 +353,21 @@ class Steering:
 def _same(a: AnyFault, b: AnyFault) -> bool:
     times = {"at_s", "for_s", "note"}
     return type(a) is type(b) and a.model_dump(exclude=times) == b.model_dump(exclude=times)
+
+
+def _lasts(known: Known, at_s: float) -> bool:
+    # What ran out is "expired" only once the journal says so, up to a step later.
+    return known.state == "active" and known.fault.until_s > at_s
+
+
+def _must_last(known: Known, at_s: float) -> None:
+    if not _lasts(known, at_s):
+        raise Refused(409, f"fault {known.id} is over")
+
+
+def _healed(known: Known, at_s: float) -> Order:
+    known.state = "healed"
+    return Order(at_s, "heal", known.id)
 
 
 def _lasting(fault: AnyFault, at_s: float, until_s: float) -> AnyFault:

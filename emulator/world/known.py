@@ -19,7 +19,7 @@ Ends = tuple[NodeId, NodeId, LinkKind]
 
 
 class Applied(Struct, frozen=True):
-    """From when an order holds, and how many of how many hosts said so."""
+    """From when an order holds, and how many of how many hosts said so; of 0: none had to obey."""
 
     at_s: float
     hosts: int
