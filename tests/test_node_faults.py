@@ -307,6 +307,22 @@ def test_a_wrong_user_clock_is_wrong_once_for_what_is_under_way_when_it_changes(
     assert wrong_s == {30: pytest.approx(0.5), 70: pytest.approx(-0.5)}
 
 
+def test_a_user_clock_set_right_does_not_make_its_later_results_old() -> None:
+    healthy = cell(0.1, 0.08, duration_s=20.0)
+    # Tasks 100 and 140 are in service when the clock is set wrong, and right again.
+    begin_s = played(healthy)[100].started_s + 0.04
+    skew = fault("clock_skew", "user-0", offset_s=5.0) | {"at_s": begin_s, "for_s": 4.0}
+
+    metrics = perform(healthy | {"faults": [skew]}).metrics
+
+    # What is under way when the clock is set wrong looks 5 s old until the next result, 0.1 s on.
+    right = perform(healthy).metrics.summary()["all"]
+    told = metrics.summary()["all"]
+    assert told["aoi_mean_s"] == pytest.approx(right["aoi_mean_s"], abs=1.1 * 5.0 * 0.1 / 20.0)
+    assert min(value for value in metrics.series.columns["aoi_s/all"] if value is not None) > 0.0
+    assert min(value for value in metrics.series.columns["delay_s/mean"] if value is not None) >= 0
+
+
 def test_a_server_whose_clock_is_ahead_gives_tasks_up_too_early() -> None:
     users = [user_group(arrival={"kind": "periodic", "period_s": 0.1}, deadline_s=0.2)]
     users[0]["drop_late"] = True
@@ -391,6 +407,16 @@ def test_who_is_away_makes_nothing_gets_nothing_and_has_no_age() -> None:
     assert metrics.summary()["all"]["aoi_mean_s"] == pytest.approx(area_s2 / there_s)
     assert all(changes[-1][1] for changes in presences(records).values())  # healed: all are back
     assert {e.reason for e in ends(records) if e.outcome == "dropped"} == {"away"}
+
+
+def test_who_left_before_any_peak_does_not_count_as_fresh() -> None:
+    # All but user-0 leave at 3 s, before anything counts, and do not come back.
+    spec = cell(0.5, 0.01, 3, faults=[fault("user_churn", "*,!user-0") | {"for_s": None}])
+    spec |= {"warmup_s": 5.0}
+
+    found = perform(spec).metrics.summary()["all"]
+
+    assert found["paoi_weighted_s"] == pytest.approx(found["paoi_mean_s"])  # that of user-0 alone
 
 
 def test_without_rates_all_leave_at_once_and_return_together() -> None:
