@@ -30,6 +30,7 @@ HEALED_S = AT_S + FOR_S
 ADAPTER: TypeAdapter[AnyFault] = TypeAdapter(Fault)
 
 
+POISSON = {"kind": "poisson", "rate_hz": 10.0}
 REPLAY = {"kind": "replay", "model": "digits-s"}
 
 
@@ -427,7 +428,60 @@ def test_without_rates_all_leave_at_once_and_return_together() -> None:
     assert changes == {f"user-{n}": [(AT_S, False), (HEALED_S, True)] for n in (0, 2)}
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [cell(users=3) | {"users": [user_group(count=3, arrival=POISSON)]}, network(duration_s=12.0)],
+    ids=["dedicated", "scheduled"],
+)
+def test_who_comes_back_repeats_nothing_of_what_it_did_before(spec: Spec) -> None:
+    spec = spec | {"faults": [fault("user_churn", "*")]}
+    births_s: dict[str, list[float]] = {}
+    for end in played(spec):
+        births_s.setdefault(end.user, []).append(end.born_s)
+
+    assert len(births_s) >= 3
+    for all_s in births_s.values():
+        since_start = [at_s for at_s in all_s if at_s < AT_S]
+        since_return = [at_s - HEALED_S for at_s in all_s if at_s > HEALED_S]
+        assert min(len(since_start), len(since_return)) > 5
+        equal = (abs(a - b) < 1e-6 for a, b in zip(since_start, since_return, strict=False))
+        assert not any(equal)
+
+
+def test_a_base_station_that_comes_back_draws_other_lots() -> None:
+    # A station draws who gets each slot. Had it begun its stream anew, the order would repeat.
+    spec = scenario(
+        users=[user_group(count=8, arrival={"kind": "on-grant"})],
+        base_stations=[{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.1}],
+        channel={"kind": "ideal", "delay_s": 0.001},
+        resend={"attempts_max": 1},
+        protocol={"kind": "random"},
+        faults=[fault("bs_outage", "bs-0")],
+    )
+
+    told = sorted(played(spec), key=lambda end: end.born_s)
+
+    before = [end.user for end in told if end.born_s < AT_S - 0.05]
+    after = [end.user for end in told if end.born_s > HEALED_S - 0.05]
+    assert min(len(before), len(after)) > 20
+    assert before[:20] != after[:20]
+
+
 # Bursts
+
+
+@pytest.mark.parametrize("offset_s", [5.0, -2.0])
+@pytest.mark.parametrize(
+    ("begin_s", "for_s"), [(AT_S, FOR_S), (AT_S - 1.0, 3.0), (AT_S + 1.0, FOR_S), (AT_S, 1.0)]
+)
+def test_a_clock_set_anew_during_a_burst_leaves_the_arrivals_as_they_were(
+    offset_s: float, begin_s: float, for_s: float
+) -> None:
+    burst = fault("arrival_burst", "user-0", factor=2.5)
+    skew = fault("clock_skew", "user-0", offset_s=offset_s) | {"at_s": begin_s, "for_s": for_s}
+    right, skewed = (played(cell(faults=faults)) for faults in ([burst], [burst, skew]))
+
+    assert [end.ended_s for end in skewed] == pytest.approx([end.ended_s for end in right])
 
 
 @pytest.mark.parametrize(
