@@ -16,7 +16,7 @@ from agents import radio
 from agents.api import RADIO, Message, Send
 from agents.bodies import Body, TaskEnd, Undelivered, Wake
 from agents.slot_bodies import Burst, Sensed, SlotGrant
-from emulator.record.journal import LinkCount, Remains
+from emulator.record.journal import LinkCount, Readings, Remains
 from emulator.runtime.loop import play
 from emulator.runtime.run import run
 from emulator.spec.scenario import Scenario
@@ -131,6 +131,28 @@ def test_users_of_a_base_station_that_is_out_are_served_by_the_next_and_come_bac
     counts = [r for r in perform(spec).records if isinstance(r, LinkCount) and r.kind == "uplink"]
     assert not [r for r in counts if r.bs == "bs-0" and 1.2 < r.at_s < 2.5]
     assert [r for r in counts if r.bs == "bs-0" and r.at_s > 2.7]
+
+
+def test_mini_rounds_are_counted_as_played_and_by_those_who_take_part() -> None:
+    # Six base stations play six mini-rounds a slot; two suffice for the conflict graph that is left
+    # when the users of bs-0 are with others.
+    outage = {"type": "bs_outage", "target": "bs-0", "at_s": 1.0, "for_s": 2.0}
+    wide = {"kind": "generated", "area_m": 500.0, "cells_per_user": 2, "hear_m": 140.0}
+
+    def rounds(**fields: str) -> tuple[float | None, list[float | None], list[float]]:
+        spec = network(topology=wide, protocol={"kind": "todg", "effort": 3})
+        spec["base_stations"][0]["count"] = 6
+        records, metrics, _ = perform(spec | {"faults": [outage | fields]})
+        told = [r.values["mini_rounds"] for r in records if isinstance(r, Readings)]
+        per_slot = metrics.summary()["all"]["mini_rounds_per_slot"]
+        return per_slot, metrics.series.columns["protocol/mini_rounds"], told
+
+    assert rounds()[0] == 6.0  # the five that are left play as many as before
+    per_slot, by_slot, told = rounds(handover="nearest")
+
+    assert by_slot == [6.0] * 20 + [2.0] * 40 + [6.0] * 20
+    assert per_slot == pytest.approx((40 * 6 * 6 + 40 * 5 * 2) / (40 * 6 + 40 * 5))
+    assert told == sorted(told)
 
 
 @pytest.mark.parametrize(
