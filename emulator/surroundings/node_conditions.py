@@ -142,7 +142,7 @@ class NodeConditions:
     def _fall(self, name: NodeId, reason: str, now_s: float) -> None:
         kernel = self._kernel
         old = kernel.nodes[name]
-        tasks = kernel.clear(name)
+        tasks = kernel.clear(name, now_s)
         fresh = self._shop.fresh(name)
         if isinstance(old, User) and isinstance(fresh, User):
             fresh.generated = old.generated  # tasks are named by their number
