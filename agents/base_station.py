@@ -60,7 +60,10 @@ class BaseStation:
         self._holders: dict[int, tuple[NodeId, float]] = {}  # channel -> (user, until_s)
 
     def start(self, now_s: float) -> list[Send]:
-        sends = [Send(CLOCK, Wake(now_s, "beacon"))] if self._beacon_s > 0.0 else []
+        sends = []
+        if self._beacon_s > 0.0:
+            self._beacon_seq = round(now_s / self._beacon_s)  # as if it had gone on all the time
+            sends.append(Send(CLOCK, Wake(now_s, "beacon")))
         if self._channels.slotted:
             slot = math.ceil(
                 now_s / self._channels.grant_s - SLOT_ROUNDING

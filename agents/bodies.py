@@ -183,9 +183,13 @@ class Undelivered(Struct, frozen=True, gc=False, tag="undelivered", array_like=T
 
 
 class Tempo(Struct, frozen=True, gc=False, tag="tempo", array_like=True):
-    """From `@clock`: from now on this user generates `factor` times as many tasks as declared."""
+    """From `@clock`: from now on this user generates `factor` times as many tasks as declared.
+
+    `moved_s`: its clock was set forward by so much just now.
+    """
 
     factor: float
+    moved_s: float = 0.0
 
 
 class Handover(Struct, frozen=True, gc=False, tag="handover", array_like=True):

@@ -258,7 +258,7 @@ class Reading(Struct, frozen=True):
     """A number that policies report over time, for the report and for Prometheus.
 
     Shown is the sum over all nodes, divided by the sum of `per` where that is given, and then its
-    square root where `root`.
+    square root where `root`. Where both rise only, it is the rise of one by that of the other.
     """
 
     name: str

@@ -63,6 +63,7 @@ class User:
         "_policy",
         "_queue",
         "_tempo",
+        "_timer_s",
         "_uniform",
         "_used",
         "_void_s",
@@ -82,7 +83,8 @@ class User:
         self.id = name
         self.generated = 0
         self._asked = 0
-        self._next_s = math.inf  # when the next task is due
+        self._next_s = math.inf  # when the next task is due, by the clock as it is now,
+        self._timer_s = math.inf  # and as it was when the timer for it was set
         self._void_s: list[float] = []  # when it would have been due before the tempo changed
         self._tempo = 1.0
         self._demand = demand
@@ -101,7 +103,7 @@ class User:
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
 
     def start(self, now_s: float) -> list[Send]:
-        self._next_s = self._demand.arrivals.next_s(0, now_s, self._uniform)
+        self._next_s = self._timer_s = self._demand.arrivals.next_s(0, now_s, self._uniform)
         return [self._wake(self._next_s), *self._policy.start(now_s)]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
@@ -129,8 +131,8 @@ class User:
                 return self._take_back(undelivered, now_s)
             case Executed() as executed:
                 return self._finish_local(executed, now_s)
-            case Tempo(factor=factor):
-                return self._hurry(factor, now_s)
+            case Tempo() as tempo:
+                return self._hurry(tempo, now_s)
             case Handover(gone=gone):
                 left = tuple(cell for cell in self._cells if cell.bs not in gone)
                 self._policy.hand_over(left or self._cells)
@@ -152,15 +154,19 @@ class User:
         at_s = self._demand.arrivals.next_s(self.generated, now_s, self._uniform)
         if self._tempo != 1.0:
             at_s = now_s + (at_s - now_s) / self._tempo
-        self._next_s = at_s
+        self._next_s = self._timer_s = at_s
         sends.append(Send(CLOCK, Wake(at_s, "generate", self.generated)))
         return sends
 
-    def _hurry(self, factor: float, now_s: float) -> list[Send]:
+    def _hurry(self, tempo: Tempo, now_s: float) -> list[Send]:
         """Changes the speed at which the time between tasks passes, of the gap now on as well."""
-        before, self._tempo = self._tempo, factor
-        self._void_s.append(self._next_s)
-        self._next_s = now_s + (self._next_s - now_s) * before / factor
+        self._next_s += tempo.moved_s
+        if tempo.factor == self._tempo:
+            return []  # a clock set anew moves no timer
+        self._void_s.append(self._timer_s)
+        left_s = (self._next_s - now_s) * self._tempo / tempo.factor
+        self._tempo = tempo.factor
+        self._next_s = self._timer_s = now_s + left_s
         return [self._wake(self._next_s)]
 
     def _new_task(self, now_s: float) -> Task:

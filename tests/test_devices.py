@@ -10,11 +10,14 @@ import pytest
 from conftest import law, perform, scenario, server_group, user_group
 from pydantic import ValidationError
 
-from agents.bodies import Execute, Executed
+from agents.api import ACCELERATOR, Send
+from agents.bodies import Abort, Execute, Executed, TaskEnd
 from agents.tasks import Task
 from emulator.reading import check
 from emulator.spec.scenario import Device, Scenario, ServerGroup, Thermal
 from emulator.surroundings.thermal import Heating
+from emulator.world.assemble import assemble
+from emulator.world.planning import plan
 from models import latency
 from models.devices import CLASSES, STANDS_FOR
 
@@ -172,6 +175,39 @@ def test_a_batch_that_was_given_up_heats_only_until_the_next_one() -> None:
     device.execute(BATCH, 0.0)
 
     assert device.heat(COLD_S / 2.0) == pytest.approx(1.0 - math.exp(-COLD_S / 2.0 / TIME_S))
+
+
+def test_a_device_cools_from_the_crash_on_that_took_its_batch() -> None:
+    thermal, crash_s = {"slowdown": 3.0, "time_s": 5.0}, 4.0
+    spec = scenario(
+        duration_s=60.0,
+        users=[user_group(arrival={"kind": "periodic", "period_s": 3.5})],
+        servers=[server_group(law("deterministic", 10.0), thermal=thermal)],
+        faults=[{"type": "server_crash", "target": "edge-0", "at_s": crash_s, "for_s": 2.0}],
+    )
+
+    ends = sorted((r for r in perform(spec).records if isinstance(r, TaskEnd)), key=lambda e: e.seq)
+
+    served = next(end for end in ends if end.outcome == "completed")
+    heat_at_crash = 1.0 - math.exp(-(crash_s - ends[0].born_s) / 5.0)  # busy from the first task on
+    heat = heat_at_crash * math.exp(-(served.started_s - crash_s) / 5.0)
+    service_s = served.finished_s - served.started_s
+    assert ends[0].reason == "crash"
+    assert heat > 0.05
+    assert service_s == pytest.approx(10.0 * (1.0 + 2.0 * heat))
+
+
+def test_a_device_cools_from_when_its_batch_was_given_up() -> None:
+    servers = [server_group(law("deterministic", 10.0), thermal={"slowdown": 3.0, "time_s": 5.0})]
+    planned = plan(Scenario.model_validate(scenario(servers=servers)), stopwatch=False)
+    kernel = assemble(planned, planned.names)
+
+    kernel.perform("edge-0", [Send(ACCELERATOR, BATCH)], 0.0)
+    kernel.perform("edge-0", [Send(ACCELERATOR, Abort())], 2.0)
+
+    device = kernel.accelerators["edge-0"]
+    assert isinstance(device, Heating)
+    assert device.heat(5.0) == pytest.approx((1.0 - math.exp(-2.0 / 5.0)) * math.exp(-3.0 / 5.0))
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,19 @@ def test_a_row_says_what_its_tasks_say_and_nothing_where_none_ended() -> None:
     assert all(row.get("loss_ratio/bs-0", 1.0) == 1.0 for row in dark)
 
 
+def test_a_birth_that_is_yet_to_come_counts_as_now_and_hides_no_later_news() -> None:
+    recent = Recent(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    rows = []
+    for born_s, ended_s in ((0.5, 1.0), (6.0, 2.0), (2.5, 3.0)):  # the second by a clock set back
+        instants = (ended_s, ended_s, ended_s)
+        told = TaskEnd("fast-0", 0, 0, born_s, 9.0, ended_s, "completed", "", "edge-0", *instants)
+        recent.take([told])
+        rows.append(recent.row(ended_s))
+
+    assert [row["delay_s/p95"] for row in rows] == [0.5, 0.0, 0.5]
+    assert [row["paoi_s/0"] for row in rows] == [1.0, 1.5, 1.0]
+
+
 def test_the_last_tiles_cover_the_last_rows_only() -> None:
     recent = Recent(plan(Scenario.model_validate(SPEC), stopwatch=False))
     steps = [step for step, _ in unfold(SPEC)]

@@ -30,6 +30,7 @@ HEALED_S = AT_S + FOR_S
 ADAPTER: TypeAdapter[AnyFault] = TypeAdapter(Fault)
 
 
+POISSON = {"kind": "poisson", "rate_hz": 10.0}
 REPLAY = {"kind": "replay", "model": "digits-s"}
 
 
@@ -307,6 +308,22 @@ def test_a_wrong_user_clock_is_wrong_once_for_what_is_under_way_when_it_changes(
     assert wrong_s == {30: pytest.approx(0.5), 70: pytest.approx(-0.5)}
 
 
+def test_a_user_clock_set_right_does_not_make_its_later_results_old() -> None:
+    healthy = cell(0.1, 0.08, duration_s=20.0)
+    # Tasks 100 and 140 are in service when the clock is set wrong, and right again.
+    begin_s = played(healthy)[100].started_s + 0.04
+    skew = fault("clock_skew", "user-0", offset_s=5.0) | {"at_s": begin_s, "for_s": 4.0}
+
+    metrics = perform(healthy | {"faults": [skew]}).metrics
+
+    # What is under way when the clock is set wrong looks 5 s old until the next result, 0.1 s on.
+    right = perform(healthy).metrics.summary()["all"]
+    told = metrics.summary()["all"]
+    assert told["aoi_mean_s"] == pytest.approx(right["aoi_mean_s"], abs=1.1 * 5.0 * 0.1 / 20.0)
+    assert min(value for value in metrics.series.columns["aoi_s/all"] if value is not None) > 0.0
+    assert min(value for value in metrics.series.columns["delay_s/mean"] if value is not None) >= 0
+
+
 def test_a_server_whose_clock_is_ahead_gives_tasks_up_too_early() -> None:
     users = [user_group(arrival={"kind": "periodic", "period_s": 0.1}, deadline_s=0.2)]
     users[0]["drop_late"] = True
@@ -393,6 +410,16 @@ def test_who_is_away_makes_nothing_gets_nothing_and_has_no_age() -> None:
     assert {e.reason for e in ends(records) if e.outcome == "dropped"} == {"away"}
 
 
+def test_who_left_before_any_peak_does_not_count_as_fresh() -> None:
+    # All but user-0 leave at 3 s, before anything counts, and do not come back.
+    spec = cell(0.5, 0.01, 3, faults=[fault("user_churn", "*,!user-0") | {"for_s": None}])
+    spec |= {"warmup_s": 5.0}
+
+    found = perform(spec).metrics.summary()["all"]
+
+    assert found["paoi_weighted_s"] == pytest.approx(found["paoi_mean_s"])  # that of user-0 alone
+
+
 def test_without_rates_all_leave_at_once_and_return_together() -> None:
     changes = presences(
         perform(cell(users=3, faults=[fault("user_churn", "user-*,!user-1")])).records
@@ -401,7 +428,60 @@ def test_without_rates_all_leave_at_once_and_return_together() -> None:
     assert changes == {f"user-{n}": [(AT_S, False), (HEALED_S, True)] for n in (0, 2)}
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [cell(users=3) | {"users": [user_group(count=3, arrival=POISSON)]}, network(duration_s=12.0)],
+    ids=["dedicated", "scheduled"],
+)
+def test_who_comes_back_repeats_nothing_of_what_it_did_before(spec: Spec) -> None:
+    spec = spec | {"faults": [fault("user_churn", "*")]}
+    births_s: dict[str, list[float]] = {}
+    for end in played(spec):
+        births_s.setdefault(end.user, []).append(end.born_s)
+
+    assert len(births_s) >= 3
+    for all_s in births_s.values():
+        since_start = [at_s for at_s in all_s if at_s < AT_S]
+        since_return = [at_s - HEALED_S for at_s in all_s if at_s > HEALED_S]
+        assert min(len(since_start), len(since_return)) > 5
+        equal = (abs(a - b) < 1e-6 for a, b in zip(since_start, since_return, strict=False))
+        assert not any(equal)
+
+
+def test_a_base_station_that_comes_back_draws_other_lots() -> None:
+    # A station draws who gets each slot. Had it begun its stream anew, the order would repeat.
+    spec = scenario(
+        users=[user_group(count=8, arrival={"kind": "on-grant"})],
+        base_stations=[{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.1}],
+        channel={"kind": "ideal", "delay_s": 0.001},
+        resend={"attempts_max": 1},
+        protocol={"kind": "random"},
+        faults=[fault("bs_outage", "bs-0")],
+    )
+
+    told = sorted(played(spec), key=lambda end: end.born_s)
+
+    before = [end.user for end in told if end.born_s < AT_S - 0.05]
+    after = [end.user for end in told if end.born_s > HEALED_S - 0.05]
+    assert min(len(before), len(after)) > 20
+    assert before[:20] != after[:20]
+
+
 # Bursts
+
+
+@pytest.mark.parametrize("offset_s", [5.0, -2.0])
+@pytest.mark.parametrize(
+    ("begin_s", "for_s"), [(AT_S, FOR_S), (AT_S - 1.0, 3.0), (AT_S + 1.0, FOR_S), (AT_S, 1.0)]
+)
+def test_a_clock_set_anew_during_a_burst_leaves_the_arrivals_as_they_were(
+    offset_s: float, begin_s: float, for_s: float
+) -> None:
+    burst = fault("arrival_burst", "user-0", factor=2.5)
+    skew = fault("clock_skew", "user-0", offset_s=offset_s) | {"at_s": begin_s, "for_s": for_s}
+    right, skewed = (played(cell(faults=faults)) for faults in ([burst], [burst, skew]))
+
+    assert [end.ended_s for end in skewed] == pytest.approx([end.ended_s for end in right])
 
 
 @pytest.mark.parametrize(

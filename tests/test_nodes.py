@@ -377,6 +377,17 @@ def test_beacons_go_to_every_user_and_are_numbered() -> None:
     assert [wake.at_s for wake in bodies(second, Wake)] == [1.0]
 
 
+def test_a_base_station_that_starts_anew_numbers_its_beacons_as_if_it_had_gone_on() -> None:
+    steady, anew = new_cell(), new_cell()
+    for number in range(40):
+        steady.on_tick(Wake(0.5 * number, "beacon"), 0.5 * number)
+
+    (first,) = bodies(anew.start(20.0), Wake)
+
+    numbered = [bodies(bs.on_tick(first, 20.0), Beacon)[0].seq for bs in (steady, anew)]
+    assert numbered == [40, 40]
+
+
 def test_a_base_station_journals_what_the_backhaul_loses() -> None:
     lost = Undelivered(Offload(TASK, "edge-0"), "edge-0", "loss", 1)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from conftest import perform, scenario, user_group
 from msgspec import structs
 from scipy.optimize import minimize
 
@@ -159,6 +160,39 @@ def test_every_rule_is_feasible_and_none_beats_the_optimum(users: int) -> None:
         assert is_feasible(problem, allocation), name
         assert best_s * 1.02 < weighted_paoi_s(problem, allocation) < np.inf, name
         assert name == "priority agnostic" or loads.max() <= 0.9 + 1e-12, name
+
+
+@pytest.mark.parametrize("rule", [rules.static_optimum, rules.priority_agnostic])
+def test_who_reaches_nothing_gets_nothing_and_costs_the_others_nothing(
+    rule: Callable[[Problem], Allocation],
+) -> None:
+    problem = random_problem(10, seed=1)
+    success = problem.success.copy()
+    success[3] = 0.0
+    rest = np.arange(10) != 3
+    per_user = ("weights", "priorities", "rate_max_hz", "success", "reach")
+    without = structs.replace(problem, **{name: getattr(problem, name)[rest] for name in per_user})
+
+    found = rule(structs.replace(problem, success=success))
+
+    assert not found.grants_hz[3].any()
+    assert not found.splits_hz[3].any()
+    np.testing.assert_allclose(found.splits_hz[rest], rule(without).splits_hz, rtol=1e-3)
+    nothing = rule(structs.replace(problem, success=0.0 * success))
+    assert not nothing.grants_hz.any()
+
+
+@pytest.mark.parametrize("kind", ["static-optimum", "priority-agnostic"])
+def test_a_network_in_which_nothing_gets_through_runs_and_brings_nothing(kind: str) -> None:
+    spec = scenario(
+        protocol={"kind": kind},
+        users=[user_group(count=2, arrival={"kind": "on-grant"})],
+        base_stations=[{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.1}],
+        channel={"kind": "bernoulli", "loss": 1.0, "rate_bps": 1.0e5},
+        resend={"attempts_max": 1},
+    )
+
+    assert perform(spec).metrics.everyone().outcomes.total() == 0
 
 
 def test_a_fixed_rate_that_fits_is_what_each_user_gets() -> None:

@@ -13,8 +13,10 @@ from scipy.special import exp1
 from todg_network import SLOT_S, kind, network
 
 from agents import radio
-from agents.bodies import TaskEnd
-from emulator.record.journal import LinkCount, Remains
+from agents.api import RADIO, Message, Send
+from agents.bodies import Body, TaskEnd, Undelivered, Wake
+from agents.slot_bodies import Burst, Sensed, SlotGrant
+from emulator.record.journal import LinkCount, Readings, Remains
 from emulator.runtime.loop import play
 from emulator.runtime.run import run
 from emulator.spec.scenario import Scenario
@@ -22,6 +24,7 @@ from emulator.streams import Streams
 from emulator.surroundings.channel import Adaptive
 from emulator.surroundings.kernel import Kernel
 from emulator.surroundings.network import Flight
+from emulator.world.assemble import assemble
 from emulator.world.planning import plan
 
 CHANCE = st.sampled_from([0.1, 0.5, 0.9])
@@ -130,6 +133,28 @@ def test_users_of_a_base_station_that_is_out_are_served_by_the_next_and_come_bac
     assert [r for r in counts if r.bs == "bs-0" and r.at_s > 2.7]
 
 
+def test_mini_rounds_are_counted_as_played_and_by_those_who_take_part() -> None:
+    # Six base stations play six mini-rounds a slot; two suffice for the conflict graph that is left
+    # when the users of bs-0 are with others.
+    outage = {"type": "bs_outage", "target": "bs-0", "at_s": 1.0, "for_s": 2.0}
+    wide = {"kind": "generated", "area_m": 500.0, "cells_per_user": 2, "hear_m": 140.0}
+
+    def rounds(**fields: str) -> tuple[float | None, list[float | None], list[float]]:
+        spec = network(topology=wide, protocol={"kind": "todg", "effort": 3})
+        spec["base_stations"][0]["count"] = 6
+        records, metrics, _ = perform(spec | {"faults": [outage | fields]})
+        told = [r.values["mini_rounds"] for r in records if isinstance(r, Readings)]
+        per_slot = metrics.summary()["all"]["mini_rounds_per_slot"]
+        return per_slot, metrics.series.columns["protocol/mini_rounds"], told
+
+    assert rounds()[0] == 6.0  # the five that are left play as many as before
+    per_slot, by_slot, told = rounds(handover="nearest")
+
+    assert by_slot == [6.0] * 20 + [2.0] * 40 + [6.0] * 20
+    assert per_slot == pytest.approx((40 * 6 * 6 + 40 * 5 * 2) / (40 * 6 + 40 * 5))
+    assert told == sorted(told)
+
+
 @pytest.mark.parametrize(
     ("loss", "moving"),
     [(0.0, False), (0.1, False), (0.5, False), (0.9, False), (0.0, True), (0.5, True)],
@@ -206,6 +231,33 @@ def test_a_task_in_service_is_given_up_at_its_deadline() -> None:
     overrun = [r for r in records if isinstance(r, TaskEnd) and r.reason == "overrun"]
     assert overrun
     assert all(end.ended_s == pytest.approx(end.due_s, abs=1e-9) for end in overrun)
+
+
+def test_a_burst_told_lost_too_late_is_not_taken_for_the_next_one() -> None:
+    planned = plan(Scenario.model_validate(network()), stopwatch=False)
+    user = assemble(planned, planned.names).nodes["alarm-0"]
+    until_s, servers = SLOT_S - 1e-3, ("rack-0",)
+
+    def told(source: str, body: Body, slot: int) -> list[Send]:
+        now_s = slot * SLOT_S + 0.01
+        return user.on_message(Message(source, user.id, now_s, body), now_s)
+
+    def burst(slot: int) -> Burst:
+        user.on_tick(Wake(slot * SLOT_S, "slot", slot), slot * SLOT_S)
+        told(RADIO, Sensed("bs-0", (1.0e6, 1.0e6)), slot)  # room for one task of 20 kbit, granted
+        (sent,) = told("bs-0", SlotGrant(slot, 0, slot * SLOT_S + until_s, servers), slot)
+        assert isinstance(sent.body, Burst)
+        return sent.body
+
+    for _ in range(3):
+        user.on_tick(Wake(0.0, "generate", 0), 0.0)
+    first, second = burst(1), burst(2)
+
+    (given_up,) = told(RADIO, Undelivered(first, "bs-0", "loss", 1), 2)
+    assert isinstance(given_up.body, TaskEnd)
+    assert (given_up.body.seq, given_up.body.reason) == (first.tasks[0].seq, "loss")
+    assert told(RADIO, Undelivered(second, "bs-0", "loss", 1), 2) == []
+    assert burst(3).tasks == second.tasks
 
 
 def test_a_broken_promise_fails_the_run() -> None:

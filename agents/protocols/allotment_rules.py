@@ -53,12 +53,31 @@ def fixed_rate(problem: Problem, rate_hz: float) -> Allocation:
 def priority_agnostic(problem: Problem) -> Allocation:
     """Optimises as if all users weighed the same; the servers' queues still go by class."""
     equal = np.full_like(problem.weights, problem.weights.mean())
-    return optimum(structs.replace(problem, weights=equal))[0]
+    return _optimum(structs.replace(problem, weights=equal))
 
 
 def static_optimum(problem: Problem) -> Allocation:
     """Optimises once, for the network as it is now."""
-    return optimum(problem)[0]
+    return _optimum(problem)
+
+
+def _optimum(problem: Problem) -> Allocation:
+    """Optimises over the users that reach something; the others have no age that is finite."""
+    reached = (problem.success > 0.0).any(axis=1) & problem.reach.any(axis=1)
+    allocation = Allocation(np.zeros_like(problem.success), np.zeros(problem.reach.shape))
+    if reached.any():
+        part = structs.replace(
+            problem,
+            weights=problem.weights[reached],
+            priorities=problem.priorities[reached],
+            rate_max_hz=problem.rate_max_hz[reached],
+            success=problem.success[reached],
+            reach=problem.reach[reached],
+        )
+        best, _ = optimum(part)
+        allocation.grants_hz[reached] = best.grants_hz
+        allocation.splits_hz[reached] = best.splits_hz
+    return allocation
 
 
 def _near(problem: Problem) -> Floats:

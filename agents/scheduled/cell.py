@@ -63,7 +63,8 @@ class ScheduledCell:
         self._told_slots = told_slots
         self._tally = Tally()
         self._weight = 0.0
-        self._slots = 0
+        self._mini_rounds = 0
+        self._allocations = 0
 
     def _settle(self) -> None:
         """Works out whose users are its own, and with whom they conflict."""
@@ -123,8 +124,12 @@ class ScheduledCell:
         return ()  # relays at once, keeps nothing
 
     def readings(self, now_s: float) -> dict[str, float]:
-        rounds = self._rounds * self._slots / len(self._frame.stations)  # all play the same ones
-        return {**self._tally.readings(), "weight": self._weight, "mini_rounds": rounds}
+        return {
+            **self._tally.readings(),
+            "weight": self._weight,
+            "mini_rounds": self._mini_rounds,
+            "allocations": self._allocations,
+        }
 
     # The allocation
 
@@ -136,10 +141,11 @@ class ScheduledCell:
 
     def _allocate(self, slot: int, now_s: float) -> list[Send]:
         self._slot = slot
-        self._slots += 1
         if self._known_gone != self._gone:
             self._gone = self._known_gone
             self._settle()
+        self._allocations += 1
+        self._mini_rounds += self._rounds
         self._users, self._servers = self._views(slot)
         weights = self._discipline.weigh(self._users, self._servers)
         self._weights = weights.astype(np.float32)

@@ -113,13 +113,6 @@ class Backlog(Generic[T]):
         self._waiting = deque(entry for entry in self._waiting if not is_gone(entry[0]))
         return gone
 
-    def clear(self) -> list[T]:
-        """Loses everything, as in a crash; returns what was lost."""
-        lost = [task for task, _ in self._waiting]
-        self._waiting.clear()
-        self.persistence, self._moved = 0.0, 0
-        return lost
-
     @property
     def is_within_bounds(self) -> bool:
         """Says whether theorem 1 holds now: Q <= T + inflow, Z <= T + eps."""

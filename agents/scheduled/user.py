@@ -214,9 +214,10 @@ class ScheduledUser(User):
 
         Told after the slot's end, which a runtime that is late can do, it is too late for that.
         """
-        aloft, self._aloft = self._aloft, None
-        if aloft is None or len(aloft.tasks) != len(lost.tasks):
+        aloft = self._aloft
+        if aloft is None or tuple(task for task, _ in aloft.tasks) != lost.tasks:
             return [Send(JOURNAL, ended(task, now_s, "dropped", reason)) for task in lost.tasks]
+        self._aloft = None
         for task, entered in reversed(aloft.tasks):
             self._line.put_back(task, entered)
         self._rest_bits = aloft.rest_before_bits

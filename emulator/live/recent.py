@@ -71,13 +71,14 @@ class Recent:
             window.lost[end.outcome] += 1
             return
         tails = window.tails
-        tails["delay_s/p95"].append(end.ended_s - end.born_s)
+        born_s = min(end.born_s, end.ended_s)  # as in `metrics.py`
+        tails["delay_s/p95"].append(end.ended_s - born_s)
         instants = (end.born_s, end.arrived_s, end.started_s, end.finished_s, end.ended_s)
         for number, stage in enumerate(STAGES):
             tails[f"part_s/{stage}"].append(instants[number + 1] - instants[number])
         if end.server in self._servers:
             window.means[f"service_s/{end.server}"].append(end.finished_s - end.started_s)
-        peak_s = self._ages[end.user].receive(end.born_s, end.ended_s)
+        peak_s = self._ages[end.user].receive(born_s, end.ended_s)
         if peak_s is not None:
             window.means[f"paoi_s/{end.priority}"].append(peak_s)
 

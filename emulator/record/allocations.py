@@ -43,9 +43,15 @@ class Allocations:
     def summary(self, reported: Mapping[str, float], now_s: float) -> dict[str, float | None]:
         """Returns the metrics of the allocation; `reported` are counts of the whole run."""
         shares, slots = self.shares, now_s / self.slot_s
+        # All that allocate in a slot play as many rounds; some may be down.
+        wholes = {
+            "mini_rounds": reported.get("allocations", 0.0),
+            "messages": slots,
+            "bytes": slots,
+        }
         per_slot = {
-            f"{name}_per_slot": ratio(reported[name], slots)
-            for name in ("mini_rounds", "messages", "bytes")
+            f"{name}_per_slot": ratio(reported[name], whole)
+            for name, whole in wholes.items()
             if name in reported
         }
         return {

@@ -154,9 +154,12 @@ class Metrics:
                 tracker.on_time += 1
         peak_s = None
         if end.outcome == "completed":
-            delay_s = ended_s - end.born_s
+            # A clock set back while the task was under way: its birth would be yet to come, and
+            # whatever follows no news until then.
+            born_s = min(end.born_s, ended_s)
+            delay_s = ended_s - born_s
             series.delays_s.append(delay_s)
-            peak_s = tracker.receive(end.born_s, ended_s)
+            peak_s = tracker.receive(born_s, ended_s)
             if peak_s is not None:
                 series.peaks_s[end.priority].append(peak_s)
                 stats.ages.fall(peak_s - delay_s, ended_s)

@@ -14,6 +14,7 @@ class Series:
 
     def __init__(self, readings: Sequence[Reading] = ()) -> None:
         self.readings = readings
+        self._counting = {reading.name for reading in readings if reading.counts}
         self.at_s: list[float] = []
         self.columns: dict[str, list[float | None]] = {}
         self.outcomes: Counter[str] = Counter()
@@ -77,6 +78,8 @@ class Series:
             return None
         if reading.counts:
             gain = value - self._reported.get(reading.name, 0.0)
+            if reading.per in self._counting:
+                return ratio(gain, reported[reading.per] - self._reported.get(reading.per, 0.0))
             rate = gain * reading.every_s / step_s
             return ratio(rate, reported.get(reading.per, 0.0)) if reading.per else rate
         if reading.per:

@@ -225,8 +225,9 @@ class GroupStats:
 
     def count(self, end: TaskEnd, peak_s: float | None) -> None:
         outcome, ended_s, due_s = end.outcome, end.ended_s, end.due_s
+        stay_s = max(0.0, ended_s - end.born_s)  # 0: born by a clock that has been set back since
         self.outcomes[outcome] += 1
-        self.stays_s += ended_s - end.born_s
+        self.stays_s += stay_s
         if due_s < math.inf:
             self.with_deadline += 1
             self.missed += ended_s > due_s or outcome != "completed"
@@ -234,7 +235,7 @@ class GroupStats:
             return
         born_s, arrived_s = end.born_s, end.arrived_s
         started_s, finished_s = end.started_s, end.finished_s
-        self.delay_s.add(ended_s - born_s)
+        self.delay_s.add(stay_s)
         uplink, queue, compute, downlink = self._add_stages
         uplink(arrived_s - born_s)
         queue(started_s - arrived_s)
@@ -312,11 +313,16 @@ class GroupStats:
         return math.fsum(worth) if worth else None
 
     def _paoi_weighted_s(self, now_s: float) -> float | None:
-        """A user that had no peak yet counts with its age: its peak will be no less."""
-        total_s = sum(
-            part.weight * sum(user.paoi_mean_s(now_s) for user in part.users) for part in self.parts
-        )
-        return ratio(total_s, sum(part.weight * len(part.users) for part in self.parts))
+        """A user that had no peak yet counts with its age: its peak will be no less. Who had none
+        and is away has no age either, and does not count."""
+        counted = [
+            (part.weight, user.paoi_mean_s(now_s))
+            for part in self.parts
+            for user in part.users
+            if user.peaks or user.is_present
+        ]
+        total_s = sum(weight * peak_s for weight, peak_s in counted)
+        return ratio(total_s, sum(weight for weight, _ in counted))
 
 
 def stay_bounds(deadline_s: float) -> tuple[float, ...]:

@@ -41,6 +41,7 @@ from emulator.surroundings.inference import Accelerator
 from emulator.surroundings.network import Again, Deliver, Flight, Link, Network
 from emulator.surroundings.node_conditions import NodeConditions, Workshop
 from emulator.surroundings.pace import Pace
+from emulator.surroundings.thermal import Heating
 
 ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 
@@ -177,7 +178,7 @@ class Kernel:
 
     # For the faults of nodes
 
-    def clear(self, name: NodeId) -> list[Task]:
+    def clear(self, name: NodeId, now_s: float) -> list[Task]:
         """Takes its timers and its batch in service from a node; returns all tasks it held."""
         tasks = list(self.nodes[name].tasks())
         if name in self._held:
@@ -193,6 +194,7 @@ class Kernel:
                     kept.append(event)
         heapify(kept)
         self._heap[:] = kept  # in place: `run_until` is at it
+        self._stop(name, now_s)
         return tasks
 
     def replace(self, name: NodeId, node: Node, reads: Sequence[Read], now_s: float) -> None:
@@ -229,7 +231,7 @@ class Kernel:
                 elif target == RADIO:
                     self._sense(source, body, now_s)  # type: ignore[arg-type]
                 elif type(body) is Abort:
-                    self._abort(source)
+                    self._abort(source, now_s)
                 else:
                     self._execute(source, body, now_s)  # type: ignore[arg-type]
                 continue
@@ -352,7 +354,7 @@ class Kernel:
         self._seq += 1
         heappush(self._heap, (now_s + executed.service_s, self._seq, self._deliver_later, done))
 
-    def _abort(self, source: NodeId) -> None:
+    def _abort(self, source: NodeId, now_s: float) -> None:
         """Takes the batch in service off the accelerator of a node, which answers nothing."""
         if self._held.pop(source, None) is not None:
             return
@@ -366,7 +368,14 @@ class Kernel:
                 heap[place] = heap[-1]
                 heap.pop()
                 heapify(heap)
+                self._stop(source, now_s)
                 return
+
+    def _stop(self, name: NodeId, now_s: float) -> None:
+        """Lets a device cool whose batch in service was given up."""
+        accelerator = self.accelerators.get(name)
+        if isinstance(accelerator, Heating):
+            accelerator.stop(now_s)
 
     def _sense(self, source: NodeId, sense: Sense, now_s: float) -> None:
         rates_bps = self._network.link(source, sense.bs).rates_bps(now_s)

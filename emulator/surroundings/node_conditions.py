@@ -100,15 +100,19 @@ class NodeConditions:
         kernel = self._kernel
         if after.model != before.model:
             kernel.accelerators[name] = self._shop.accelerator(name, after.model)
+        moved_s = 0.0
         if (after.ahead_s, after.drift) != (before.ahead_s, before.drift):
+            new, old = (Clock(each.ahead_s, each.drift) for each in (after, before))
+            moved_s = new.shows_s(now_s) - old.shows_s(now_s)
             if after.ahead_s or after.drift:
-                self.clocks[name] = Clock(after.ahead_s, after.drift)
+                self.clocks[name] = new
             else:
                 del self.clocks[name]
             if not self._down_by(name, before):
                 kernel.acting[name] = self._up(name)
-        if after.hurry != before.hurry and name not in self._away:
-            self._tell(name, CLOCK, Tempo(after.hurry), now_s)
+        is_there = isinstance(kernel.nodes[name], User) and name not in self._away
+        if is_there and (moved_s or after.hurry != before.hurry):
+            self._tell(name, CLOCK, Tempo(after.hurry, moved_s), now_s)
         self._set_down(name, self._down_by(name, before), self._down_by(name, after), now_s)
         if _churn(after) != _churn(before):
             if after.has_churn != (name in self._away) and (
@@ -138,7 +142,7 @@ class NodeConditions:
     def _fall(self, name: NodeId, reason: str, now_s: float) -> None:
         kernel = self._kernel
         old = kernel.nodes[name]
-        tasks = kernel.clear(name)
+        tasks = kernel.clear(name, now_s)
         fresh = self._shop.fresh(name)
         if isinstance(old, User) and isinstance(fresh, User):
             fresh.generated = old.generated  # tasks are named by their number

@@ -36,8 +36,12 @@ class Heating:
         self._began_s, self._ended_s = now_s, now_s + service_s
         return Executed(executed.tasks, service_s, executed.correct)
 
+    def stop(self, now_s: float) -> None:
+        """Is told that a batch under way was given up: it heats no longer."""
+        self._ended_s = min(now_s, self._ended_s)
+
     def heat(self, now_s: float) -> float:
-        """Returns how hot it is, 0 to 1. A batch that was given up heated until now at most."""
+        """Returns how hot it is, 0 to 1."""
         busy_s = min(now_s, self._ended_s) - self._began_s
         idle_s = max(0.0, now_s - self._ended_s)
         heated = 1.0 - (1.0 - self._heat) * math.exp(-busy_s / self._time_s)

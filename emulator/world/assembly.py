@@ -73,7 +73,7 @@ class Assembly:
         self._policies: dict[NodeId, Policy] = {}
         self._own: dict[NodeId, Accelerator] = {}
         self._cold: dict[NodeId, Accelerator] = {}  # the same without their devices' heat
-        self._services: dict[NodeId, Uniform] = {}  # one stream a device, whatever network it has
+        self._kept: dict[tuple[str, ...], Uniform] = {}
 
     def kernel(
         self,
@@ -149,23 +149,29 @@ class Assembly:
             name,
             self.demands[group.name],
             policy=self._policy(self.protocol.user(view, *self._draws(name))),
-            uniform=self.streams.uniform("demand", name),
+            uniform=self._stream("demand", name),
             queue=PriorityQueue(group.queue_len_max),
             cpu=None if group.cpu is None else self._cpu(name, group.cpu),
         )
 
     def _cpu(self, user: NodeId, device: scenario.Device) -> Station:
         moments = Moments(*nominal_moments(device.accelerator, device.speed))
-        policy = self.protocol.server(ServerView(user, moments), *self._draws(user))
+        policy = self.protocol.server(ServerView(user, moments), *self._draws(user, "cpu"))
         return _station(user, device, moments, policy)
 
     def _policy(self, policy: P) -> P:
         self._policies[policy.view.name] = policy
         return policy
 
-    def _draws(self, name: NodeId) -> tuple[Uniform, msgspec.Struct]:
+    def _draws(self, *name: str) -> tuple[Uniform, msgspec.Struct]:
         """Returns what every policy gets beside its view."""
-        return self.streams.uniform("policy", name), self.options
+        return self._stream("policy", *name), self.options
+
+    def _stream(self, *name: str) -> Uniform:
+        """Returns a stream of a node: one that is made anew draws on, and repeats nothing."""
+        if name not in self._kept:
+            self._kept[name] = self.streams.uniform(*name)
+        return self._kept[name]
 
     def _cells(self, user: NodeId, group: scenario.UserGroup) -> tuple[Cell, ...]:
         cells = []
@@ -247,7 +253,7 @@ class Assembly:
         return Heating(cold, device.thermal) if device.thermal else cold
 
     def _make(self, name: NodeId, device: scenario.Device) -> Accelerator:
-        uniform = self._services.setdefault(name, self.streams.uniform("service", name))
+        uniform = self._stream("service", name)
         speed = device.speed
         match device.accelerator:
             case scenario.FittedAccelerator(service=law):

@@ -42,7 +42,7 @@ class ScheduledAssembly(Assembly):
             name,
             self.demands[group.name],
             UserPolicy(view, uniform, NoOptions()),
-            self.streams.uniform("demand", name),
+            self._stream("demand", name),
             None if group.cpu is None else self._cpu(name, group.cpu),
             self._public,
         )
