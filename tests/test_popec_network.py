@@ -214,7 +214,7 @@ def disturb(kernel: Kernel, seed: int) -> list[int]:
     A third comes a second time, a third comes 50 ms later on average, which is many round trips.
     """
     rng = np.random.default_rng(seed)
-    deliver = kernel._deliver
+    deliver = kernel.deliver
     counts = [0, 0]
 
     def unruly(message: Message, now_s: float) -> None:
@@ -231,7 +231,7 @@ def disturb(kernel: Kernel, seed: int) -> list[int]:
         else:
             deliver(message, now_s)
 
-    kernel._deliver_later = unruly
+    kernel._crossing.deliver_later = unruly
     return counts
 
 

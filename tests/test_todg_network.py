@@ -22,7 +22,7 @@ from emulator.runtime.run import run
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
 from emulator.surroundings.channel import Adaptive
-from emulator.surroundings.kernel import Kernel
+from emulator.surroundings.crossing import Crossing
 from emulator.surroundings.network import Flight
 from emulator.world.assemble import assemble
 from emulator.world.planning import plan
@@ -163,14 +163,14 @@ def test_bursts_on_one_channel_never_conflict(
     loss: float, moving: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aloft: defaultdict[tuple[int, int], list[str]] = defaultdict(list)  # slot, channel -> users
-    enter = Kernel._enter
+    enter = Crossing.enter
 
-    def watched(kernel: Kernel, flight: Flight) -> None:
+    def watched(crossing: Crossing, flight: Flight) -> None:
         slot = math.floor(flight.sent_s / SLOT_S)
         aloft[slot, flight.channel].append(flight.source)
-        enter(kernel, flight)
+        enter(crossing, flight)
 
-    monkeypatch.setattr(Kernel, "_enter", watched)
+    monkeypatch.setattr(Crossing, "enter", watched)
     faults = [{"at_s": 0.0, "type": "loss", "target": "bs-*", "only": "control", "p": loss}]
     # From slot 21 to 40 the users of bs-0 are with bs-1, and conflict with others.
     outage = {"type": "bs_outage", "target": "bs-0", "at_s": 1.02, "for_s": 1.0}

@@ -5,7 +5,6 @@ The kernel knows no clock: `run_until(t)` performs everything due by then, in or
 scaled wall time (`pace`); what nodes see is the same.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
@@ -21,15 +20,13 @@ from agents.bodies import (
     Execute,
     NodeId,
     Offload,
-    Result,
-    Undelivered,
     Wake,
     tasks_in,
 )
 from agents.edge_server import EdgeServer
 from agents.scheduled.server import ScheduledServer
 from agents.slot_bodies import Burst, Sense, Sensed
-from agents.tasks import HEADER_BITS, Task
+from agents.tasks import Task
 from emulator.faults.fold import AnyFault
 from emulator.faults.links import Duplicate
 from emulator.faults.nodes import WELL
@@ -37,19 +34,14 @@ from emulator.faults.orders import Handler, Orders
 from emulator.faults.timeline import Order
 from emulator.record.journal import Readings, Record
 from emulator.record.readings import Read, Readout
+from emulator.surroundings.crossing import Crossing, Remote
 from emulator.surroundings.inference import Accelerator
-from emulator.surroundings.network import Again, Deliver, Flight, Link, Network
+from emulator.surroundings.network import Flight, Link, Network
 from emulator.surroundings.node_conditions import NodeConditions, Workshop
 from emulator.surroundings.pace import Pace
 from emulator.surroundings.thermal import Heating
 
-ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
-
-TOKENS = (Offload, Result, Burst)  # what carries tasks; all else is a protocol's message
 CARRIERS = frozenset({Offload, Burst})  # what takes a shared channel to carry tasks
-
-Remote = Callable[[Message | Flight, float, NodeId], None]
-"""Takes what is due at an instant on the host that carries a node."""
 
 
 class Kernel:
@@ -82,22 +74,20 @@ class Kernel:
         self._control = control
         self._readings = readings
         self._conditions = NodeConditions(self, workshop, die)
-        self._copying = False  # whether some link makes copies
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
         self._orders = Orders(self, self._feel)
         self._ill = self._conditions.ill
         self._clocks = self._conditions.clocks
         self._first = -(2**62)  # sequence numbers of orders: they precede all else at an instant
         self._pace = pace
-        self._remote = remote
         self._seen_s: dict[NodeId, float] = {}  # paced only: a node's time never runs backwards
         self._heap: list[tuple[float, int, Handler, Any]] = []
         self._seq = 0
-        self._arrived: deque[Message] = deque()  # what takes no time on its way skips the heap
+        self.arrived: deque[Message] = deque()  # what takes no time on its way skips the heap
+        self._crossing = Crossing(self, network, control, remote)
         # Bound once: a method is bound anew each time it is named, five times a task otherwise.
-        self._deliver_later: Handler = self._deliver
-        self._pass_later: Handler = self._pass
-        self._try_later: Handler = self._try
+        self._cross = self._crossing.cross
+        self._deliver_later: Handler = self.deliver
         self._tick_later: Handler = self._tick
         for order in orders:
             self.steer(order)
@@ -130,7 +120,7 @@ class Kernel:
 
     def run_until(self, end_s: float) -> None:
         """Performs every event due at or before `end_s`."""
-        heap, arrived, pace, deliver = self._heap, self._arrived, self._pace, self._deliver
+        heap, arrived, pace, deliver = self._heap, self.arrived, self._pace, self.deliver
         pop, next_arrived = heappop, arrived.popleft
         while heap and heap[0][0] <= end_s:
             now_s, _, handler, payload = pop(heap)
@@ -145,11 +135,11 @@ class Kernel:
         if isinstance(arrival, Message):
             # What passes a base station of this host and ends on it never left it.
             passes = arrival.via in self.nodes
-            self.at(at_s, self._pass_later if passes else self._deliver_later, arrival)
+            self.at(at_s, self._crossing.pass_later if passes else self._deliver_later, arrival)
         elif arrival.target in self.nodes:
-            self._enter(arrival)
+            self._crossing.enter(arrival)
         else:
-            self._missed(arrival, at_s)
+            self._crossing.missed(arrival, at_s)
 
     def take_records(self, now_s: float) -> list[Record]:
         """Hands over what was recorded since the last call, with counts and server states."""
@@ -211,7 +201,18 @@ class Kernel:
 
     def tell(self, name: NodeId, source: NodeId, body: Body, now_s: float) -> None:
         """Delivers what a local address has to say."""
-        self._deliver(Message(source, name, now_s, body), now_s)
+        self.deliver(Message(source, name, now_s, body), now_s)
+
+    def deliver(self, message: Message, now_s: float) -> None:
+        """Hands a message to its node, twice where the last link copies it."""
+        target = message.target
+        if self._pace is not None:
+            now_s = self._forward(target, now_s)
+        self.perform(target, self.acting[target].on_message(message, now_s), now_s)
+        if self._crossing.copying:
+            last = message.via or message.source
+            if self._crossing.is_copied(last, target, message.body, now_s):
+                self.perform(target, self.acting[target].on_message(message, now_s), now_s)
 
     # Nodes' wishes
 
@@ -241,97 +242,9 @@ class Kernel:
             else:
                 link = links.get(via or target) or self._network.link(source, via or target)
             if link.shared_channels and type(body) in CARRIERS:
-                self._fly(Flight(source, target, now_s, body, send.grant), now_s)  # type: ignore[arg-type]
+                self._crossing.fly(Flight(source, target, now_s, body, send.grant), now_s)  # type: ignore[arg-type]
             else:
                 self._cross(link, Message(source, target, now_s, body, 1, via), now_s)
-
-    def _cross(self, link: Link, message: Message, now_s: float) -> None:
-        """Sends a message over a link that nobody else uses: its only one, or one of two."""
-        if link.sure_s is None:
-            hold_s = 0.0 if isinstance(message.body, TOKENS) else link.hold_s(message.body, now_s)
-            if hold_s == 0.0:
-                self._load((link, message, 1), now_s)
-            elif hold_s < math.inf:
-                self.at(now_s + hold_s, self._load, (link, message, 1))
-            return
-        tally = link.tally
-        tally.attempts += 1
-        # A check that the body is airborne would cost as much as all else here.
-        tally.bits += message.body.size_bits  # type: ignore[union-attr]
-        passes = link.target == message.via
-        if link.target not in self.nodes:
-            self._mail(message, now_s + link.sure_s, link.target)
-        elif link.sure_s:
-            handler = self._pass_later if passes else self._deliver_later
-            self.at(now_s + link.sure_s, handler, message)
-        elif passes:
-            self._pass(message, now_s)
-        else:
-            self._arrived.append(message)
-
-    def _load(self, trial: tuple[Link, Message, int], now_s: float) -> None:
-        """Gives a message to a link, which may wait for more to make up a packet."""
-        link, message, _ = trial
-        if link.gather_s is None:
-            self._try(trial, now_s)
-            return
-        link.gathered.append(message)
-        if len(link.gathered) == 1:
-            self.at(now_s + link.gather_s, self._pack_up, link)
-
-    def _pack_up(self, link: Link, now_s: float) -> None:
-        """Sends what was gathered for a link as one packet with one header."""
-        messages, link.gathered = link.gathered, []
-        self._try_packet((link, messages, 1), now_s)
-
-    def _try_packet(self, trial: tuple[Link, list[Message], int], now_s: float) -> None:
-        """Makes one attempt with a packet of control messages: all arrive, or none."""
-        link, messages, attempt = trial
-        sizes_bits = (message.body.size_bits for message in messages)  # type: ignore[union-attr]
-        size_bits = sum(sizes_bits) - HEADER_BITS * (len(messages) - 1)
-        verdict = link.judge(size_bits, attempt, now_s)
-        if isinstance(verdict, Again):
-            self.at(verdict.at_s, self._try_packet, (link, messages, attempt + 1))
-        elif isinstance(verdict, Deliver):
-            for message in messages:
-                if link.target in self.nodes:
-                    passes = link.target == message.via
-                    self.at(
-                        verdict.at_s,
-                        self._pass_later if passes else self._deliver_later,
-                        message,
-                    )
-                else:
-                    self._mail(message, verdict.at_s, link.target)
-
-    def _pass(self, message: Message, now_s: float) -> None:
-        """Takes a message over its second link, past the base station between."""
-        via, target = message.via, message.target
-        if self._control is not None and isinstance(message.body, Control):
-            link = self._control.link(via, target)
-        else:
-            link = self._links[via].get(target) or self._network.link(via, target)
-        self._cross(link, message, now_s)
-        if self._copying and self._is_copied(message.source, via, message.body, now_s):
-            self._cross(link, message, now_s)
-
-    def _is_copied(self, source: NodeId, target: NodeId, body: Body, now_s: float) -> bool:
-        """Says whether what arrived over a link is taken twice.
-
-        A copy of a task is recognised, since a task is a token: it only costs the link an attempt.
-        """
-        if source[0] == "@":
-            return False
-        size_bits: float = body.size_bits  # type: ignore[union-attr]
-        network = self._network
-        if self._control is not None and isinstance(body, Control):
-            network = self._control
-        is_copied = network.link(source, target).copies(size_bits, now_s)
-        return is_copied and not isinstance(body, TOKENS)
-
-    def _mail(self, parcel: Message | Flight, at_s: float, to: NodeId) -> None:
-        assert self._remote is not None, f"{to} is on no host"
-        self._remote(parcel, at_s, to)
 
     # Local addresses
 
@@ -379,87 +292,7 @@ class Kernel:
 
     def _sense(self, source: NodeId, sense: Sense, now_s: float) -> None:
         rates_bps = self._network.link(source, sense.bs).rates_bps(now_s)
-        self._arrived.append(Message(RADIO, source, now_s, Sensed(sense.bs, rates_bps)))
-
-    # The network
-
-    def _try(self, trial: tuple[Link, Message, int], now_s: float) -> None:
-        """Makes one attempt on a link that nobody else uses."""
-        link, message, attempt = trial
-        verdict = link.judge(message.body.size_bits, attempt, now_s)  # type: ignore[union-attr]
-        if type(verdict) is Deliver:
-            if attempt > 1 and link.source == message.source:
-                message = msgspec.structs.replace(message, attempts=attempt)
-            if link.target not in self.nodes:
-                self._mail(message, verdict.at_s, link.target)
-            else:
-                passes = link.target == message.via
-                handler = self._pass_later if passes else self._deliver_later
-                self._seq += 1
-                heappush(self._heap, (verdict.at_s, self._seq, handler, message))
-        elif type(verdict) is Again:
-            self.at(verdict.at_s, self._try_later, (link, message, attempt + 1))
-        else:
-            reason, at_s = verdict.reason, verdict.at_s  # type: ignore[union-attr]
-            self._give_back(link, message.body, reason, attempt, at_s)
-
-    def _deliver(self, message: Message, now_s: float) -> None:
-        target = message.target
-        if self._pace is not None:
-            now_s = self._forward(target, now_s)
-        self.perform(target, self.acting[target].on_message(message, now_s), now_s)
-        if self._copying:
-            last = message.via or message.source
-            if self._is_copied(last, target, message.body, now_s):
-                self.perform(target, self.acting[target].on_message(message, now_s), now_s)
-
-    def _fly(self, flight: Flight, now_s: float) -> None:
-        """Makes one attempt on a shared channel: how it ends shows when it lands."""
-        link = self._network.link(flight.source, flight.target)
-        grant = flight.grant
-        flight.channel = link.pick() if grant is None else grant.channel
-        verdict = link.judge(flight.body.size_bits, flight.attempt, now_s, flight.channel)
-        if grant is not None and verdict.at_s > grant.until_s + ROUNDING_S:
-            self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
-            return
-        flight.until_s = verdict.at_s
-        flight.lost_by = "" if isinstance(verdict, Deliver) else verdict.reason
-        if flight.target in self.nodes:
-            self._enter(flight)
-        else:
-            self._mail(flight, now_s, flight.target)
-
-    def _enter(self, flight: Flight) -> None:
-        self._network.airs[flight.target].enter(flight)
-        self.at(flight.until_s, self._land, flight)
-
-    def _land(self, flight: Flight, now_s: float) -> None:
-        self._network.airs[flight.target].leave(flight)
-        if not flight.lost_by:
-            body, attempt = flight.body, flight.attempt
-            message = Message(flight.source, flight.target, flight.sent_s, body, attempt)
-            self._deliver(message, now_s)
-        elif flight.source in self.nodes:
-            self._missed(flight, now_s)
-        else:
-            self._mail(flight, now_s, flight.source)
-
-    def _missed(self, flight: Flight, now_s: float) -> None:
-        """Tells the sender's link layer, which tries again or gives up."""
-        link = self._network.link(flight.source, flight.target)
-        retry_s = link.retry_s(flight.lost_by, flight.attempt, now_s)
-        if retry_s is None:
-            self._give_back(link, flight.body, flight.lost_by, flight.attempt, now_s)
-        else:
-            flight.attempt += 1
-            self.at(retry_s, self._fly, flight)
-
-    def _give_back(self, link: Link, body: Body, reason: str, attempt: int, at_s: float) -> None:
-        """Returns a lost task to its sender; other messages are simply gone."""
-        if isinstance(body, Offload | Result | Burst):
-            lost = Undelivered(body, link.target, reason, attempt)
-            message = Message(RADIO, link.source, at_s, lost)
-            self.at(at_s, self._deliver_later, message)
+        self.arrived.append(Message(RADIO, source, now_s, Sensed(sense.bs, rates_bps)))
 
     # Faults and pace
 
@@ -476,7 +309,7 @@ class Kernel:
         self._network.feel(active)
         if self._control is not None:
             self._control.feel(active)
-        self._copying = any(isinstance(fault, Duplicate) for fault in active)
+        self._crossing.copying = any(isinstance(fault, Duplicate) for fault in active)
         self._conditions.feel(active, now_s, due_s)
         for name in sorted(self._held):
             if not self._ill.get(name, WELL).is_paused:

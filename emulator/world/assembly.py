@@ -38,8 +38,9 @@ from emulator.spec.nominal import images_of, nominal_moments
 from emulator.spec.scheduling import readings_of
 from emulator.spec.topology import members
 from emulator.streams import Streams
+from emulator.surroundings.crossing import Remote
 from emulator.surroundings.inference import Accelerator, Fitted, Live, Replay, Students
-from emulator.surroundings.kernel import Kernel, Remote
+from emulator.surroundings.kernel import Kernel
 from emulator.surroundings.pace import Pace
 from emulator.surroundings.thermal import Heating
 from emulator.world.plan import Plan
