@@ -11,8 +11,6 @@ from test_steering import BLACKOUT, SPEC
 
 from emulator.faults.timeline import Order
 from emulator.reading.vocabulary import TEXT_MAX, Refused
-from emulator.runtime.cluster import _Fleet
-from emulator.runtime.host import Host
 from emulator.runtime.loop import _run_paced
 from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
@@ -138,7 +136,13 @@ def test_nothing_begins_after_the_stop_of_the_same_turn() -> None:
     assert str(late.exception()) == "the run is stopping"
 
 
+# These two import Ray, which reads its token then and never again: not before a run did.
+
+
+@pytest.mark.ray
 def test_a_host_takes_an_empty_list_of_orders() -> None:
+    from emulator.runtime.host import Host
+
     planned = plan(Scenario.model_validate(SPEC), stopwatch=False)
     host = Host("h", planned, [], {})
     host._kernel = SimpleNamespace(run_until=lambda now_s: None)  # type: ignore[assignment]
@@ -151,7 +155,10 @@ def test_a_host_takes_an_empty_list_of_orders() -> None:
     assert in_effect.is_set()
 
 
+@pytest.mark.ray
 def test_a_host_that_fails_on_an_order_did_not_obey_it() -> None:
+    from emulator.runtime.cluster import _Fleet
+
     class Lost(Exception):
         pass
 
