@@ -85,7 +85,7 @@ def live(browser: Any) -> None:
 
 def reports(browser: Any) -> None:
     """`report.png` is of Ray in real time, as `make demo` is."""
-    of_report(browser, 1560, "report.png", "quickstart")
+    of_report(browser, 2150, "report.png", "quickstart")
     of_report(browser, 3100, "popec-live.png", "popec-live", "--runtime", "loop")
 
 
