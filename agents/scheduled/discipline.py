@@ -6,6 +6,7 @@ part. The base is best effort: everything is admitted, and waits until it is ser
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,7 +53,7 @@ class ServersSeen:
         self.sent = np.zeros(shape)
 
 
-class Discipline:
+class Discipline(ABC):
     """Best effort: admits all, sends where it is done first, serves in order of arrival."""
 
     offloads = True
@@ -94,9 +95,9 @@ class Discipline:
 
     # A base station, each slot
 
+    @abstractmethod
     def weigh(self, users: UsersSeen, servers: ServersSeen) -> Floats:
         """Returns what every (user, channel) is worth; <= 0 where it is to stay idle."""
-        raise NotImplementedError
 
     def choose(self, kind: int, servers: ServersSeen) -> int | None:
         """Returns the server for one more task; None: it is to wait at the user.
