@@ -172,7 +172,10 @@ def run(
             place = (dashboard_host, dashboard_port, token)
             service = Service(planned, steering, folder, *place, per_user=metrics_per_user)
             service.start()
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            free = "; leave --dashboard-port out, and any free one is taken"
+            fail(f"dashboard: {error.strerror or error}{free if dashboard_port else ''}")
+        except ValueError as error:
             fail(f"dashboard: {error}")
         console.print(f"dashboard: {service.url}", highlight=False)
     steps: Iterator[Any]
