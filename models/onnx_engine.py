@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnxruntime import quantization
 
 from models import data, zoo
-from models.engine import Logits, fuse
 from models.splits import Splits
+from models.torch_engine import Logits, fuse
 
 CALIBRATION_IMAGES = 256  # of the training split; twice as many change no label of the digits
 CALIBRATION_BATCH = 32

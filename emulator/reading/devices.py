@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from emulator.reading.complaints import Complaint, suggest
 from emulator.spec import scenario
 from emulator.spec.scenario import Scenario
-from models import data, latency, zoo
+from models import data, engines, latency, zoo
 from models.splits import DataError
 
 
@@ -34,7 +34,7 @@ def problems(chosen: Scenario) -> Iterator[Complaint]:
             yield (*place, "students"), text, "choose networks of one data set"
         if accelerator.kind == "live":
             try:
-                latency.require(accelerator.engine)
+                engines.require(accelerator.engine)
             except zoo.ModelError as error:
                 yield (*place, "engine"), str(error), "or choose engine: torch"
 
