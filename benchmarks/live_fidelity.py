@@ -1,6 +1,6 @@
 """Live inference on Ray against virtual time at the same seed: does it measure the device?
 
-    python -m benchmarks.live_fidelity [--busy 2] [--duration S] [--seed 1] [SCENARIO ...]
+    python -m benchmarks.live_fidelity [--busy 2] [--hosts N] [--duration S] [SCENARIO ...]
 
 Both runs draw the same arrivals and losses; on Ray a service is what the stopwatch says of a real
 inference, in virtual time it is drawn from the trace. So what differs is the stopwatch, and what
@@ -67,10 +67,17 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=0, help="processes that compute beside it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--duration", type=float, help="emulated seconds; default: the scenario's")
+    parser.add_argument("--hosts", type=int, help="Ray actors; default: the packing rule's")
+    parser.add_argument("--time-scale", type=float, help="wall seconds per emulated one")
     chosen = parser.parse_args()
     changes: dict[str, Any] = {"seed": chosen.seed, "expect": []}
-    if chosen.duration:
-        changes["duration_s"] = chosen.duration
+    for path, value in {
+        "duration_s": chosen.duration,
+        "runtime.hosts": chosen.hosts,
+        "runtime.time_scale": chosen.time_scale,
+    }.items():
+        if value is not None:
+            changes[path] = value
     heads = [f"{label}: Ray, virtual | off by" for label in METRICS]
     heads = ["busy", "scenario", *heads, "live / trace", "late, p99", "verdict"]
     print(f"| {' | '.join(heads)} |")
@@ -84,6 +91,8 @@ def main() -> None:
         cells = [str(chosen.busy), name]
         for key, bound in METRICS.values():
             real_s, virtual_s = (each["metrics"]["all"][key] for each in (found, reference))
+            if real_s is None or found["live_to_trace"] is None:
+                sys.exit(f"{name}: nothing was served: {'; '.join(found['causes'])}")
             off = real_s / virtual_s - 1.0
             is_within &= abs(off) <= (BUSY_BOUND if chosen.busy else bound)
             cells += [f"{1e3 * real_s:.1f}, {1e3 * virtual_s:.1f} ms", f"{100 * off:+.1f} %"]
