@@ -60,6 +60,8 @@ bench-models: .venv/ready
 		--set servers.0.accelerator.model=noisy-xs,noisy-s,noisy-m,noisy-l
 	$(BIN)/python -m benchmarks.students size
 	$(BIN)/python -m benchmarks.students sources
+	$(BIN)/python -m benchmarks.live_fidelity
+	$(BIN)/python -m benchmarks.live_fidelity --busy 2
 
 bench-live: .venv/ready
 	$(BIN)/python -m benchmarks.live

@@ -18,9 +18,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models import scores, zoo
-from models.engine import Logits
 from models.onnx_engine import session_logits
 from models.splits import Split, Splits
+from models.torch_engine import Logits
 from models.zoo import ModelError
 
 BATCH = 100  # images at a time when it is judged

@@ -54,7 +54,7 @@ def import_onnx(
     """
     from rich.progress import Progress
 
-    from models import data, latency, zoo
+    from models import data, engines, latency, zoo
     from models.splits import DataError
 
     console = Console()
@@ -65,7 +65,7 @@ def import_onnx(
     if folder.exists() or own in zoo.names():
         fail(f"there is a network '{own}' already; choose another --name, or remove {folder}")
     try:
-        latency.require(ENGINES[0])
+        engines.require(engines.ONNX)
         from models import onnx_import
 
         taught = data.full_name(dataset)

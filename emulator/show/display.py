@@ -202,6 +202,8 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         details.append(f"lateness p99 {readable('_s', summary['lateness_p99_s'])}")
     else:
         details.append(f"digest {summary['digest']}")
+    if summary["live_to_trace"] is not None:
+        details.append(f"live inference took {summary['live_to_trace']:.3g} of its trace")
     console.print("; ".join(details), highlight=False, soft_wrap=True)
     if summary["violations"] is not None:
         longest = readable("_ratio", summary["metrics"][ALL]["stay_max_ratio"] or 0.0)
@@ -210,6 +212,8 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
     for each in summary["expect"]:
         mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
         console.print(f"expect {mark}: {each['says']}", highlight=False, soft_wrap=True)
+    for warning in summary["warnings"]:
+        console.print(f"[yellow]warning[/]: {warning}", highlight=False, soft_wrap=True)
     for cause in summary["causes"]:
         console.print(f"[bold red]{summary['verdict']}[/]: ", end="")
         console.print(cause, markup=False, highlight=False, soft_wrap=True)
