@@ -46,6 +46,15 @@ ROWS = (
 )  # in full, metric, in short
 
 
+NAMES = {metric: name for name, metric, _ in ROWS} | {
+    "delay_mean_s": "delay, mean",
+    "weight_ratio_mean": "weight over the heaviest, mean",
+    "messages_per_slot": "control messages per slot",
+    "bytes_per_slot": "control bytes per slot",
+}
+"""What comparisons, too, call a metric; files keep its key."""
+
+
 def readable(metric: str, value: float | None) -> str:
     """Formats a metric for people: three digits and the unit that its name ends with."""
     if value is None:
