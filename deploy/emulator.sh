@@ -11,7 +11,7 @@ trap 'stopped=1; [ -z "$run" ] || kill -INT "$run"' INT TERM
 ray start --address="$head" --num-cpus=0 --metrics-export-port=8080 \
     --object-store-memory=200000000 || exit 3
 if [ -z "$stopped" ]; then
-    fresco run "$@" --address auto &
+    fresco run "$@" --runtime ray --address auto &
     run=$!
     # A signal ends `wait`, not the run.
     until wait "$run"; status=$?; ! kill -0 "$run" 2>/dev/null; do :; done

@@ -199,7 +199,7 @@ def test_the_live_page_is_on_the_hosts_loopback_behind_a_token() -> None:
 
 def test_a_run_that_is_stopped_has_time_for_its_report() -> None:
     assert SERVICES["emulator"]["stop_signal"] == "SIGINT"
-    assert int(SERVICES["emulator"]["stop_grace_period"].removesuffix("s")) >= 30
+    assert SERVICES["emulator"]["stop_grace_period"] == "2m"  # a report takes seconds, or a minute
 
 
 # Stands in for `ray` and `fresco`: tells what it was asked, and how a run ended.

@@ -206,7 +206,8 @@ def run(
 
         try:
             summary = drive(planned, steps, folder, shown, steering)
-            if summary["verdict"] != "broken":
+            # A run that broke in its middle is not over: who scrapes is to notice.
+            if summary["verdict"] != "broken" or summary["emulated_s"] >= chosen.duration_s:
                 exporter.finish()
                 if service is not None:
                     service.finish()
