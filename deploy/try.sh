@@ -95,12 +95,13 @@ step 60 "the live page answers the host, with the token only" live_page
 step 60 "docker compose exec emulator fresco status" verbs
 step 60 "Prometheus scrapes the emulator" scraped
 step 60 "a fault injected from the host shows in Prometheus" injected
-step 240 "four workers" scaled
+step 180 "four workers" scaled
 step 120 "docker compose stop: the report is there" stopped
-step 180 "up again at once: it runs" again
+step 240 "up again at once: it runs" again
 step 120 "a worker is killed: the run ends, exit status 3, and names it" worker_killed
 step 240 "one's own scenario, to its end" own_scenario
 step 60 "no alert after a run that ended well" no_alert
-step 180 "docker compose down: the report is still there" down
+step 240 "Ctrl-C on an attached docker compose up: the report is there" ctrl_c
+step 240 "docker compose down: the report is still there" down
 step 30 "no volume without a name was left" no_anonymous_volume
 echo "all steps OK; $(($(date +%s) - began_s)) s in all"

@@ -60,6 +60,7 @@ undo() { # whatever there is of it
     end "$work/wheels.pid"
     ip netns del $net 2>/dev/null
     ip link del $net 2>/dev/null
+    [ -n "$(ls /run/netns 2>/dev/null)" ] || umount /run/netns 2>/dev/null # as it was before the first
     iptables -t nat -D POSTROUTING "${masquerade[@]}" 2>/dev/null
     [ ! -f "$work/ip_forward" ] || cat "$work/ip_forward" >/proc/sys/net/ipv4/ip_forward
     rm -f "$work/ip_forward"

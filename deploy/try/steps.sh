@@ -134,6 +134,17 @@ no_alert() {
     ask_prometheus 'up{job="fresco"} == 0'
 }
 
+ctrl_c() {
+    compose stop emulator
+    compose up &
+    local attached=$!
+    eventually ask_prometheus 'fresco_sim_time_seconds > 3'
+    kill -INT $attached
+    not wait $attached
+    summary 's["verdict"]' | grep interrupted
+    report ctrl-c
+}
+
 down() {
     compose up --detach --wait
     eventually ask_prometheus 'fresco_sim_time_seconds > 5'
