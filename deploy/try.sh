@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs docker-compose.yml for real on a Debian machine, where no image registry is reached.
 #
-# As root: deploy/try.sh [options]. Not part of CI: about fifteen minutes, 12 GB of disk, 5 GB of memory.
+# As root: deploy/try.sh [options]. Not part of CI: about ten minutes, 8 GB of disk, 4 GB of memory.
 # dockerd gets a network namespace, a mount namespace and a folder of its own, so that nothing of this
 # machine's Docker is touched; all of it is taken away at the end. Base images are stand-ins under the
 # tags that the files name: Debian's Python, Debian's Prometheus, and for Grafana a stub that only
@@ -11,8 +11,8 @@
 #   --ca FILE           certificates that the image trusts instead of Debian's
 #   --wheels DIR        wheels served as the index TORCH_INDEX while the image is built
 #   --mirror URL        of Debian (http://deb.debian.org/debian)
-#   --work DIR          where all is kept (/var/tmp/fresco-try)
-#   --keep              keep base images and layers there, so that the next time is quicker
+#   --work DIR          all is kept in DIR/fresco-try, which is removed at the end (/var/tmp)
+#   --keep              keep that: base images and layers make the next time quicker
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
         --ca) ca=$(realpath "$2"); shift 2 ;;
         --wheels) wheels=$(realpath "$2"); shift 2 ;;
         --mirror) mirror=$2; shift 2 ;;
-        --work) work=$2; shift 2 ;;
+        --work) work=$(realpath -m "$2")/fresco-try; shift 2 ;;
         --keep) keep=1; shift ;;
         --help | -h) usage; exit ;;
         *) echo "try.sh: $1 is no option; --help names them" >&2; exit 2 ;;
@@ -60,14 +60,13 @@ step() { # LIMIT_S WHAT FUNCTION
         echo "longer than $1 s" >>"$log"
         status=124
     fi
-    wait $step_pid || status=$?
+    { wait $step_pid || status=$?; } 2>/dev/null
     step_pid=
     printf '%-6s %5d s\n' "$([ $status = 0 ] && echo OK || echo failed)" $(($(date +%s) - since_s))
     [ $status = 0 ] && return
-    tail -n 30 "$log" | sed 's/^/    /'
-    if [ "$3" != tools ]; then
-        cp -r "$work/results" "/tmp/fresco-try.$$" && echo "all logs: /tmp/fresco-try.$$"
-    fi
+    tail -n 20 "$log" | cut -c 1-200 | sed 's/^/    /'
+    cp -r "$work/results" "/tmp/fresco-try.$$"
+    echo "all logs: /tmp/fresco-try.$$"
     exit 1
 }
 undo # what an earlier try that was killed has left

@@ -194,6 +194,7 @@ def test_the_live_page_is_on_the_hosts_loopback_behind_a_token() -> None:
     port = run[run.index("--dashboard-port") + 1]
     assert emulator["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert run[run.index("--dashboard-host") + 1] == "0.0.0.0"
+    assert run[run.index("--runtime") + 1] == "ray"  # whatever a scenario of one's own names
     assert emulator["environment"]["FRESCO_TOKEN_FILE"] == "/run/secrets/fresco-token"
 
 

@@ -136,10 +136,12 @@ no_alert() {
 
 ctrl_c() {
     compose stop emulator
-    compose up &
+    set -m # else it would not hear SIGINT
+    docker compose up &
     local attached=$!
+    set +m
     eventually ask_prometheus 'fresco_sim_time_seconds > 3'
-    kill -INT $attached
+    kill -INT -- -$attached
     not wait $attached
     summary 's["verdict"]' | grep interrupted
     report ctrl-c
