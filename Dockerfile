@@ -17,7 +17,7 @@ RUN PIP_NO_CACHE_DIR=1 /install/install.sh python /install/requirements.lock
 COPY --from=package /package /install/
 COPY deploy/emulator.sh /usr/local/bin/
 # No sources here, so that nothing shadows the package; `runs` is made for the volume to take its owner.
-WORKDIR /work
+WORKDIR /fresco
 RUN pip install --quiet --no-cache-dir --no-deps /install/*.whl \
     && useradd --create-home --uid 1000 fresco \
     && mkdir runs && chown -R fresco .
