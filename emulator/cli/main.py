@@ -5,7 +5,6 @@ Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -29,6 +28,7 @@ from emulator.cli.arguments import (
     out_option,
     override_options,
     scenario_argument,
+    token,
 )
 from emulator.cli.groups import Verbs
 
@@ -168,8 +168,7 @@ def run(
         from emulator.live.control import Service
 
         try:
-            token = os.environ.get("FRESCO_TOKEN")
-            place = (dashboard_host, dashboard_port, token)
+            place = (dashboard_host, dashboard_port, token())
             service = Service(planned, steering, folder, *place, per_user=metrics_per_user)
             service.start()
         except OSError as error:
@@ -207,6 +206,11 @@ def run(
 
         try:
             summary = drive(planned, steps, folder, shown, steering)
+            # A run that broke in its middle is not over: who scrapes is to notice.
+            if summary["verdict"] != "broken" or summary["emulated_s"] >= chosen.duration_s:
+                exporter.finish()
+                if service is not None:
+                    service.finish()
         except RunError as error:
             fail(str(error), status=3)
         finally:
