@@ -4,12 +4,12 @@ Mechanics only: which server and which user's channel is its policy's choice. Wh
 passes without waking it; it hears of that only when the far side of it loses a task.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
 from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.blocks import begin_of, next_block
 from agents.bodies import (
     Beacon,
     Grant,
@@ -24,8 +24,6 @@ from agents.bodies import (
 )
 from agents.policy import CellPolicy
 from agents.tasks import Task
-
-SLOT_ROUNDING = 1e-6  # of a slot
 
 
 class Channels(Struct, frozen=True):
@@ -65,10 +63,8 @@ class BaseStation:
             self._beacon_seq = round(now_s / self._beacon_s)  # as if it had gone on all the time
             sends.append(Send(CLOCK, Wake(now_s, "beacon")))
         if self._channels.slotted:
-            slot = math.ceil(
-                now_s / self._channels.grant_s - SLOT_ROUNDING
-            )  # the next, on a restart
-            begin_s = max(now_s, slot * self._channels.grant_s)
+            slot = next_block(now_s, self._channels.grant_s)  # on a restart it may be any
+            begin_s = max(now_s, begin_of(slot, self._channels.grant_s))
             sends.append(Send(CLOCK, Wake(begin_s, "slot", slot)))
         return sends + self._policy.start(now_s)
 
@@ -84,7 +80,7 @@ class BaseStation:
                 return self._policy.on_tick(wake, now_s)
 
     def _begin_slot(self, number: int, now_s: float) -> list[Send]:
-        until_s = (number + 1) * self._channels.grant_s  # a product: sums of slots would drift
+        until_s = begin_of(number + 1, self._channels.grant_s)
         sends = [
             Send(user, Grant(channel, until_s))
             for channel, user in enumerate(self._policy.draw(now_s))

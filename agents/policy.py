@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from agents.api import Message, Send
+from agents.blocks import block_of
 from agents.bodies import NodeId, Request, ServerReport, Wake
 from agents.moments import Moments
 from agents.queues import PriorityQueue
@@ -73,7 +74,7 @@ class BeaconQuality:
 
     def at(self, now_s: float) -> float:
         """Returns the estimate in [0, 1], counting the beacons that should have come by now."""
-        silent = math.floor((now_s - self._heard_s) / self._every_s)
+        silent = block_of(now_s - self._heard_s, self._every_s)
         return self._quality * float((1.0 - self.GAIN) ** silent)
 
 

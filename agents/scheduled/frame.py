@@ -4,16 +4,15 @@ Kinds, users, base stations and servers have numbers, in the order of the scenar
 public and constant, as a network's configuration is; nothing of it is measured.
 """
 
-import math
 from collections.abc import Sequence
 
 from msgspec import Struct
 
+from agents.blocks import begin_of, block_of, next_block
 from agents.bodies import NodeId
 from agents.scheduled.conflict import Attachment, ConflictGraph
 from agents.scheduled.rules import TaskClass
 
-ROUNDING = 1e-6  # of a slot
 SLACK_SLOTS = 2  # one as births fall inside slots, one for what reaches its server late
 SERVICE_SD = 4.0  # standard deviations of a service time that its reserve covers
 
@@ -31,14 +30,14 @@ class Slotting(Struct, frozen=True):
     guard_s: float
 
     def at_s(self, slot: int, offset_s: float = 0.0) -> float:
-        return slot * self.slot_s + offset_s  # a product: sums of slots would drift
+        return begin_of(slot, self.slot_s, offset_s)
 
     def slot(self, now_s: float) -> int:
-        return math.floor(now_s / self.slot_s + ROUNDING)
+        return block_of(now_s, self.slot_s)
 
     def next_slot(self, now_s: float) -> int:
         """Returns the first slot that begins no earlier than `now_s`."""
-        return math.ceil(now_s / self.slot_s - ROUNDING)
+        return next_block(now_s, self.slot_s)
 
 
 class Machine(Struct, frozen=True):
@@ -107,9 +106,9 @@ class Frame:
 
 def service_slots(mean_s: float, deviation_s: float, slot_s: float) -> int:
     """Returns the slots that a service is given: mean and `SERVICE_SD` standard deviations."""
-    return math.ceil((mean_s + SERVICE_SD * deviation_s) / slot_s)
+    return next_block(mean_s + SERVICE_SD * deviation_s, slot_s)
 
 
 def queue_slots(deadline_s: float, slot_s: float, reserve_slots: int) -> int:
     """Returns how many slots a task may spend in queues and yet be done by its deadline."""
-    return math.floor(deadline_s / slot_s + 1e-9) - SLACK_SLOTS - reserve_slots
+    return block_of(deadline_s, slot_s) - SLACK_SLOTS - reserve_slots

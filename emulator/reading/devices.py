@@ -1,9 +1,11 @@
 """What the devices of a scenario must say, and whether what is to serve can. As in `check.py`."""
 
+import math
 from collections.abc import Iterator
 
 from emulator.reading.complaints import Complaint, suggest
 from emulator.spec import scenario
+from emulator.spec.laws import SCV_MAX, SCV_MIN
 from emulator.spec.scenario import Scenario
 from models import data, engines, latency, zoo
 from models.splits import DataError
@@ -80,6 +82,15 @@ def law(where: tuple[str | int, ...], given: scenario.Law) -> Iterator[Complaint
         fixed = 0 if given.law == "deterministic" else 1
         text = f"the {given.law} law has scv {fixed}"
         yield (*where, "scv"), text, "leave scv out, or use gamma or lognormal"
+    scv_max = SCV_MAX.get(given.law, math.inf)
+    if given.scv > scv_max:
+        text = f"the {given.law} law cannot be drawn exactly with scv {given.scv:g}"
+        heavier = [name for name, most in SCV_MAX.items() if most >= given.scv]
+        remedy = f"at most {scv_max:g}" + (f", or use {' or '.join(heavier)}" if heavier else "")
+        yield (*where, "scv"), text, remedy
+    elif given.law in SCV_MAX and given.scv < SCV_MIN:
+        text = f"a {given.law} law with scv {given.scv:g} is constant"
+        yield (*where, "scv"), text, "use law: deterministic"
 
 
 def machines(chosen: Scenario) -> Iterator[Complaint]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from agents.blocks import begin_of, next_block
 from agents.bodies import NodeId
 from emulator.faults.fold import AnyFault
 from emulator.faults.links import Partition
@@ -66,8 +67,11 @@ def begins_s(fault: AnyFault, duration_s: float) -> list[float]:
     """Returns the instants in a run at which a fault begins, the first in any case."""
     if fault.every_s is None:
         return [fault.at_s]
-    count = max(1, math.ceil((duration_s - fault.at_s) / fault.every_s))
-    return [fault.at_s + k * fault.every_s for k in range(min(count, OCCURRENCES_MAX))]
+    count = max(1, next_block(duration_s - fault.at_s, fault.every_s))
+    return [
+        begin_of(k, fault.every_s, fault.at_s) if k else fault.at_s
+        for k in range(min(count, OCCURRENCES_MAX))
+    ]
 
 
 def settle(fault: AnyFault, places: Places, streams: Streams, *which: str) -> AnyFault | None:

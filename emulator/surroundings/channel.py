@@ -7,10 +7,11 @@ on who watches (law 5). What faults add to it is folded in `network.py`.
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 from agents import radio
+from agents.blocks import ROUNDING, block_of
 from agents.tasks import Uniform
 from emulator.spec.laws import Draw
 from emulator.streams import Field
@@ -93,7 +94,7 @@ class BurstChain:
         self._extend()
 
     def bad(self, now_s: float) -> bool:
-        slot = int(now_s / self._slot_s)
+        slot = block_of(now_s, self._slot_s)
         while self._changes[-1] <= slot:
             self._extend()
         flips = bisect_right(self._changes, slot) - 1
@@ -150,7 +151,7 @@ class Rayleigh:
         self._gain = gain
 
     def success(self, now_s: float, fade_db: float) -> float:
-        snr = self._mean * self._gain(int(now_s / self._coherence_s))
+        snr = self._mean * self._gain(block_of(now_s, self._coherence_s))
         if fade_db:
             snr *= radio.linear(-fade_db)
         return 1.0 if snr >= self._threshold else 0.0
@@ -193,8 +194,7 @@ class Adaptive:
         return size_bits / self._rate_bps(self._mean)
 
     def rate_bps(self, channel: int, now_s: float, fade_db: float) -> float:
-        # The middle of a nanosecond later: a slot begins in the block that it belongs to.
-        block = int((now_s + 1e-9) / self._coherence_s)
+        block = block_of(now_s, self._coherence_s)
         snr = self._mean * self._gain(block * self._channels + channel)
         return self._rate_bps(snr * radio.linear(-fade_db) if fade_db else snr)
 
@@ -203,7 +203,12 @@ class Adaptive:
 
 
 class TraceChannel:
-    """Follows a recording of (time, success probability, rate), held between rows and looped."""
+    """Follows a recording of (time, success probability, rate), held between rows and looped.
+
+    As on other channels, what an attempt begins in decides whether it gets through: in a row with
+    rate 0, an outage, none does. Its bits are sent at the rate of each row that it crosses; some
+    row has a rate. The last row only ends the loop: its success and rate are never used.
+    """
 
     reason = "trace"
 
@@ -211,18 +216,37 @@ class TraceChannel:
         self, times_s: Sequence[float], success: Sequence[float], rates_bps: Sequence[float]
     ) -> None:
         self._times_s = list(times_s)
-        self._success = list(success)
-        self._rates_bps = list(rates_bps)
+        self._rates_bps = list(rates_bps[:-1])
+        self._success = [p if r else 0.0 for p, r in zip(success, self._rates_bps, strict=False)]
         held_s = [after - before for before, after in pairwise(self._times_s)]
-        by_row = zip(self._success, held_s, strict=False)  # the last row only ends the loop
-        self.nominal_success = math.fsum(p * s for p, s in by_row) / math.fsum(held_s)
+        by_row = zip(self._success, held_s, strict=True)
+        self.nominal_success = math.fsum(p * s for p, s in by_row) / self._times_s[-1]
+        carried_bits = [r * s for r, s in zip(self._rates_bps, held_s, strict=True)]
+        self._before_bits = list(accumulate(carried_bits, initial=0.0))  # of the loop, each row
+        # Borders of rows are as wide as those of blocks of the shortest one.
+        self._rounding_s = ROUNDING * min(held_s)
+        self._rounding_bits = ROUNDING * min(bits for bits in carried_bits if bits)
+        self._begins_s = [at_s - self._rounding_s for at_s in self._times_s[:-1]]
 
     def success(self, now_s: float, fade_db: float) -> float:
-        return self._success[self._row(now_s)]
+        return self._success[self._at(now_s)[0]]
 
     def airtime_s(self, size_bits: float, now_s: float, u: float) -> float:
-        return size_bits / self._rates_bps[self._row(now_s)]
+        row, into_s = self._at(now_s)
+        rate_bps, left_s = self._rates_bps[row], self._times_s[row + 1] - into_s
+        if rate_bps and size_bits <= rate_bps * (left_s + self._rounding_s):
+            return size_bits / rate_bps
+        # Counted from the begin of this loop; `last` is the row that carries the last bit.
+        before_bits = self._before_bits
+        end_bits = before_bits[row + 1] + size_bits - rate_bps * left_s
+        loops, bits = divmod(max(0.0, end_bits - self._rounding_bits), before_bits[-1])
+        last = bisect_right(before_bits, bits) - 1
+        rest_bits = end_bits - loops * before_bits[-1] - before_bits[last]
+        ends_s = loops * self._times_s[-1] + self._times_s[last]
+        return ends_s + rest_bits / self._rates_bps[last] - into_s
 
-    def _row(self, now_s: float) -> int:
-        # The last row only ends the loop: its values are never used.
-        return bisect_right(self._times_s, now_s % self._times_s[-1]) - 1
+    def _at(self, now_s: float) -> tuple[int, float]:
+        """Returns the row that an instant lies in, and how far the instant is into the loop."""
+        loop_s = self._times_s[-1]
+        into_s = now_s - loop_s * math.floor((now_s + self._rounding_s) / loop_s)
+        return max(0, bisect_right(self._begins_s, into_s) - 1), into_s
