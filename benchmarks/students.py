@@ -4,6 +4,7 @@ python -m benchmarks.students size       size against freshness by load, beside 
 python -m benchmarks.students sources    live, replayed and fitted service on the same scenario
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def measured(variants: Mapping[str, dict[str, Any]], seeds: int) -> Cells:
         for label, overrides in variants.items()
     }
     found = compare.measure("vision-digits", chosen, range(1, seeds + 1), lambda done, of: None)
+    if found.cause:
+        sys.exit(found.cause)
     return {(row.metric, row.protocol): row for row in found.rows}
 
 

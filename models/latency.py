@@ -19,6 +19,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from models import zoo
+from models.files import write_whole
 from models.zoo import ModelError
 
 BATCH_MAX = 8
@@ -149,7 +150,7 @@ def profiles(measured: Latency) -> list[Profile]:
 def write(name: str, measured: Latency) -> Path:
     """Puts measurements beside a network's weights, where scenarios find them."""
     path = _path(name, measured.engine)
-    path.write_text(json.dumps(msgspec.to_builtins(measured)) + "\n")
+    write_whole(path, json.dumps(msgspec.to_builtins(measured)) + "\n")
     return path
 
 
