@@ -89,10 +89,12 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def kept_from_children() -> Iterator[None]:
-    """Processes that are begun in the block never get these signals: a terminal and a batch system
-    send them to all, and it is their parent who says what becomes of them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+def kept_from_children(*signals: signal.Signals) -> Iterator[None]:
+    """Processes that are begun in the block never get these signals (none named: any of them).
+
+    A terminal and a batch system send them to all; what becomes of children their parent says.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals or SIGNALS)
     try:
         yield
     finally:

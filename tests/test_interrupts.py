@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def test_a_paced_run_heals_flushes_and_reports(number: signal.Signals, tmp_path:
 
 @SIGNALLED
 def test_a_run_in_virtual_time_keeps_what_it_has(number: signal.Signals, tmp_path: Path) -> None:
-    spec = paced() | {"duration_s": 1e7, "sample_s": 1.0}
+    spec = paced() | {"duration_s": 1e5}
     with Started(tmp_path, "run", written(tmp_path, spec), "--runtime", "loop") as running:
         running.wait_for("PAoI")
         running.process.send_signal(number)
@@ -123,7 +124,7 @@ def test_a_run_in_virtual_time_keeps_what_it_has(number: signal.Signals, tmp_pat
 
 COMPARED = scenario(
     name="compared",
-    duration_s=300.0,
+    duration_s=60.0,
     users=[user_group(arrival={"kind": "poisson", "rate_hz": 20.0})],
     servers=[server_group(law("exponential", 0.01), count=2)],
 )
@@ -140,11 +141,10 @@ def many(verb: str, folder: Path) -> Started:
 
 
 def ended_runs(folder: Path) -> list[tuple[str, str]]:
-    (found,) = folder.glob("runs/*/*/compare.csv") or [None]
-    if found is None:
-        return []
-    with found.open() as file:
-        return list(dict.fromkeys((r["protocol"], r["seed"]) for r in csv.DictReader(file)))
+    for found in folder.glob("runs/*/2*/compare.csv"):
+        with found.open() as file:
+            return list(dict.fromkeys((r["protocol"], r["seed"]) for r in csv.DictReader(file)))
+    return []
 
 
 @SIGNALLED
@@ -259,13 +259,23 @@ def test_nohup_stays_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("until", ["hosts ready", "PAoI"])
-def test_on_ray_sigterm_ends_a_run_without_a_word_of_ray(until: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("until", "number", "send"),
+    [
+        ("hosts ready", signal.SIGTERM, os.kill),
+        ("PAoI", signal.SIGTERM, os.kill),
+        ("PAoI", signal.SIGHUP, os.killpg),  # a terminal that is closed sends it to Ray too
+    ],
+    ids=["starting", "running", "terminal"],
+)
+def test_on_ray_a_signal_ends_a_run_without_a_word_of_ray(
+    until: str, number: int, send: Callable[[int, int], None], tmp_path: Path
+) -> None:
     words = ("run", written(tmp_path, paced()), "--runtime", "ray", "--no-dashboard")
-    with Started(tmp_path, *words) as running:
+    with Started(tmp_path, *words, start_new_session=True) as running:
         running.wait_for(until)
         hosts = descendants(running.pid)
-        running.process.send_signal(signal.SIGTERM)
+        send(running.pid, number)
 
         assert running.status() == STATUS
     assert "received" not in running.said

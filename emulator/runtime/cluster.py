@@ -7,10 +7,10 @@ it reported before stays.
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,14 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     else:
         how["address"] = address
     aside = interrupts.Aside()
+
+    def connect() -> None:
+        # Of SIGINT Ray keeps its processes itself, and with SIGTERM it ends them.
+        with interrupts.kept_from_children(signal.SIGHUP):
+            ray.init(**how)
+
     try:
-        aside.call(partial(ray.init, **how))
+        aside.call(connect)
     except Exception as error:
         where = "start Ray here" if address is None else f"reach a Ray cluster at {address}"
         raise RunError(

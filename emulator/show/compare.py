@@ -273,7 +273,9 @@ def _measure_all(
     # Not forked: a child of a process that has run torch with several threads hangs in torch.
     context = get_context("spawn")
     end, leash = context.Pipe(duplex=False)
-    with ProcessPoolExecutor(WORKERS, context, initializer=_follow, initargs=(end,)) as pool:
+    with interrupts.kept_from_children():  # which begins multiprocessing's own helper
+        pool = ProcessPoolExecutor(WORKERS, context, initializer=_follow, initargs=(end,))
+    with pool:
         with interrupts.kept_from_children():
             futures = {pool.submit(_measure, chosen): job for job, chosen in jobs.items()}
         interrupts.on_first(interrupts.interrupt)
