@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
@@ -49,12 +50,16 @@ def resume(
     if path is None or not path.exists():
         return 0
     packed = path.read_bytes()
-    told = json.loads(
-        json.loads(packed[8 : 8 + int.from_bytes(packed[:8], "little")])["__metadata__"]["run"]
-    )
+    try:
+        header = json.loads(packed[8 : 8 + int.from_bytes(packed[:8], "little")])
+        told = json.loads(header["__metadata__"]["run"])
+        tensors = load(packed)
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise zoo.ModelError(
+            f"{path} is damaged or no checkpoint ({error}); remove it to begin anew"
+        ) from error
     if told["options"] != json.loads(msgspec.json.encode(options)) or told["recipe"] != recipe:
         raise zoo.ModelError(f"{path} is of a run with other options; remove it to begin anew")
-    tensors = load(packed)
     state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
     student.load_state_dict(state)
     for number, parameter in enumerate(student.parameters()):

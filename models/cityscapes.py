@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models import pictures
 from models.splits import VOID, DataError, Split, Splits
 
 HEIGHT, WIDTH = 256, 512  # a quarter of each side: 1.2 GB for the 2,975 training pictures
@@ -92,11 +93,5 @@ def _read(place: Path, part: str, cities: list[str]) -> Split:
 
 def _scaled(path: Path, mode: str) -> NDArray[np.uint8]:
     """Reads a picture; labels (mode L) are picked, not mixed, when scaled."""
-    if not path.exists():
-        raise DataError(f"{path} is missing")
-    try:
-        with Image.open(path) as opened:
-            how = Image.Resampling.NEAREST if mode == "L" else Image.Resampling.BOX
-            return np.asarray(opened.convert(mode).resize((WIDTH, HEIGHT), how))
-    except OSError as error:
-        raise DataError(f"{path} is no picture: {error}") from error
+    how = Image.Resampling.NEAREST if mode == "L" else Image.Resampling.BOX
+    return pictures.read(path, mode, (WIDTH, HEIGHT), how)

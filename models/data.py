@@ -3,9 +3,10 @@
 `digits-noisy` is the same under noise, so that small networks are visibly worse than larger ones.
 
 `load("cifar100", root)` looks under `root` (or $FRESCO_DATA) for the standard python or binary
-batches, or for mosaics (see `data_files.py`), `load("cityscapes", root)` for its makers' layout
-(`cityscapes.py`); `load("folder:PATH")` takes a folder of pictures with one folder a class. Nothing
-is downloaded unless `download` is called. The digits beside this module were written once from
+batches, or for mosaics (see `cifar.py`), `load("cityscapes", root)` for its makers' layout
+(`cityscapes.py`); `load("folder:PATH")` takes a folder of pictures with one folder a class
+(`picture_folder.py`). What is loaded is checked: sizes, values, labels. Nothing is
+downloaded unless `cifar.download` is called. The digits beside this module were written once from
 scikit-learn's copy (`python -m models.data`).
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from models.splits import DataError, Split, Splits
+from models.splits import DataError, Split, Splits, checked
 
 FILE = Path(__file__).parent / "digits" / "digits.npz"
 SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
@@ -27,6 +28,7 @@ SPLIT_SEED = 0
 TRAIN, VAL = 1000, 297  # of 1,797 in a seeded random order; the last 500 are the test split
 ROOT_VARIABLE = "FRESCO_DATA"
 EMBEDDED = ("digits", "digits-noisy", "scenes")
+FOLDER = "folder:"
 NAMES = (*EMBEDDED, "cifar10", "cifar100", "cityscapes")
 NOISE = 4.0  # standard deviation, of pixels that go to 16
 NOISE_SEED = 1
@@ -36,29 +38,45 @@ NOISY_COPIES = 4  # of each training image, each with noise of its own
 @cache
 def load(name: str = "digits", root: Path | None = None) -> Splits:
     """Loads a data set; DataError if it is unknown, missing, or not what was shipped."""
+    return checked(_read(name, root), name)
+
+
+def _read(name: str, root: Path | None) -> Splits:
     if name == "digits":
         return _digits()
     if name == "digits-noisy":
         return _noisy(_digits())
-    from models import cityscapes, data_files, scenes
+    from models import cifar, cityscapes, picture_folder, scenes
 
     if name == "scenes":
         return scenes.load()
     if name == "cityscapes":
         return cityscapes.load(_place(name, root))
-    if name.startswith("folder:"):
-        return data_files.picture_folder(Path(name.partition(":")[2]))
-    return data_files.cifar(name, _place(name, root))
+    if name.startswith(FOLDER):
+        return picture_folder.load(folder_of(name))
+    return cifar.load(name, _place(name, root))
+
+
+def folder_of(name: str) -> Path:
+    """Returns the folder that `folder:PATH` means."""
+    return Path(name.removeprefix(FOLDER)).expanduser()
+
+
+def full_name(name: str) -> str:
+    """Returns a name that means the same data set wherever Fresco is started."""
+    return f"{FOLDER}{folder_of(name).resolve()}" if name.startswith(FOLDER) else name
 
 
 def require(name: str) -> None:
     """Raises DataError unless the data set is at hand; reads nothing of it."""
-    from models import cityscapes, data_files
+    from models import cifar, cityscapes, picture_folder
 
     if name == "cityscapes":
         cityscapes.locate(_place(name, None))
-    elif name not in EMBEDDED and not name.startswith("folder:"):
-        data_files.locate(name, _place(name, None))
+    elif name.startswith(FOLDER):
+        picture_folder.classes_of(folder_of(name))
+    elif name not in EMBEDDED:
+        cifar.locate(name, _place(name, None))
 
 
 def _place(name: str, root: Path | None) -> Path:

@@ -27,6 +27,7 @@ from models.losses import LABEL_NONE
 from models.recipes import RECIPES
 from models.splits import Split, Splits
 from models.views import Pixels
+from models.zoo import ModelError
 
 
 class Epoch(Struct, frozen=True):
@@ -54,23 +55,26 @@ def train(
     """Trains `student` in place and returns it in evaluation mode.
 
     With `checkpoint` every epoch is saved there, and a run that finds one of the same options goes
-    on from it. ValueError where the recipe needs a teacher and there is none.
+    on from it. ValueError where the recipe needs a teacher and there is none; ModelError where a
+    network does not suit the data, or there is no such device.
     """
     lesson = RECIPES[recipe]
     if lesson.needs_teacher and teacher is None:
         raise ValueError(f"the recipe '{recipe}' needs a teacher")
     if device == "cpu":
         torch.set_num_threads(1)
-    place = torch.device(device)
+    place = place_of(device)
     student.to(place)
     pixels = Pixels(splits.train, splits, options.augment, place)
+    require_fit(student, pixels, splits, "the student")
     val = Pixels(splits.val, splits, "none", place)
     usable = len(pixels)
     if options.labelled is not None and not lesson.needs_teacher:
         usable = options.labelled
     watch, ask = Watch(student), None
     if teacher is not None and lesson.needs_teacher:
-        master = Watch(teacher.to(place).eval())
+        require_fit(teacher.to(place), pixels, splits, "the teacher")
+        master = Watch(teacher.eval())
         if lesson.attention:
             sizes = shared_sizes(watch, master, pixels)
             watch.sizes = master.sizes = sizes
@@ -114,6 +118,44 @@ def train(
     return student.eval()
 
 
+def place_of(device: str) -> torch.device:
+    """Returns where torch is to compute; ModelError if it cannot there."""
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"torch cannot compute on '{device}' ({str(error).splitlines()[0]}); "
+            "use --device cpu, or cuda where there is one"
+        ) from error
+    return place
+
+
+def require_fit(network: nn.Module, pixels: Pixels, splits: Splits, what: str) -> None:
+    """Raises ModelError unless a network takes these images and gives a logit for each class."""
+    first = torch.zeros(1, dtype=torch.int64, device=pixels.labels.device)
+    image = pixels.take(first, first)
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            found = tuple(network.eval()(image).shape)
+    except RuntimeError as error:
+        size = " x ".join(str(n) for n in image.shape[1:])
+        raise ModelError(
+            f"{what} does not take the images of this data set, {size} "
+            f"({str(error).splitlines()[0]}); choose one that was made for them"
+        ) from error
+    finally:
+        network.train(was_training)
+    if found[:2] != (1, splits.classes) or (len(found) == 4) != pixels.are_maps:
+        of = "each pixel" if len(found) == 4 else "an image"
+        wanted = "each pixel" if pixels.are_maps else "an image"
+        raise ModelError(
+            f"{what} tells {found[1]} classes of {of}, the data set has {splits.classes} of "
+            f"{wanted}; choose one that was made for it"
+        )
+
+
 def accuracy(network: nn.Module, pixels: Pixels) -> float:
     """Returns the share of a split that is classified right, or the mean IoU of its pixels."""
     network.eval()
@@ -124,10 +166,7 @@ def accuracy(network: nn.Module, pixels: Pixels) -> float:
             z = network(pixels.take(part, torch.zeros_like(part)))
             found.append((z.argmax(dim=1), z.shape[1]))
     answered = torch.cat([labels for labels, _ in found]).cpu().numpy()
-    labels = pixels.labels.cpu().numpy()
-    if not pixels.are_maps:
-        return float((answered == labels).mean())
-    return scores.mean_iou(scores.confusion(answered, labels, found[0][1], pixels.ignored))
+    return scores.score(answered, pixels.labels.cpu().numpy(), found[0][1], pixels.ignored)
 
 
 def accuracy_of(network: nn.Module, split: Split, splits: Splits) -> float:

@@ -8,6 +8,7 @@ makes it. What computes is torch, or ONNX Runtime (`onnx_engine.py`).
 import time
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import torch
 from msgspec import Struct
@@ -37,7 +38,7 @@ class Engine:
     def __init__(
         self, name: str, threads: int = 1, batch_max: int = 1, kind: str = latency.TORCH
     ) -> None:
-        splits = data.load(zoo.manifest(name).dataset)
+        splits = network_data(name)
         self.test = splits.test
         self.logits = _logits(name, splits, threads, kind)
         for batch in range(1, batch_max + 1):
@@ -59,6 +60,15 @@ class Engine:
         """
         self.infer(images)
         return self.infer(images)
+
+
+def network_data(name: str) -> Splits:
+    """Loads the data set of a network, normalised as the network was trained."""
+    made = zoo.manifest(name)
+    splits = data.load(made.dataset)
+    if made.mean is None or made.deviation is None:
+        return splits
+    return msgspec.structs.replace(splits, mean=made.mean, deviation=made.deviation)
 
 
 def _logits(name: str, splits: Splits, threads: int, kind: str) -> Logits:

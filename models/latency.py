@@ -6,6 +6,7 @@ these, so they are part of what a seed repeats.
 """
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -67,10 +68,18 @@ def _path(name: str, engine: str) -> Path:
 def read(name: str, engine: str = TORCH) -> Latency:
     """Reads a network's measurements; ModelError where the name is unknown or there are none."""
     path = _path(name, engine)
+    command = f"fresco profile {name}{'' if engine == TORCH else f' --engine {engine}'} --write"
     if not path.exists():
-        command = f"fresco profile {name}{'' if engine == TORCH else f' --engine {engine}'} --write"
         raise ModelError(f"{path} is missing: measure it with `{command}`")
-    return msgspec.json.decode(path.read_bytes(), type=Latency)
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Latency)
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{path} is damaged ({error}): measure anew with `{command}`") from error
+    for batch, samples_s in enumerate(found.samples_s, start=1):
+        if not samples_s or not all(0.0 < sample_s < math.inf for sample_s in samples_s):
+            text = f"{path}: the times of batches of {batch} are not all positive seconds"
+            raise ModelError(f"{text}: measure anew with `{command}`")
+    return found
 
 
 def trace(name: str, batch: int, engine: str = TORCH) -> NDArray[np.float64]:

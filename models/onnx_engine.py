@@ -14,13 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnxruntime import quantization
 
-from models import data, zoo
-from models.engine import Logits, fuse
+from models import zoo
+from models.engine import Logits, fuse, network_data
 from models.splits import Splits
 
 CALIBRATION_IMAGES = 256  # of the training split; twice as many change no label of the digits
@@ -37,9 +38,15 @@ def onnx_logits(name: str, splits: Splits, threads: int, is_int8: bool) -> Logit
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = exported(name, is_int8)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session_logits(session, splits)
+
+
+def session_logits(session: onnxruntime.InferenceSession, splits: Splits) -> Logits:
+    """Returns what maps images to a session's first output."""
+    images_name = session.get_inputs()[0].name
 
     def compute(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(None, {"images": pixels(images, splits)})[0]
+        logits: NDArray[np.float32] = session.run(None, {images_name: pixels(images, splits)})[0]
         return logits
 
     return compute
@@ -61,33 +68,43 @@ def pixels(images: NDArray[np.uint8], splits: Splits) -> NDArray[np.float32]:
 @cache
 def exported(name: str, is_int8: bool) -> bytes:
     """Returns a network as an ONNX model, batch norms folded, for batches of any size."""
-    splits = data.load(zoo.manifest(name).dataset)
-    example = torch.from_numpy(pixels(splits.train.images[:EXAMPLE_BATCH], splits))
+    splits = network_data(name)
     with _quiet():
-        program = torch.onnx.export(
-            fuse(zoo.load(name)),
-            (example,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
-        assert program is not None
-        model: Any = program.model_proto
+        model = _model(name, splits)
         if not is_int8:
             packed: bytes = model.SerializeToString()
             return packed
         with TemporaryDirectory() as folder:
             path = Path(folder) / "int8.onnx"
-            quantization.quantize_static(model, path, _Calibration(splits), per_channel=True)
+            calibration = _Calibration(splits, model.graph.input[0].name)
+            quantization.quantize_static(model, path, calibration, per_channel=True)
             return path.read_bytes()
+
+
+def _model(name: str, splits: Splits) -> Any:
+    """Returns the model that was imported, or exports our own weights."""
+    made, packed = zoo.checked_weights(zoo.folder(name))
+    if made.architecture == zoo.ONNX_MODEL:
+        return onnx.load_from_string(packed)
+    example = torch.from_numpy(pixels(splits.train.images[:EXAMPLE_BATCH], splits))
+    program = torch.onnx.export(
+        fuse(zoo.load(name)),
+        (example,),
+        dynamo=True,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
 
 
 class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
     """Hands training images to the quantiser."""
 
-    def __init__(self, splits: Splits) -> None:
+    def __init__(self, splits: Splits, images_name: str) -> None:
+        self._name = images_name
         images = splits.train.images[:CALIBRATION_IMAGES]
         self._batches = iter(
             pixels(images[first : first + CALIBRATION_BATCH], splits)
@@ -96,7 +113,7 @@ class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {"images": batch}
+        return None if batch is None else {self._name: batch}
 
 
 @contextmanager

@@ -18,6 +18,13 @@ def confusion(found: Labels, labels: Labels, classes: int, ignored: int | None) 
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
+def score(found: Labels, labels: Labels, classes: int, ignored: int | None) -> float:
+    """Returns the share of images that is labelled right, or the mean IoU of their pixels."""
+    if labels.ndim == 1:
+        return float((found == labels).mean())
+    return mean_iou(confusion(found, labels, classes, ignored))
+
+
 def mean_iou(counts: Counts) -> float:
     """Returns the mean over classes of |answered and is| / |answered or is|.
 

@@ -1,10 +1,11 @@
 """What a data set is once it is loaded: pictures and labels, cut in three."""
 
+from typing import Any
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-CIFAR_VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 VOID = 255  # the label of pixels that do not count, as in Cityscapes
 
 
@@ -35,3 +36,39 @@ class Splits(Struct, frozen=True):
     deviation: tuple[float, ...] = (1.0,)
     ignored: int | None = None
     right_share: float = 1.0
+
+
+def checked(splits: Splits, name: str) -> Splits:
+    """Returns `splits` if a network can be trained and judged on them; DataError if not.
+
+    Every split holds something, each image has its label, and all labels are classes (or the one
+    that does not count): what else would be learnt or counted without complaint, and wrong.
+    """
+    for part in ("train", "val", "test"):
+        split: Split = getattr(splits, part)
+        if not len(split.images):
+            raise DataError(f"{name}: the {part} split is empty")
+        check_pair(split.images, split.labels, splits.classes, f"{name}, {part}", splits.ignored)
+    return splits
+
+
+def check_pair(
+    images: NDArray[Any], labels: NDArray[Any], classes: int, where: str, ignored: int | None = None
+) -> None:
+    """Raises DataError unless images are bytes and each has a label of 0 to `classes` - 1."""
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"{where}: pixels are {images.dtype}, expected whole numbers of 0 to 255 (uint8); "
+            "multiply shares of 1 by 255 and round"
+        )
+    if len(images) != len(labels):
+        raise DataError(f"{where}: {len(images)} images but {len(labels)} labels")
+    wrong = (labels < 0) | (labels >= classes)
+    if ignored is not None:
+        wrong &= labels != ignored
+    if wrong.any():
+        first = tuple(int(index) for index in np.argwhere(wrong)[0])
+        raise DataError(
+            f"{where}: label {labels[first]} of image {first[0]} is no class; "
+            f"labels go from 0 to {classes - 1}"
+        )

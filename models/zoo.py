@@ -1,7 +1,8 @@
 """Networks by name: what each is, and its weights, checked against their hash.
 
-A network is a folder with `weights.safetensors` and `manifest.json`. Fresco ships some; others are
-looked for in $FRESCO_MODELS, where `fresco distill --out` can put them. Weights are never pickles.
+A network is a folder with `manifest.json` and `weights.safetensors`, or `network.onnx` where it was
+imported. Fresco ships some; others are looked for in $FRESCO_MODELS, where `fresco distill --out`
+and `fresco import-onnx` put them. Weights are never pickles.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ ARCHITECTURES = (
     *("plain8", "plain16", "plain32", "teacher24"),
     *("psp-plain4", "psp-plain8", "psp-plain12", "psp-plain24", "psp-resnet18", "psp-resnet101"),
 )
+ONNX_MODEL = "onnx"  # the architecture of a network that was imported, whatever it is inside
+WEIGHTS_FILE, ONNX_FILE = "weights.safetensors", "network.onnx"
 RESNET_X4 = (32, 64, 128, 256)
 
 
@@ -33,11 +36,12 @@ class ModelError(ValueError):
     """A network or its measurements cannot be had; the message says what to do."""
 
 
-class Manifest(Struct, frozen=True):
+class Manifest(Struct, frozen=True, omit_defaults=True):
     """Where a network's weights come from, and what they are worth.
 
     Accuracies are in `measure`. An answer is right, for a run's `accuracy`, when at least
-    `right_share` of its labels are: of one, or of all pixels that count.
+    `right_share` of its labels are: of one, or of all pixels that count. `mean` and `deviation` are
+    those of the pixels that it was trained on, by channel; None: those of its data set.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Manifest(Struct, frozen=True):
     sha256: str
     measure: Literal["top-1", "mIoU"] = "top-1"
     right_share: float = 1.0
+    mean: tuple[float, ...] | None = None
+    deviation: tuple[float, ...] | None = None
 
 
 def shelves() -> list[Path]:
@@ -144,16 +150,34 @@ def load(name: str) -> "nn.Module":
 
 def load_from(place: Path) -> "nn.Module":
     """As `load`, from a folder."""
+    from safetensors import SafetensorError
     from safetensors.torch import load as load_tensors
 
-    made, path = _read(place / "manifest.json"), place / "weights.safetensors"
+    made, packed = checked_weights(place)
+    if made.architecture == ONNX_MODEL:
+        raise ModelError(
+            f"'{made.name}' is an ONNX model, which torch cannot run: use engine: onnx"
+        )
+    network = build(made.architecture, made.classes)
+    try:
+        network.load_state_dict(load_tensors(packed))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"{place / WEIGHTS_FILE} does not hold a {made.architecture} of {made.classes} classes "
+            f"({str(error).splitlines()[0]}); make it with `{made.command}`"
+        ) from error
+    return network.eval()
+
+
+def checked_weights(place: Path) -> tuple[Manifest, bytes]:
+    """Reads a network's manifest and weights, without torch; ModelError if either is damaged."""
+    made = _read(place / "manifest.json")
+    path = place / (ONNX_FILE if made.architecture == ONNX_MODEL else WEIGHTS_FILE)
+    again = f"install Fresco again, or make it with `{made.command}`"
+    if not path.exists():
+        raise ModelError(f"{path} is missing; {again}")
     packed = path.read_bytes()
     found = hashlib.sha256(packed).hexdigest()
     if found != made.sha256:
-        raise ModelError(
-            f"{path} has sha256 {found}, its manifest says {made.sha256}; install Fresco again, or "
-            f"make it with `{made.command}`"
-        )
-    network = build(made.architecture, made.classes)
-    network.load_state_dict(load_tensors(packed))
-    return network.eval()
+        raise ModelError(f"{path} has sha256 {found}, its manifest says {made.sha256}; {again}")
+    return made, packed

@@ -87,7 +87,13 @@ def scenario(**changes: Any) -> Spec:
         "servers": [server_group(law("exponential", 0.01))],
         "channel": {"kind": "ideal"},
         "backhaul": {"delay_s": 0.0},
+        "runtime": in_real_time("loop"),
     } | changes
+
+
+def in_real_time(kind: str, **changes: Any) -> Spec:
+    """`runtime` of a run whose subject is not lateness."""
+    return {"kind": kind, "lateness_max_s": LATENESS_MAX_S} | changes
 
 
 def unfold(spec: Spec) -> Iterator[tuple[Step, Metrics]]:

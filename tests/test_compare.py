@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import PATIENCE_S, Spec, law, perform, scenario, server_group, user_group
 from scipy import stats
 
 from emulator.show import compare
@@ -188,7 +188,7 @@ def test_comparing_after_a_live_run_in_the_same_process(tmp_path: Path) -> None:
         env={"PYTHONPATH": root},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 

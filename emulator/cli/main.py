@@ -19,7 +19,7 @@ from rich.console import Console
 
 from emulator import interrupts
 from emulator.cli import compare as verbs_compare
-from emulator.cli import completion
+from emulator.cli import completion, import_onnx
 from emulator.cli import live as verbs_live
 from emulator.cli import models as verbs_models
 from emulator.cli import profile as verbs_profile
@@ -324,6 +324,7 @@ for verb in (
     verbs_compare.compare,
     verbs_compare.sweep,
     verbs_models.distill,
+    import_onnx.import_onnx,
     verbs_profile.profile,
     verbs_live.fault,
     verbs_live.status,

@@ -1,5 +1,6 @@
 """`fresco distill`: make a network."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,12 @@ from emulator.cli.arguments import fail, results, room_in
 if TYPE_CHECKING:
     from torch import nn
 
+DATA = click.option(
+    "--data",
+    "dataset",
+    metavar="NAME|folder:PATH",
+    help="Another data set: digits, cifar10, ..., or a folder with one folder of pictures a class.",
+)
 DATA_ROOT = click.option(
     "--data-root",
     type=click.Path(path_type=Path, file_okay=False),
@@ -26,6 +33,7 @@ DATA_ROOT = click.option(
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="Instead of the preset's.")
 @click.option("--seed", type=int, help="Instead of the preset's.")
 @click.option("--teacher", help="A network by name, or its folder, instead of the preset's.")
+@DATA
 @DATA_ROOT
 @click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one.")
@@ -42,6 +50,7 @@ def distill(
     epochs: int | None,
     seed: int | None,
     teacher: str | None,
+    dataset: str | None,
     data_root: Path | None,
     download: bool,
     device: str,
@@ -55,12 +64,13 @@ def distill(
     fresco distill --preset digits-s --method kd --seed 7
     fresco distill --preset scenes-s                     what labels every pixel
     fresco distill --preset cifar100-m --data-root ~/data
+    fresco distill --preset cifar100-m --data folder:pets --method scratch   your own pictures
     """
     import msgspec
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from emulator.show import training_curve
-    from models import data, data_files, distill, zoo
+    from models import cifar, data, distill, zoo
     from models.presets import PRESETS, preset
     from models.recipes import RECIPES
     from models.splits import DataError
@@ -74,8 +84,9 @@ def distill(
         if not lists:
             fail("name one of these with --preset")
         return
+    chosen = name
     try:
-        made = preset(name)
+        made = preset(chosen)
         recipe = method or made.recipe
         if recipe not in RECIPES:
             fail(f"unknown method '{recipe}' (known: {', '.join(RECIPES)})")
@@ -86,13 +97,21 @@ def distill(
         taught_by = teacher or made.teacher
         if RECIPES[recipe].needs_teacher and not taught_by:
             fail(f"'{recipe}' needs a teacher: name one with --teacher")
-        if download and made.dataset in data_files.ARCHIVES:
-            with console.status(f"fetching {made.dataset}"):
-                data_files.download(made.dataset, data_root or Path("data"))
-        splits = data.load(made.dataset, data_root)
+        if dataset is not None and RECIPES[recipe].needs_teacher and teacher is None:
+            fail(
+                f"'{taught_by}' was taught {made.dataset}, not {dataset}: name a teacher with "
+                "--teacher, or train one from the labels first, with --method scratch"
+            )
+        taught = data.full_name(dataset or made.dataset)
+        if download and taught in cifar.ARCHIVES:
+            with console.status(f"fetching {taught}"):
+                cifar.download(taught, data_root or Path("data"))
+        splits = data.load(taught, data_root)
         master = _network(taught_by) if RECIPES[recipe].needs_teacher else None
     except (zoo.ModelError, DataError) as error:
         fail(str(error))
+    if dataset is not None:
+        name = f"{made.architecture}-{taught.rpartition(':')[2].rpartition('/')[2]}"
     folder = out or Path("runs") / "models" / name
     checkpoint = folder / "checkpoint.safetensors"
     room_in(folder)
@@ -131,8 +150,10 @@ def distill(
             done = f"interrupted; {checkpoint} holds every epoch that ended"
             fail(f"{done}: the same command with --resume goes on from it", interrupts.STATUS)
     interrupts.finish()
-    command = f"fresco distill --preset {name} --method {recipe} --seed {options.seed}"
+    command = f"fresco distill --preset {chosen} --method {recipe} --seed {options.seed}"
     command += f" --epochs {options.epochs}"
+    command += f" --data {shlex.quote(taught)}" if dataset is not None else ""
+    command += f" --teacher {shlex.quote(teacher)}" if teacher is not None else ""
     with results(folder):
         result = distill.ship(
             folder,
@@ -140,7 +161,7 @@ def distill(
             splits,
             options,
             architecture=made.architecture,
-            dataset=made.dataset,
+            dataset=taught,
             recipe=recipe,
             teacher=taught_by if RECIPES[recipe].needs_teacher else "",
             command=command,

@@ -20,14 +20,13 @@ def problems(chosen: Scenario) -> Iterator[Complaint]:
             yield from law((*where, "accelerator", "service"), accelerator.service)
             continue
         place = (*where, "accelerator")
-        known = zoo.names()
         yield from network((*place, "model"), accelerator.model, accelerator)
         for number, name in enumerate(accelerator.students):
             yield from network((*place, "students", number), name, accelerator)
         datasets = {
             zoo.manifest(name).dataset
             for name in (accelerator.model, *accelerator.students)
-            if name in known
+            if is_sound(name)
         }
         if len(datasets) > 1:
             text = f"these networks answer different questions: {', '.join(sorted(datasets))}"
@@ -49,13 +48,27 @@ def network(
         yield where, f"unknown network '{name}'", suggest(name, zoo.names())
         return
     try:
+        made = zoo.manifest(name)
+        if made.architecture == zoo.ONNX_MODEL and accelerator.engine == latency.TORCH:
+            yield where, f"'{name}' is an ONNX model, which torch cannot run", "set engine: onnx"
+            return
         latency.trace(name, accelerator.batch_max, accelerator.engine)
         if accelerator.kind == "live":
-            data.require(zoo.manifest(name).dataset)
+            zoo.checked_weights(zoo.folder(name))
+            data.require(made.dataset)
     except zoo.ModelError as error:
-        yield where, str(error), "or choose what was measured"
+        yield where, str(error), "or choose another network"
     except DataError as error:
         yield where, str(error), "or choose a digits or scenes network"
+
+
+def is_sound(name: str) -> bool:
+    """Says whether a network is known and its manifest can be read; `network` says what is not."""
+    try:
+        zoo.manifest(name)
+    except zoo.ModelError:
+        return False
+    return True
 
 
 def law(where: tuple[str | int, ...], given: scenario.Law) -> Iterator[Complaint]:

@@ -66,7 +66,7 @@ def _swap(chosen: Scenario, fault: ModelSwap, hit: Collection[str]) -> Iterator[
             continue
         wrong = list(check_devices.network(where, fault.model, accelerator))
         yield from wrong
-        if not wrong and accelerator.model in zoo.names():
+        if not wrong and check_devices.is_sound(accelerator.model):
             own, other = zoo.manifest(accelerator.model), zoo.manifest(fault.model)
             plain = chosen.model_copy(update={"faults": []})
             if own.dataset != other.dataset:

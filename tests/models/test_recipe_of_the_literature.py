@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from emulator.cli.models import distill
-from models import data, data_files, presets, zoo
+from models import cifar, data, presets, zoo
 from models.distill_options import Options, rate_at
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(data_files, "CIFAR_VAL", 32)
+    monkeypatch.setattr(cifar, "VAL", 32)
     monkeypatch.setattr(presets, "PRESETS", dict(presets.PRESETS))
     data.load.cache_clear()
     return tmp_path

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import data, data_files
+from models import cifar, data
 from models.splits import DataError
 
 RNG = np.random.default_rng(0)
@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_files, "CIFAR_VAL", 3)
+    monkeypatch.setattr(cifar, "VAL", 3)
 
 
 def batch(count: int, classes: int) -> tuple[Any, list[int]]:
@@ -41,7 +41,7 @@ def test_python_batches(tmp_path: Path) -> None:
     write_python(folder, "train", "fine_labels", images, labels)
     write_python(folder, "test", "fine_labels", images[:4], labels[:4])
 
-    splits = data_files.cifar("cifar100", tmp_path)
+    splits = cifar.load("cifar100", tmp_path)
 
     assert np.array_equal(splits.train.images, images[:7])
     assert splits.val.labels.tolist() == labels[7:]
@@ -57,13 +57,13 @@ def test_binary_batches_take_the_fine_label(tmp_path: Path) -> None:
     (folder / "train.bin").write_bytes(b"".join(rows))
     (folder / "test.bin").write_bytes(rows[0])
 
-    splits = data_files.cifar("cifar100", tmp_path)
+    splits = cifar.load("cifar100", tmp_path)
 
     assert np.array_equal(splits.train.images, images[:5])
     assert splits.train.labels.tolist() + splits.val.labels.tolist() == labels
     (folder / "test.bin").write_bytes(rows[0][:-1])
     with pytest.raises(DataError, match="not a whole number of images"):
-        data_files.cifar("cifar100", tmp_path)
+        cifar.load("cifar100", tmp_path)
 
 
 def test_cifar10_of_five_batches(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_cifar10_of_five_batches(tmp_path: Path) -> None:
         write_python(folder, f"data_batch_{n + 1}", "labels", images[part], labels[part])
     write_python(folder, "test_batch", "labels", images[:1], labels[:1])
 
-    splits = data_files.cifar("cifar10", tmp_path)
+    splits = cifar.load("cifar10", tmp_path)
 
     assert np.array_equal(np.concatenate([splits.train.images, splits.val.images]), images)
 
@@ -88,7 +88,7 @@ def test_mosaics_are_cut_row_by_row(tmp_path: Path) -> None:
         Image.fromarray(wall).save(folder / f"{name}.png")
     np.savez(folder / "labels.npz", **{"train-00": labels, "test-00": labels})
 
-    splits = data_files.cifar("cifar100", tmp_path)
+    splits = cifar.load("cifar100", tmp_path)
 
     for number in (0, 99, 100, 4999):
         row, column = divmod(number, 100)
@@ -96,7 +96,7 @@ def test_mosaics_are_cut_row_by_row(tmp_path: Path) -> None:
         assert np.array_equal(splits.test.images[number], tile.transpose(2, 0, 1))
     (folder / "test-00.png").unlink()
     with pytest.raises(DataError, match="no picture test-00"):
-        data_files.cifar("cifar100", tmp_path)
+        cifar.load("cifar100", tmp_path)
 
 
 def test_a_folder_of_pictures(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_batch_that_would_run_code_is_refused(tmp_path: Path) -> None:
     (folder / "train").write_bytes(pickle.dumps({b"data": Evil()}))
 
     with pytest.raises(DataError, match=r"names (builtins|__builtin__)\.eval"):
-        data_files.cifar("cifar100", tmp_path)
+        cifar.load("cifar100", tmp_path)
 
 
 def test_what_is_missing_is_said_with_its_place(
@@ -162,11 +162,11 @@ def test_a_download_is_checked_before_it_is_kept(
     url = f"http://127.0.0.1:{server.server_port}/{{}}"
     try:
         with pytest.raises(DataError, match="nothing is kept"):
-            data_files.download("cifar100", tmp_path / "bad", url)
+            cifar.download("cifar100", tmp_path / "bad", url)
         assert not list((tmp_path / "bad").iterdir())
         right = hashlib.md5(packed.getvalue(), usedforsecurity=False).hexdigest()
-        monkeypatch.setitem(data_files.ARCHIVES, "cifar100", ("c.tar.gz", right))
-        folder = data_files.download("cifar100", tmp_path / "good", url)
+        monkeypatch.setitem(cifar.ARCHIVES, "cifar100", ("c.tar.gz", right))
+        folder = cifar.download("cifar100", tmp_path / "good", url)
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""Reads image data sets from disk: CIFAR's python and binary batches, mosaics, picture folders.
+"""Reads CIFAR-10 and -100 from disk: python and binary batches, or mosaics.
 
 The python batches are pickles; they are read by an unpickler that knows arrays and nothing else.
 """
@@ -11,14 +11,16 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from models.splits import CIFAR_VAL, DataError, Split, Splits
+from models import pictures
+from models.splits import DataError, Split, Splits, check_pair
 
 SIDE = 32
+VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 PIXELS = 3 * SIDE * SIDE
 MEANS = {"cifar10": (0.4914, 0.4822, 0.4465), "cifar100": (0.5071, 0.4865, 0.4409)}
 DEVIATIONS = {"cifar10": (0.2470, 0.2435, 0.2616), "cifar100": (0.2673, 0.2564, 0.2762)}
@@ -29,18 +31,22 @@ ARCHIVES = {  # file, md5 as its makers publish it
     "cifar100": ("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
 }
 MOSAIC_ROWS, MOSAIC_COLUMNS = 50, 100
-FOLDER_VAL, FOLDER_TEST = 0.1, 0.2  # shares of a picture folder
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Pair = tuple[Images, Labels]
 
 
-def cifar(name: str, root: Path) -> Splits:
+def load(name: str, root: Path) -> Splits:
     """Loads CIFAR-10 or -100 in whichever form lies under `root`."""
     form, folder = locate(name, root)
     (images, labels), (test_images, test_labels) = READERS[form](name, folder)
-    cut = len(labels) - CIFAR_VAL
+    cut = len(labels) - VAL
+    if cut <= 0:
+        raise DataError(
+            f"{folder} holds {len(labels)} training images; the last {VAL} are for validation, so "
+            f"it takes {VAL + 1} or more ({name} has 50000)"
+        )
     return Splits(
         Split(images[:cut], labels[:cut]),
         Split(images[cut:], labels[cut:]),
@@ -93,6 +99,8 @@ class _Arrays(pickle.Unpickler):
             ("numpy", "dtype"),
             ("numpy.core.multiarray", "_reconstruct"),
             ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy.core.numeric", "_frombuffer"),  # from protocol 5 on
+            ("numpy._core.numeric", "_frombuffer"),
             ("_codecs", "encode"),
         }
     )
@@ -106,18 +114,49 @@ class _Arrays(pickle.Unpickler):
 def _python_batches(name: str, folder: Path) -> tuple[Pair, Pair]:
     train = [f"data_batch_{n}" for n in range(1, 6)] if name == "cifar10" else ["train"]
     test = ["test_batch"] if name == "cifar10" else ["test"]
-    key = b"labels" if name == "cifar10" else b"fine_labels"
+    key = "labels" if name == "cifar10" else "fine_labels"
 
     def read(files: list[str]) -> Pair:
         images, labels = [], []
         for file in files:
-            with _open(folder / file) as stream:
-                batch = _Arrays(stream, encoding="bytes").load()
-            images.append(np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, SIDE, SIDE))
-            labels.append(np.asarray(batch[key], dtype=np.int64))
+            pixels, classes = _python_batch(folder / file, key)
+            check_pair(pixels, classes, CLASSES[name], str(folder / file))
+            images.append(pixels)
+            labels.append(classes)
         return np.concatenate(images), np.concatenate(labels)
 
     return read(train), read(test)
+
+
+def _python_batch(path: Path, key: str) -> Pair:
+    """Reads the images and labels of one pickle."""
+    with _open(path) as stream:
+        if stream.peek(2)[:2] == b"\x1f\x8b":
+            raise DataError(f"{path} is packed with gzip; unpack it first")
+        try:
+            batch = _Arrays(stream, encoding="bytes").load()
+        except DataError:
+            raise
+        except Exception as error:  # a damaged pickle can raise anything
+            raise DataError(
+                f"{path} is damaged or no CIFAR batch ({error}); fetch the data set again"
+            ) from error
+    if not isinstance(batch, dict):
+        raise DataError(f"{path} holds a {type(batch).__name__}, expected a CIFAR batch")
+    found = {k.decode() if isinstance(k, bytes) else k: value for k, value in batch.items()}
+    for wanted in ("data", key):
+        if wanted not in found:
+            raise DataError(f"{path} has no '{wanted}'; found: {', '.join(map(str, found))}")
+    pixels, labels = np.asarray(found["data"]), np.asarray(found[key])
+    if pixels.shape[1:] not in ((PIXELS,), (3, SIDE, SIDE)):
+        shape = " x ".join(map(str, pixels.shape))
+        raise DataError(
+            f"{path}: data is {shape}; expected N x {PIXELS}, or N x 3 x {SIDE} x {SIDE} "
+            "with the colours first"
+        )
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{path}: '{key}' is no list of whole numbers")
+    return pixels.reshape(-1, 3, SIDE, SIDE), labels.astype(np.int64)
 
 
 def _binary_batches(name: str, folder: Path) -> tuple[Pair, Pair]:
@@ -132,7 +171,9 @@ def _binary_batches(name: str, folder: Path) -> tuple[Pair, Pair]:
                 flat = np.frombuffer(stream.read(), dtype=np.uint8)
             if len(flat) % (heads + PIXELS):
                 raise DataError(f"{folder / file} is not a whole number of images")
-            rows.append(flat.reshape(-1, heads + PIXELS))
+            row = flat.reshape(-1, heads + PIXELS)
+            check_pair(row[:, heads:], row[:, heads - 1], CLASSES[name], str(folder / file))
+            rows.append(row)
         every = np.concatenate(rows)
         images = every[:, heads:].reshape(-1, 3, SIDE, SIDE)
         return images.copy(), every[:, heads - 1].astype(np.int64)
@@ -142,17 +183,35 @@ def _binary_batches(name: str, folder: Path) -> tuple[Pair, Pair]:
 
 def _mosaics(name: str, folder: Path) -> tuple[Pair, Pair]:
     """Pictures of 50 x 100 images each, `train-*` and `test-*`, with labels.npz by file."""
-    with np.load(folder / "labels.npz", allow_pickle=False) as arrays:
-        labels = {file: arrays[file].astype(np.int64) for file in arrays.files}
+    labels = _mosaic_labels(folder / "labels.npz")
 
     def read(kind: str) -> Pair:
         files = sorted(file for file in labels if file.startswith(kind))
         if not files:
             raise DataError(f"{folder / 'labels.npz'} names no {kind}-* file")
-        images = [_mosaic(_named(folder, file)) for file in files]
+        images = []
+        for file in files:
+            path = _named(folder, file)
+            images.append(_mosaic(path))
+            check_pair(images[-1], labels[file], CLASSES[name], str(path))
         return np.concatenate(images), np.concatenate([labels[file] for file in files])
 
     return read("train"), read("test")
+
+
+def _mosaic_labels(path: Path) -> dict[str, Labels]:
+    """Reads the labels of each mosaic."""
+    try:
+        with _open(path) as stream, np.load(stream, allow_pickle=False) as arrays:
+            labels = {file: arrays[file] for file in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is damaged ({error}); write it again") from error
+    for file, found in labels.items():
+        if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+            raise DataError(f"{path}: '{file}' is no list of whole numbers")
+    return {file: found.astype(np.int64) for file, found in labels.items()}
 
 
 def _named(folder: Path, stem: str) -> Path:
@@ -164,7 +223,13 @@ def _named(folder: Path, stem: str) -> Path:
 
 
 def _mosaic(path: Path) -> Images:
-    pixels = _picture(path, None)
+    pixels = pictures.read(path)
+    height, width = MOSAIC_ROWS * SIDE, MOSAIC_COLUMNS * SIDE
+    if pixels.shape[:2] != (height, width):
+        raise DataError(
+            f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels; expected {width} x {height}: "
+            f"{MOSAIC_ROWS} rows of {MOSAIC_COLUMNS} images"
+        )
     whole = pixels.reshape(MOSAIC_ROWS, SIDE, MOSAIC_COLUMNS, SIDE, 3)
     return whole.transpose(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE)
 
@@ -174,45 +239,6 @@ READERS: dict[str, Callable[[str, Path], tuple[Pair, Pair]]] = {
     "binary": _binary_batches,
     "mosaic": _mosaics,
 }
-
-
-def picture_folder(root: Path, side: int = SIDE) -> Splits:
-    """Loads `root/<class>/<picture>`, scaled to `side` x `side`; cut by a hash of the file name."""
-    classes = (
-        sorted(folder.name for folder in root.iterdir() if folder.is_dir()) if root.is_dir() else []
-    )
-    if len(classes) < 2:
-        raise DataError(f"{root} holds {len(classes)} folders; expected one for each class")
-    parts: dict[str, list[tuple[Images, int]]] = {"train": [], "val": [], "test": []}
-    for number, name in enumerate(classes):
-        for path in sorted((root / name).iterdir()):
-            drawn = hashlib.sha256(path.name.encode()).digest()[0] / 256.0
-            part = "test" if drawn < FOLDER_TEST else "train"
-            part = "val" if FOLDER_TEST <= drawn < FOLDER_TEST + FOLDER_VAL else part
-            parts[part].append((_picture(path, side).transpose(2, 0, 1), number))
-    for part, found in parts.items():
-        if not found:
-            raise DataError(f"{root} has too few pictures: none fell to the {part} split")
-    cut = {
-        part: Split(
-            np.stack([i for i, _ in found]), np.array([n for _, n in found], dtype=np.int64)
-        )
-        for part, found in parts.items()
-    }
-    pixels = cut["train"].images / 255.0
-    mean = tuple(pixels.mean(axis=(0, 2, 3)).tolist())
-    deviation = tuple(np.maximum(pixels.std(axis=(0, 2, 3)), 1e-3).tolist())
-    return Splits(cut["train"], cut["val"], cut["test"], len(classes), 255.0, mean, deviation)
-
-
-def _picture(path: Path, side: int | None) -> Images:
-    """Reads a picture as uint8 [H, W, 3]."""
-    try:
-        with Image.open(path) as picture:
-            coloured = picture.convert("RGB")
-            return np.asarray(coloured if side is None else coloured.resize((side, side)))
-    except OSError as error:
-        raise DataError(f"{path} is no picture: {error}") from error
 
 
 def _open(path: Path) -> Any:
