@@ -260,9 +260,8 @@ def test_viewers_are_not_without_number(tmp_path: Path) -> None:
     service.start()
     viewers, statuses = [], []
     for _ in range(VIEWERS_MAX + 1):
-        viewers.append(
-            http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=PATIENCE_S)
-        )
+        address = service.url.removeprefix("http://")
+        viewers.append(http.client.HTTPConnection(address, timeout=PATIENCE_S))
         viewers[-1].request("GET", f"{V1}/stream")
         statuses.append(viewers[-1].getresponse().status)
     for viewer in viewers:

@@ -17,9 +17,8 @@ QUICK = ["run", "quickstart", "--runtime", "loop"]
 
 
 def fresco(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*FRESCO, *words], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S
-    )
+    command = [*FRESCO, *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)
 
 
 def test_the_same_seed_gives_the_same_digest_and_a_whole_folder(tmp_path: Path) -> None:
@@ -67,17 +66,8 @@ def test_a_slip_is_answered_with_a_hint_and_exit_2(words: list[str], text: str) 
 
 
 def test_prometheus_reads_the_page_while_the_run_goes_on(tmp_path: Path) -> None:
-    words = [
-        *QUICK,
-        "--paced",
-        "--duration",
-        "200",
-        "--metrics-port",
-        "0",
-        "--out",
-        str(tmp_path),
-        *UNHURRIED,
-    ]
+    words = [*QUICK, "--paced", "--duration", "200", "--metrics-port", "0", *UNHURRIED]
+    words += ["--out", str(tmp_path)]
     running = subprocess.Popen(
         [*FRESCO, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )

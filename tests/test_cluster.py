@@ -209,17 +209,8 @@ def test_a_running_cluster_carries_the_nodes_on_all_its_machines(
     two_raylets: tuple[str, str, dict[str, str]], tmp_path: Path
 ) -> None:
     address, _, environment = two_raylets
-    words = [
-        "run",
-        "quickstart",
-        "--duration",
-        "5",
-        "--address",
-        address,
-        "--out",
-        str(tmp_path),
-        *UNHURRIED,
-    ]
+    words = ["run", "quickstart", "--duration", "5", "--address", address, *UNHURRIED]
+    words += ["--out", str(tmp_path)]
 
     done = subprocess.run(
         [*FRESCO, *words, "--json"],
