@@ -32,6 +32,8 @@ def measured(variants: Mapping[str, dict[str, Any]], seeds: int) -> Cells:
         for label, overrides in variants.items()
     }
     found = compare.measure("vision-digits", chosen, range(1, seeds + 1), lambda done, of: None)
+    if found.cause:
+        sys.exit(found.cause)
     return {(row.metric, row.protocol): row for row in found.rows}
 
 

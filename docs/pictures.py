@@ -96,7 +96,9 @@ def students(browser: Any) -> None:
         command = fresco(folder, "sweep", "vision-digits", "--seeds", "5", "--set", networks)
         subprocess.run(command, check=True, cwd=ROOT)
         page = browser.new_page(viewport={"width": 1100, "height": 420}, color_scheme="light")
-        page.goto((Path(folder).resolve() / "latest" / "sweep.html").as_uri())
+        page.goto(
+            (Path(folder).resolve() / "vision-digits-sweep" / "latest" / "sweep.html").as_uri()
+        )
         age = "against age of information, mean"
         wanted = [f"right answers {age}", f"right and fresh, per user {age}"]
         page.evaluate(

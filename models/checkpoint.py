@@ -11,6 +11,7 @@ from torch import nn
 
 from models import zoo
 from models.distill_options import Options
+from models.files import write_whole
 
 
 def save_run(
@@ -34,9 +35,7 @@ def save_run(
         {k: v.contiguous() for k, v in tensors.items()}, metadata={"run": json.dumps(told)}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(packed)
-    fresh.replace(path)  # at once: a run that is killed leaves the old one or the new one
+    write_whole(path, packed)  # a run that is killed leaves the old one or the new one
 
 
 def resume(

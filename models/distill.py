@@ -22,6 +22,7 @@ from models import scores, zoo
 from models.answers import Watch, answers, shared_sizes
 from models.checkpoint import resume, save_run
 from models.distill_options import Options, rate_at
+from models.files import write_whole
 from models.losses import LABEL_NONE
 from models.recipes import RECIPES
 from models.splits import Split, Splits
@@ -189,7 +190,7 @@ def ship(
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.cpu().contiguous() for key, value in student.state_dict().items()}
     packed = save(state)
-    (folder / "weights.safetensors").write_bytes(packed)
+    write_whole(folder / "weights.safetensors", packed)
     made = zoo.Manifest(
         name=folder.name,
         architecture=architecture,
@@ -210,7 +211,7 @@ def ship(
         measure="top-1" if splits.ignored is None else "mIoU",
         right_share=splits.right_share,
     )
-    (folder / "manifest.json").write_text(json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
+    write_whole(folder / "manifest.json", json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
     return made
 
 

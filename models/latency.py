@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from models import zoo
 from models.engines import TORCH
+from models.files import write_whole
 from models.zoo import ModelError
 
 BATCH_MAX = 8
@@ -142,7 +143,7 @@ def profiles(measured: Latency) -> list[Profile]:
 def write(name: str, measured: Latency) -> Path:
     """Puts measurements beside a network's weights, where scenarios find them."""
     path = _path(name, measured.engine)
-    path.write_text(json.dumps(msgspec.to_builtins(measured)) + "\n")
+    write_whole(path, json.dumps(msgspec.to_builtins(measured)) + "\n")
     return path
 
 

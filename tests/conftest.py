@@ -1,10 +1,15 @@
 """Scenarios as plain dicts, and ways to play them: what most tests begin with."""
 
+import json
 import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -26,9 +31,15 @@ SHIPPED = [
 ]
 
 WALL_CLOCK = {  # these files wait for real time, as whatever is marked `ray` does
-    *("test_api", "test_attacks", "test_browser", "test_control", "test_live_cli"),
-    *("test_prometheus", "test_steering"),
+    *("test_api", "test_attacks", "test_browser", "test_control", "test_interrupts"),
+    *("test_live_cli", "test_prometheus", "test_results", "test_steering"),
 }
+LATENESS_MAX_S = 1000.0  # of runs in real time whose subject is not lateness: never invalid
+UNHURRIED = ("-s", f"runtime.lateness_max_s={LATENESS_MAX_S:g}")
+PATIENCE_S = 120.0  # wall; tests wait for a condition, so long at most on a machine that is busy
+ROOT = Path(__file__).parent.parent
+FRESCO = (sys.executable, "-m", "emulator")
+ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,7 +87,13 @@ def scenario(**changes: Any) -> Spec:
         "servers": [server_group(law("exponential", 0.01))],
         "channel": {"kind": "ideal"},
         "backhaul": {"delay_s": 0.0},
+        "runtime": in_real_time("loop"),
     } | changes
+
+
+def in_real_time(kind: str, **changes: Any) -> Spec:
+    """`runtime` of a run whose subject is not lateness."""
+    return {"kind": kind, "lateness_max_s": LATENESS_MAX_S} | changes
 
 
 def unfold(spec: Spec) -> Iterator[tuple[Step, Metrics]]:
@@ -97,6 +114,65 @@ def perform(spec: Spec) -> Played:
         recorder.take(step)
         records += step.records
     return Played(records, recorder.metrics, recorder.writer.digest)
+
+
+class Started:
+    """A process of the command line, read while it goes on; killed in the end, come what may."""
+
+    def __init__(self, folder: Path, *words: str, **how: Any) -> None:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        command = how.pop("command", FRESCO)
+        self.process = subprocess.Popen([*command, *words], cwd=folder, env=ENV, **pipes, **how)
+        self.said = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_for(self, *wanted: str) -> None:
+        wait_until(lambda: all(each in self.said for each in wanted) or self._ended(), self._say)
+        assert all(each in self.said for each in wanted), self.said
+
+    def status(self) -> int:
+        """Waits for its end, and returns how it ended."""
+        status = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return status
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None and not self._reader.is_alive()
+
+    def _say(self) -> str:
+        return self.said
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+
+
+def wait_until(holds: Callable[[], bool], said: Callable[[], str] = lambda: "") -> None:
+    """Looks again and again; gives up after a time that no machine needs."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < give_up_s, f"not within {PATIENCE_S:g} s\n{said()}"
+        time.sleep(0.02)
+
+
+def written(folder: Path, spec: Spec) -> str:
+    """Writes a scenario as a file, which JSON is YAML for; returns its name."""
+    path = folder / f"{spec['name']}.yaml"
+    path.write_text(json.dumps(spec))
+    return path.name
 
 
 def free_port() -> int:

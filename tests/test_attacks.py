@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 from test_control import Running
 from test_steering import BLACKOUT, SPEC
 
@@ -132,7 +133,7 @@ def test_every_file_that_is_served_is_ours(running: Running) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", f"{V1}/run", f"{V1}/stream", "/no"])
 def test_every_answer_forbids_scripts_of_others_and_guessing(running: Running, path: str) -> None:
-    connection = http.client.HTTPConnection(running.address, timeout=10.0)
+    connection = http.client.HTTPConnection(running.address, timeout=PATIENCE_S)
     connection.request("GET", path)
     headers = connection.getresponse().headers
     connection.close()
@@ -146,7 +147,7 @@ def test_every_answer_forbids_scripts_of_others_and_guessing(running: Running, p
 
 def test_a_request_without_a_host_is_refused(running: Running) -> None:
     host, _, port = running.address.partition(":")
-    with socket.create_connection((host, int(port)), timeout=10.0) as raw:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as raw:
         raw.sendall(b"GET /api/v1/run HTTP/1.0\r\n\r\n")
         assert b" 421 " in raw.recv(64)
 
@@ -231,7 +232,7 @@ def test_a_viewer_that_reads_nothing_delays_nobody(
     for each in stalled:
         each.sendall(f"GET {V1}/stream HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
         assert each.recv(64)  # it streams; from here on nobody reads
-    connection = http.client.HTTPConnection(address, timeout=20.0)
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE_S)
     connection.request("GET", f"{V1}/stream")
     stream = connection.getresponse()
 
@@ -242,7 +243,7 @@ def test_a_viewer_that_reads_nothing_delays_nobody(
         while not (line := stream.readline()).startswith(b"data: [%d," % number):
             assert line, "the stream ended"
 
-    health = http.client.HTTPConnection(address, timeout=20.0)
+    health = http.client.HTTPConnection(address, timeout=PATIENCE_S)
     health.request("GET", "/healthz")
     assert health.getresponse().status == 200
     service.stop()
@@ -281,7 +282,8 @@ def test_viewers_are_not_without_number(tmp_path: Path) -> None:
     service.start()
     viewers, statuses = [], []
     for _ in range(VIEWERS_MAX + 1):
-        viewers.append(http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=20))
+        address = service.url.removeprefix("http://")
+        viewers.append(http.client.HTTPConnection(address, timeout=PATIENCE_S))
         viewers[-1].request("GET", f"{V1}/stream")
         statuses.append(viewers[-1].getresponse().status)
     for viewer in viewers:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import PATIENCE_S
 from test_control import Running
 from test_steering import SPEC
 
@@ -69,6 +70,7 @@ class Seen:
 
     def __init__(self, browser: Any, url: str, **options: Any) -> None:
         self.page = browser.new_page(bypass_csp=True, **options)  # to ask the page by script
+        self.page.set_default_timeout(1e3 * PATIENCE_S)
         self.strangers: list[str] = []
         self.complaints: list[str] = []
         address = urlsplit(url).netloc

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S, UNHURRIED
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +17,8 @@ QUICK = ["run", "quickstart", "--runtime", "loop"]
 
 
 def fresco(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*FRESCO, *words], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    command = [*FRESCO, *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)
 
 
 def test_the_same_seed_gives_the_same_digest_and_a_whole_folder(tmp_path: Path) -> None:
@@ -64,7 +66,8 @@ def test_a_slip_is_answered_with_a_hint_and_exit_2(words: list[str], text: str) 
 
 
 def test_prometheus_reads_the_page_while_the_run_goes_on(tmp_path: Path) -> None:
-    words = [*QUICK, "--paced", "--duration", "20", "--metrics-port", "0", "--out", str(tmp_path)]
+    words = [*QUICK, "--paced", "--duration", "200", "--metrics-port", "0", *UNHURRIED]
+    words += ["--out", str(tmp_path)]
     running = subprocess.Popen(
         [*FRESCO, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -78,7 +81,7 @@ def test_prometheus_reads_the_page_while_the_run_goes_on(tmp_path: Path) -> None
             text = page.read().decode()
     finally:
         running.send_signal(signal.SIGINT)
-        out, _ = running.communicate(timeout=60)
+        out, _ = running.communicate(timeout=PATIENCE_S)
 
     families = {family.name: family for family in text_string_to_metric_families(text)}
     ended = sum(

@@ -13,7 +13,17 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from conftest import Spec, free_port, law, perform, scenario, server_group, user_group
+from conftest import (
+    UNHURRIED,
+    Spec,
+    free_port,
+    in_real_time,
+    law,
+    perform,
+    scenario,
+    server_group,
+    user_group,
+)
 
 from agents.bodies import TaskEnd
 from emulator.record import journal
@@ -41,7 +51,7 @@ def workload(users: int, duration_s: float, **changes: Any) -> Spec:
         channel={"kind": "bernoulli", "loss": 0.2, "airtime": law("exponential", 0.02)},
         downlink={"kind": "ideal"},
         resend={"attempts_max": 10},
-        runtime={"kind": "ray"},
+        runtime=in_real_time("ray"),
         **changes,
     )
 
@@ -96,7 +106,7 @@ def test_every_node_an_actor_with_contention_grants_and_live_inference() -> None
         channel={"kind": "bernoulli", "loss": 0.05, "rate_bps": 1.0e5},
         resend={"attempts_max": 6, "backoff_s": 0.1},
         topology={"kind": "generated", "cells_per_user": 1},
-        runtime={"kind": "ray"},
+        runtime=in_real_time("ray"),
     )
     carriers: list[Carrier] = []
 
@@ -199,11 +209,12 @@ def test_a_running_cluster_carries_the_nodes_on_all_its_machines(
     two_raylets: tuple[str, str, dict[str, str]], tmp_path: Path
 ) -> None:
     address, _, environment = two_raylets
-    words = ["run", "quickstart", "--duration", "5", "--address", address, "--out", str(tmp_path)]
+    words = ["run", "quickstart", "--duration", "5", "--address", address, *UNHURRIED]
+    words += ["--out", str(tmp_path)]
 
     done = subprocess.run(
         [*FRESCO, *words, "--json"],
-        env=environment, capture_output=True, text=True, timeout=150, cwd=ROOT,
+        env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -220,13 +231,13 @@ def test_ray_job_submit_runs_fresco(
 ) -> None:
     _, dashboard, environment = two_raylets
     ray = str(Path(sys.executable).parent / "ray")
-    command = [*FRESCO, "run", "quickstart", "--duration", "3", "--out", str(tmp_path)]
+    command = [*FRESCO, "run", "quickstart", "--duration", "3", "--out", str(tmp_path), *UNHURRIED]
 
     words = [ray, "job", "submit", "--address", dashboard, "--", *command]
 
     def submit() -> bool:
         done = subprocess.run(
-            words, env=environment, capture_output=True, text=True, timeout=180, cwd=ROOT
+            words, env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT
         )
         answers.append(done)
         return "No available agent" not in done.stderr  # which comes up after its node

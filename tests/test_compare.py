@@ -6,11 +6,12 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pytest
-from conftest import law, perform, scenario, server_group, user_group
+from conftest import PATIENCE_S, Spec, law, perform, scenario, server_group, user_group
 from rich.console import Console
 from scipy import stats
 
@@ -41,24 +42,33 @@ def test_the_paired_interval_is_that_of_scipy() -> None:
     assert found.half_width == pytest.approx((interval.high - interval.low) / 2)
 
 
+class Compared(NamedTuple):
+    comparison: compare.Comparison
+    done: list[int]  # what the progress callback was told
+    folder: Path
+
+
+def measured(
+    spec: Spec, protocols: list[str], seeds: list[int], **hooks: Any
+) -> compare.Comparison:
+    scenario = Scenario.model_validate(spec)
+    on_progress = hooks.pop("on_progress", lambda n, of: None)
+    variants = compare.variants(scenario, protocols)
+    return compare.measure(scenario.name, variants, seeds, on_progress, **hooks)
+
+
 @pytest.fixture(scope="module")
-def compared() -> tuple[compare.Comparison, list[int]]:
-    """Two protocols at four seeds, and what the progress callback was told."""
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Two protocols at four seeds."""
     done: list[int] = []
-    comparison = compare.run(
-        Scenario.model_validate(SPEC),
-        ["random", "shortest-wait"],
-        SEEDS,
-        lambda n, of: done.append(n),
-    )
-    return comparison, done
-
-
-Compared = tuple[compare.Comparison, list[int]]
+    folder = tmp_path_factory.mktemp("compared")
+    keep = compare.Lines(folder).take
+    hooks: dict[str, Any] = {"on_progress": lambda n, of: done.append(n), "keep": keep}
+    return Compared(measured(SPEC, ["random", "shortest-wait"], SEEDS, **hooks), done, folder)
 
 
 def test_the_pool_finds_what_runs_in_this_process_find(compared: Compared) -> None:
-    comparison, done = compared
+    comparison, done, _ = compared
 
     assert done == list(range(1, 9))
     delays = {r.protocol: r.values for r in comparison.rows if r.metric == "delay_mean_s"}
@@ -71,7 +81,7 @@ def test_the_pool_finds_what_runs_in_this_process_find(compared: Compared) -> No
 
 
 def test_knowing_the_backlog_beats_not_knowing_it(compared: Compared) -> None:
-    comparison, _ = compared
+    comparison = compared.comparison
 
     (gap,) = [r for r in comparison.rows if r.metric == "delay_mean_s" and r.difference]
     # At every seed, at this load of 0.53.
@@ -82,7 +92,7 @@ def test_knowing_the_backlog_beats_not_knowing_it(compared: Compared) -> None:
 
 
 def test_better_is_counted_whichever_way_a_metric_goes(compared: Compared) -> None:
-    comparison, _ = compared
+    comparison = compared.comparison
     rows = {(row.metric, row.protocol): row for row in comparison.rows}
 
     delays = [rows["delay_mean_s", name].values for name in ("random", "shortest-wait")]
@@ -98,7 +108,7 @@ def test_better_is_counted_whichever_way_a_metric_goes(compared: Compared) -> No
 
 
 def test_tables_use_the_words_of_run(compared: Compared, tmp_path: Path) -> None:
-    comparison, _ = compared
+    comparison = compared.comparison
     console = Console(width=120, record=True, file=io.StringIO())
 
     console.print(comparison.table())
@@ -111,7 +121,7 @@ def test_tables_use_the_words_of_run(compared: Compared, tmp_path: Path) -> None
 
 
 def test_every_difference_is_that_of_scipy(compared: Compared) -> None:
-    comparison, _ = compared
+    comparison = compared.comparison
 
     values = {(row.metric, row.protocol): np.array(row.values) for row in comparison.rows}
     for row in comparison.rows:
@@ -124,18 +134,25 @@ def test_every_difference_is_that_of_scipy(compared: Compared) -> None:
             assert (low, high) == pytest.approx((interval.low, interval.high))
 
 
-def test_what_is_written_holds_every_run(compared: Compared, tmp_path: Path) -> None:
-    comparison, _ = compared
+def test_what_is_written_holds_every_run(compared: Compared) -> None:
+    comparison, _, folder = compared
 
-    comparison.write(tmp_path)
+    comparison.write(folder)
 
-    found = msgspec.json.decode((tmp_path / "compare.json").read_bytes(), type=compare.Comparison)
+    found = msgspec.json.decode((folder / "compare.json").read_bytes(), type=compare.Comparison)
     assert found == comparison
-    with (tmp_path / "compare.csv").open() as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == len(comparison.rows) * len(SEEDS)
-    assert float(lines[0]["value"]) == comparison.rows[0].values[0]
-    page = (tmp_path / "compare.html").read_text()
+    with (folder / "compare.csv").open() as file:
+        lines = {
+            (line["metric"], line["protocol"], int(line["seed"])): float(line["value"])
+            for line in csv.DictReader(file)
+        }
+    expected = {
+        (row.metric, row.protocol, seed): value
+        for row in comparison.rows
+        for seed, value in zip(SEEDS, row.values, strict=True)
+    }
+    assert lines == expected
+    page = (folder / "compare.html").read_text()
     assert page.count('class="whisker"') == len(comparison.rows)
     assert "http" not in page.replace("http-equiv", "")
 
@@ -147,9 +164,7 @@ def test_a_metric_that_some_runs_lack_is_named() -> None:
         "duration_s": 5.0,
     }
 
-    comparison = compare.run(
-        Scenario.model_validate(spec), ["random", "nearest"], [1, 2], lambda n, of: None
-    )
+    comparison = measured(spec, ["random", "nearest"], [1, 2])
 
     assert "delay_mean_s" in comparison.left_out
     assert {row.metric for row in comparison.rows} >= {"aoi_mean_s", "drop_ratio"}
@@ -175,7 +190,7 @@ def test_ticks_are_round_and_cover_the_axis(low: float, high: float) -> None:
 
 def test_one_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="two at least"):
-        compare.run(Scenario.model_validate(SPEC), ["random"], [1], lambda n, of: None)
+        measured(SPEC, ["random"], [1])
 
 
 LIVE_THEN_COMPARE = """
@@ -188,7 +203,8 @@ if __name__ == "__main__":
     chosen = Scenario.model_validate({spec!r})
     for step in play(plan(chosen, stopwatch=True)):
         pass
-    compare.run(chosen, ["random"], [1, 2], lambda n, of: print(n))
+    variants = compare.variants(chosen, ["random"])
+    compare.measure("live", variants, [1, 2], lambda n, of: print(n))
 """
 
 
@@ -205,7 +221,7 @@ def test_comparing_after_a_live_run_in_the_same_process(tmp_path: Path) -> None:
         env={"PYTHONPATH": root},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
-from conftest import Spec
+from conftest import PATIENCE_S, Spec
 from test_steering import BLACKOUT, SPEC
 
 from emulator.cli.live import fault
@@ -55,13 +55,13 @@ class Running:
         args = (planned, steps, folder, show, self.steering)
         self.thread = threading.Thread(target=run, args=args)
         self.thread.start()
-        assert begun.wait(10.0)
+        assert begun.wait(PATIENCE_S)
         self.address = urlsplit(self.service.url).netloc
 
     def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection(self.address, timeout=10.0)
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE_S)
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         given = (JSON if data is not None else {}) | (headers or {})
         connection.request(method, path, data, given)
@@ -75,7 +75,7 @@ class Running:
     def end(self) -> None:
         if self.steering.phase != "ended":
             self.steering.stop("the test is over")
-        self.thread.join(10.0)
+        self.thread.join(PATIENCE_S)
         self.service.stop()
 
 
@@ -126,7 +126,7 @@ def test_reading_works_and_every_route_is_described(running: Running) -> None:
 
 
 def test_the_stream_tells_changes_and_frames(running: Running) -> None:
-    connection = http.client.HTTPConnection(running.address, timeout=10.0)
+    connection = http.client.HTTPConnection(running.address, timeout=PATIENCE_S)
     connection.request("GET", "/api/v1/stream")
     response = connection.getresponse()
     seen: dict[str, Any] = {}
@@ -156,12 +156,12 @@ def test_a_request_that_waits_too_long_takes_effect_and_the_run_goes_on(
 
     def slow(*given: Any) -> None:
         reached.set()
-        open_.wait(10.0)
+        open_.wait(PATIENCE_S)
         turn(*given)
 
     monkeypatch.setattr(running.steering, "turn", slow)
     monkeypatch.setattr(control, "ACK_MAX_S", 0.01)
-    assert reached.wait(10.0)
+    assert reached.wait(PATIENCE_S)
     late = running.ask("POST", f"{V1}/faults", BLACKOUT | {"note": "late"})
     monkeypatch.undo()
     open_.set()

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S, UNHURRIED
 
 from emulator.reading import source
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 FRESCO = [sys.executable, "-m", "emulator"]
 RUN = [
     *FRESCO, *("run", "quickstart", "--runtime", "loop", "--paced", "--accelerator", "replay"),
-    *("--duration", "200", "--dashboard-port", "0"),
+    *("--duration", "200", "--dashboard-port", "0", *UNHURRIED),
     *("-s", "faults=[{at_s: 190, type: blackout, target: bs-1}]"),  # later than any of this
 ]  # fmt: skip
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -49,7 +50,7 @@ class Terminal:
             except OSError:  # the other end closed
                 return
 
-    def read_until(self, wanted: str, timeout_s: float = 60.0) -> None:
+    def read_until(self, wanted: str, timeout_s: float = PATIENCE_S) -> None:
         give_up_s = time.monotonic() + timeout_s
         while wanted not in self.screen:
             assert time.monotonic() < give_up_s, self.screen[-2000:]
@@ -161,14 +162,16 @@ import time, sys
 from pathlib import Path
 from rich.console import Console
 from emulator.reading import source
-from emulator.show.display import stop_on_interrupt
+from emulator import interrupts
+from emulator.show.display import stopping
 from emulator.world.planning import plan
 from emulator.runtime.steering import Steering
 steering = Steering(plan(source.load(Path(sys.argv[1])), stopwatch=False))
 steering.begin()
-stop_on_interrupt(steering, Console())
+interrupts.install()
+interrupts.on_first(stopping(steering, Console()))
 print("ready", flush=True)
-time.sleep(60)  # a run that takes no orders: the first Ctrl-C cannot end it
+time.sleep(1000)  # a run that takes no orders: the first Ctrl-C cannot end it
 print("still here")
 """
 
@@ -182,7 +185,7 @@ def test_a_second_ctrl_c_kills_a_run_that_does_not_end() -> None:
     def read_until(wanted: str) -> None:
         nonlocal screen
         while wanted not in screen:
-            assert select.select([master], [], [], 60.0)[0], screen
+            assert select.select([master], [], [], PATIENCE_S)[0], screen
             screen += os.read(master, 65536).decode()
 
     read_until("ready")
@@ -191,7 +194,7 @@ def test_a_second_ctrl_c_kills_a_run_that_does_not_end() -> None:
     stuck.send_signal(signal.SIGINT)
     read_until("killed")
 
-    assert stuck.wait(10.0) == 130
+    assert stuck.wait(PATIENCE_S) == 130
     assert "still here" not in screen
 
 

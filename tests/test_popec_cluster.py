@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Spec, law, scenario, server_group, unfold, user_group
+from conftest import Spec, in_real_time, law, scenario, server_group, unfold, user_group
 
 from emulator.record import journal
 from emulator.record.journal import HostLost, Readings
@@ -44,7 +44,7 @@ def negotiation(duration_s: float) -> Spec:
         control={
             "channel": {"kind": "bernoulli", "loss": 0.1, "airtime": law("exponential", 0.005)}
         },
-        runtime={"kind": "ray", "hosts": 3},
+        runtime=in_real_time("ray", hosts=3),
     )
 
 

@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Spec, free_port, law, scenario, server_group, unfold, user_group
+from conftest import (
+    PATIENCE_S,
+    UNHURRIED,
+    Spec,
+    free_port,
+    law,
+    scenario,
+    server_group,
+    unfold,
+    user_group,
+)
 from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
@@ -218,7 +228,7 @@ def test_the_end_of_a_run_waits_for_one_more_scrape_where_somebody_scrapes() -> 
     assert not ending.is_alive()
 
 
-def eventually(what: str, holds: Callable[[], Any], within_s: float = 60.0) -> Any:
+def eventually(what: str, holds: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
     """Asks until the answer is true; the limit only ends a test that fails."""
     give_up_s = time.monotonic() + within_s
     while not (found := holds()):
@@ -271,6 +281,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
     (folder / "prometheus.yml").write_text(config)
     words = ["run", "popec-live", "--runtime", "loop", "--paced", "--duration", "300"]
     words += ["--accelerator", "replay", "--dashboard-port", str(metrics), "--out", str(folder)]
+    words += UNHURRIED
     # From 10 to 25 s nothing gets through, then everything is as before.
     words += ["-s", "users.0.deadline_s=0.3"]
     words += ["-s", "faults=[{at_s: 10, for_s: 15, type: blackout, target: '*'}]"]
@@ -296,7 +307,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
     finally:
         for process in processes:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE_S)
 
 
 @needs_prometheus

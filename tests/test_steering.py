@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, in_real_time, law, perform, scenario, server_group, user_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +39,7 @@ SPEC: Spec = scenario(
     channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e5},
     resend={"attempts_max": 3},
     faults=[{"at_s": 3.0, "for_s": 2.0, "type": "loss", "target": "bs-1", "p": 0.5}],
-    runtime={"kind": "loop", "time_scale": 0.05, "tick_s": 100.0, "lateness_max_s": 100.0},
+    runtime=in_real_time("loop", time_scale=0.05, tick_s=100.0),
 )
 BLACKOUT = {"type": "blackout", "target": "bs-0", "for_s": 4.0}
 Deeds = dict[float, Callable[[Steering], object]]

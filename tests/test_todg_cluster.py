@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Spec, law, perform, server_group
+from conftest import Spec, in_real_time, law, perform, server_group
 from todg_network import kind, network
 
 from agents.bodies import TaskEnd
@@ -41,7 +41,7 @@ def spread(duration_s: float) -> Spec:
         channel={"kind": "adaptive", "snr_db": 20.0, "bandwidth_hz": 1.5e6, "coherence_s": SLOT_S},
         slots={"report_s": 0.02, "round_s": 0.008, "guard_s": 0.015},
         backhaul={"delay_s": 0.002},
-        runtime={"kind": "ray", "hosts": 3, "time_scale": 8.0, "tick_s": 0.008},
+        runtime=in_real_time("ray", hosts=3, time_scale=8.0, tick_s=0.008),
     )
 
 

@@ -2,13 +2,17 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
+
+from emulator import interrupts
 
 ROOT = Path(__file__).resolve().parents[1]  # of this package
 RUNS = Path("runs")
@@ -53,6 +57,22 @@ def token() -> str | None:
     if not held:
         raise ValueError(f"FRESCO_TOKEN_FILE {path} is empty: write a secret into it")
     return held
+
+
+def run_folder_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds FOLDER, which must be that of a run; by default the latest one's."""
+
+    def checked(ctx: click.Context, param: click.Parameter, folder: Path) -> Path:
+        if not (folder / "journal.msgpack").exists():
+            fail(f"{folder} is no run folder: it has no journal.msgpack")
+        return folder
+
+    return click.argument(
+        "folder",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=RUNS / "latest",
+        callback=checked,
+    )(command)
 
 
 def counted(number: int, thing: str) -> str:
@@ -143,6 +163,44 @@ def _shelf() -> Path:
 def fail(message: str, status: int = 2) -> NoReturn:
     click.echo(f"fresco: {message}", err=True)
     sys.exit(status)
+
+
+def out_folder(root: Path, name: str) -> Path:
+    """Makes a run folder; complains and exits 2 where results cannot be written."""
+    from emulator.runtime import folders
+
+    try:
+        return folders.new_folder(root, name)
+    except folders.Unwritable as error:
+        fail(str(error))
+
+
+def room_in(folder: Path, *elsewhere: str) -> None:
+    """Makes a folder unless it is there; complains and exits 2 where results cannot be written.
+
+    One that the verb leaves empty goes again.
+    """
+    from emulator.runtime import folders
+
+    try:
+        is_new = folders.make(folder, *elsewhere)
+    except folders.Unwritable as error:
+        fail(str(error))
+    if is_new:
+        tidy = partial(folders.discard_empty, folder)
+        interrupts.before_leaving(tidy)
+        click.get_current_context().call_on_close(tidy)
+
+
+@contextmanager
+def results(folder: Path) -> Iterator[None]:
+    """Complains and exits 3 where what a verb found cannot be written to `folder`."""
+    from emulator.runtime import folders
+
+    try:
+        yield
+    except OSError as error:
+        fail(str(folders.unwritable(folder, error)), status=3)
 
 
 def out_option(command: Callable[..., Any]) -> Callable[..., Any]:

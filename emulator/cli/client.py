@@ -1,6 +1,6 @@
 """Speaks to a run that goes on in another process, over its HTTP API.
 
-Without an address it is the newest run of this folder, whose own folder says where it listens.
+Without an address it is the run that goes on here, whose own folder says where it listens.
 """
 
 import json
@@ -9,9 +9,9 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from emulator.cli.arguments import fail, token
+from emulator.cli.arguments import RUNS, fail, token
+from emulator.runtime import folders
 
-LATEST = Path("runs/latest")
 TIMEOUT_S = 10.0
 
 
@@ -20,10 +20,12 @@ class Unanswered(Exception):
 
 
 class Client:
-    """One run. `url` None: the newest one of this folder."""
+    """One run: at `url`, or with the folder `run`; else the only one that goes on here."""
 
-    def __init__(self, url: str | None, timeout_s: float = TIMEOUT_S) -> None:
-        self._url, self._timeout_s = url, timeout_s
+    def __init__(
+        self, url: str | None, run: Path | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._url, self._run, self._timeout_s = url, run, timeout_s
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Returns what the run answers; complains and exits 2 where it refuses."""
@@ -60,8 +62,17 @@ class Client:
     def _address(self) -> str:
         if self._url is not None:
             return self._url.rstrip("/")
-        told = LATEST / "control.json"
-        if not told.exists():
-            why = f"no run goes on here ({told} is missing); start one, or give --url"
-            raise Unanswered(why)
-        return str(json.loads(told.read_text())["url"])
+        if self._run is not None:
+            for folder in (self._run, RUNS / self._run):
+                if folders.goes_on(folder):
+                    return folders.address(folder)
+            raise Unanswered(f"no run goes on in {self._run}")
+        found = folders.going_on(RUNS)
+        if not found:
+            raise Unanswered(
+                f"no run goes on here (none under {RUNS}/ listens); start one, or give --url"
+            )
+        if len(found) > 1:
+            which = "\n".join(f"  --run {folder.relative_to(RUNS)}" for folder in found)
+            raise Unanswered(f"{len(found)} runs go on here; say which:\n{which}")
+        return folders.address(found[0])

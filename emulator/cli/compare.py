@@ -2,18 +2,21 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
+from emulator import interrupts
 from emulator.cli.arguments import (
     fail,
     field_options,
     load,
+    out_folder,
     out_option,
     override_options,
     scenario_argument,
@@ -21,7 +24,9 @@ from emulator.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from emulator.show.compare import Progress
+    from emulator.runtime.run import Verdict
+    from emulator.show.compare import Comparison, Progress
+    from emulator.spec.scenario import Scenario
 
 TABLE_WIDTH = 100  # columns; the longest names and intervals fit
 
@@ -49,29 +54,25 @@ def compare(
     Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
     much sharper than the numbers themselves.
     """
-    from emulator.runtime.run import new_folder
     from emulator.show import compare as comparing
 
     names = [name.strip() for name in protocols.split(",") if name.strip()]
     chosen = load(scenario, **overrides)
     for name in names:  # each must be right before the first run starts
         load(scenario, **{**overrides, "protocol": name})
-    console = _console(as_json)
-    first_seed = chosen.seed
-    with _progress(console, len(names) * seeds) as on_progress:
-        comparison = comparing.run(
-            chosen,
-            names,
-            list(range(first_seed, first_seed + seeds)),
-            on_progress,
-        )
-    folder = new_folder(out, f"{chosen.name}-compare")
-    comparison.write(folder)
-    if as_json:
-        click.echo(json.dumps(comparison.as_dict(), indent=1))
-    else:
-        console.print(comparison.table())
-        console.print(f"written: {folder}", highlight=False, soft_wrap=True)
+
+    def say(comparison: "Comparison", console: Console) -> None:
+        if as_json:
+            click.echo(json.dumps(comparison.as_dict(), indent=1))
+        else:
+            console.print(comparison.table())
+
+    def write(comparison: "Comparison", folder: Path) -> Path:
+        comparison.write(folder)
+        return folder
+
+    variants = comparing.variants(chosen, names)
+    _measure(f"{chosen.name}-compare", chosen.name, variants, seeds, out, say, write, as_json)
 
 
 @click.command()
@@ -88,8 +89,6 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
     fresco sweep todg --set protocol.V=5,10,20,40,80
     fresco sweep popec-async --set control.channel.loss=0,0.1,0.3 -s duration_s=30
     """
-    from emulator.runtime.run import new_folder
-    from emulator.show import compare as comparing
     from emulator.show import sweep as sweeping
 
     swept = [assignment for assignment in sets if _values(assignment)]
@@ -100,20 +99,54 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
     variants = {  # each must be right before the first run starts
         value: load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
     }
-    first = variants[values[0]]
-    console = _console()
-    with _progress(console, len(values) * seeds) as on_progress:
-        comparison = comparing.measure(
-            first.name,
-            variants,
-            list(range(first.seed, first.seed + seeds)),
-            on_progress,
-        )
-    folder = new_folder(out, f"{first.name}-sweep")
-    comparison.write(folder)
-    page = sweeping.write(folder, field, values, comparison)
-    console.print(comparison.table(field))
-    console.print(f"curves: {page}", highlight=False, soft_wrap=True)
+
+    def say(comparison: "Comparison", console: Console) -> None:
+        console.print(comparison.table(field))
+
+    def write(comparison: "Comparison", folder: Path) -> Path:
+        comparison.write(folder)
+        return sweeping.write(folder, field, values, comparison)
+
+    name = variants[values[0]].name
+    _measure(f"{name}-sweep", name, variants, seeds, out, say, write)
+
+
+def _measure(
+    folder_name: str,
+    name: str,
+    variants: Mapping[str, "Scenario"],
+    seed_count: int,
+    out: Path,
+    say: Callable[["Comparison", Console], None],
+    write: Callable[["Comparison", Path], Path],
+    as_json: bool = False,
+) -> None:
+    """Runs all variants, says and writes what they give; every run that ended is kept."""
+    from emulator.runtime import folders
+    from emulator.runtime.run import EXIT_STATUS, INTERRUPTED
+    from emulator.show import compare as comparing
+
+    console = _console(as_json)
+    folder = out_folder(out, folder_name)
+    lines = comparing.Lines(folder)
+    interrupts.before_leaving(partial(folders.discard, folder))  # before the first run ended
+    first_seed = next(iter(variants.values())).seed
+    seeds = list(range(first_seed, first_seed + seed_count))
+    with _progress(console, len(variants) * seed_count) as on_progress:
+        comparison = comparing.measure(name, variants, seeds, on_progress, lines.take)
+    say(comparison, console)
+    try:
+        written = write(comparison, folder)
+        folders.name_latest(folder, (folder.parent / folders.LATEST,))
+    except OSError as error:
+        fail(f"what is above could not be written: {error}", EXIT_STATUS["broken"])
+    console.print(f"written: {written}", highlight=False, soft_wrap=True)
+    if comparison.cause:
+        done = f"{len(comparison.seeds)} of {seed_count} seeds are complete"
+        few = "" if comparison.rows else ", too few for an interval"
+        kept = "; compare.csv has every run that ended"
+        verdict: Verdict = "interrupted" if comparison.cause == INTERRUPTED else "broken"
+        fail(f"{comparison.cause}; {done}{few}{kept}", EXIT_STATUS[verdict])
 
 
 def _console(stderr: bool = False) -> Console:

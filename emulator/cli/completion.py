@@ -18,6 +18,10 @@ def _starting(incomplete: str, words: Iterable[str]) -> list[CompletionItem]:
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
+def _client(ctx: click.Context) -> Client:
+    return Client(ctx.params.get("url"), ctx.params.get("run"), TIMEOUT_S)
+
+
 class FaultType(click.ParamType[str]):
     """A fault type."""
 
@@ -40,7 +44,7 @@ class Target(click.ParamType[str]):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         try:
-            found = Client(ctx.params.get("url"), TIMEOUT_S).request("GET", "topology")
+            found = _client(ctx).request("GET", "topology")
         except Unanswered:
             return []
         kinds = ("base_stations", "servers", "users")
@@ -72,7 +76,7 @@ class FaultNumber(click.types.IntParamType):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         try:
-            known = Client(ctx.params.get("url"), TIMEOUT_S).request("GET", "faults")["faults"]
+            known = _client(ctx).request("GET", "faults")["faults"]
         except Unanswered:
             return []
         return _starting(incomplete, (str(f["id"]) for f in known if f["state"] == "active"))

@@ -1,11 +1,12 @@
 """Verbs for a run that goes on in another process: they only use its HTTP API.
 
-Without `--url` they talk to the newest run, whose folder says where it listens.
+Without `--url` or `--run` they talk to the only one that goes on here.
 """
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,27 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from emulator.cli.arguments import fail
-from emulator.cli.client import LATEST, Client, Unanswered
+from emulator import interrupts
+from emulator.cli.arguments import fail, run_folder_argument
+from emulator.cli.client import Client, Unanswered
 from emulator.cli.completion import FaultNumber, FaultType, Parameter, Target
 from emulator.cli.groups import Verbs
 
-_url = click.option("--url", help="Of the run; default: the newest one here.")
+
+def _of_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds what says which run is meant, and hands the command its client."""
+
+    @click.option("--url", help="Of the run; default: the one that goes on here.")
+    @click.option(
+        "--run",
+        type=click.Path(path_type=Path),
+        help="Folder of the run, where several go on here; NAME/STAMP under runs is enough.",
+    )
+    @wraps(command)
+    def with_client(url: str | None, run: Path | None, **given: Any) -> None:
+        command(client=Client(url, run), **given)
+
+    return with_client
 
 
 @click.group(cls=Verbs)
@@ -60,11 +76,11 @@ def fault_types() -> None:
 
 
 @fault.command("list")
-@_url
+@_of_run
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def fault_list(url: str | None, as_json: bool) -> None:
+def fault_list(client: Client, as_json: bool) -> None:
     """List the faults of the run so far."""
-    told = Client(url).ask("GET", "faults")
+    told = client.ask("GET", "faults")
     if as_json:
         click.echo(json.dumps(told["faults"], indent=1))
         return
@@ -80,7 +96,7 @@ def fault_list(url: str | None, as_json: bool) -> None:
 )
 @click.option("--note", default="", help="Kept in the record.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be hit.")
-@_url
+@_of_run
 def inject(
     kind: str,
     target: str | None,
@@ -88,7 +104,7 @@ def inject(
     lasts: str,
     note: str,
     dry_run: bool,
-    url: str | None,
+    client: Client,
 ) -> None:
     """Begin a fault now; it heals by itself. TARGET is a node, or several: 'camera-*,!camera-0'.
 
@@ -109,9 +125,9 @@ def inject(
         body["note"] = note
     body |= _values(parameters)
     if dry_run:
-        _say_hit(Client(url).ask("POST", "faults?dry_run=true", body))
+        _say_hit(client.ask("POST", "faults?dry_run=true", body))
         return
-    told = Client(url).ask("POST", "faults", body)
+    told = client.ask("POST", "faults", body)
     _say_done(told, "extended" if told["extended"] else "began")
 
 
@@ -119,8 +135,8 @@ def inject(
 @click.argument("number", type=FaultNumber(), metavar="ID")
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...", type=Parameter())
 @click.option("--for", "lasts", help="From now on: 15s, 2m, 500ms.  [default: as it was]")
-@_url
-def patch(number: int, parameters: tuple[str, ...], lasts: str | None, url: str | None) -> None:
+@_of_run
+def patch(number: int, parameters: tuple[str, ...], lasts: str | None, client: Client) -> None:
     """Change the active fault ID of `fresco fault list`: parameters, how long it lasts, or both.
 
     \b
@@ -131,7 +147,7 @@ def patch(number: int, parameters: tuple[str, ...], lasts: str | None, url: str 
     changes = _values(parameters) | ({} if lasts is None else {"for_s": _seconds(lasts)})
     if not changes:
         fail("say what changes: KEY=VALUE, or --for")
-    _say_done(Client(url).ask("PATCH", f"faults/{number}", changes), "changed")
+    _say_done(client.ask("PATCH", f"faults/{number}", changes), "changed")
 
 
 def _values(parameters: Sequence[str]) -> dict[str, Any]:
@@ -184,12 +200,12 @@ def _warn(told: dict[str, Any]) -> None:
 @fault.command()
 @click.argument("number", type=FaultNumber(), required=False, metavar="[ID]")
 @click.option("--all", "everything", is_flag=True, help="Every active fault.")
-@_url
-def heal(number: int | None, everything: bool, url: str | None) -> None:
+@_of_run
+def heal(number: int | None, everything: bool, client: Client) -> None:
     """Heal the fault ID, or all."""
     if (number is None) != everything:
         fail("say which: an ID, or --all")
-    told = Client(url).ask("DELETE", "faults" if number is None else f"faults/{number}")
+    told = client.ask("DELETE", "faults" if number is None else f"faults/{number}")
     if not told["faults"]:
         click.echo("nothing was active")
         return
@@ -199,9 +215,7 @@ def heal(number: int | None, everything: bool, url: str | None) -> None:
 
 
 @fault.command()
-@click.argument(
-    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=LATEST
-)
+@run_folder_argument
 def export(folder: Path) -> None:
     """Print a run with all that was injected by hand as a scenario (default: the latest run)."""
     from emulator.live import replay
@@ -211,11 +225,10 @@ def export(folder: Path) -> None:
 
 
 @click.command()
-@_url
+@_of_run
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def status(url: str | None, as_json: bool) -> None:
+def status(client: Client, as_json: bool) -> None:
     """Say how the run that goes on is doing."""
-    client = Client(url)
     run = client.ask("GET", "run")
     if as_json:
         click.echo(json.dumps(run, indent=1))
@@ -226,11 +239,11 @@ def status(url: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@_url
-def watch(url: str | None) -> None:
+@_of_run
+def watch(client: Client) -> None:
     """Watch the run that goes on, in this terminal. Ctrl-C leaves it alone."""
-    client = Client(url)
     tiles = client.ask("GET", "topology")["tiles"]
+    interrupts.on_first(interrupts.interrupt)
     with Live(console=Console(), refresh_per_second=4) as live:
         try:
             while (run := client.request("GET", "run"))["phase"] != "ended":
@@ -240,8 +253,6 @@ def watch(url: str | None) -> None:
                     numbers.add_row(label, Text(value, style="bold"))
                 live.update(Group(_head(run), numbers, _fault_table(faults, run["now_s"])))
                 time.sleep(0.5)
-        except KeyboardInterrupt:
-            return
         except Unanswered:
             pass
     click.echo("the run ended")
@@ -252,9 +263,9 @@ fault.add_command(watch)
 
 def _steer(verb: str, about: str, done: str) -> click.Command:
     @click.command(verb, help=about)
-    @_url
-    def command(url: str | None) -> None:
-        told = Client(url).ask("POST", f"run/{verb}")
+    @_of_run
+    def command(client: Client) -> None:
+        told = client.ask("POST", f"run/{verb}")
         click.echo(f"{done} at {told.get('at_s', '?')} s")
         _warn(told)
 

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,25 @@ import click
 import msgspec
 from rich.console import Console
 
+from emulator import interrupts
 from emulator.cli import compare as verbs_compare
 from emulator.cli import completion, import_onnx
 from emulator.cli import live as verbs_live
 from emulator.cli import models as verbs_models
 from emulator.cli import profile as verbs_profile
 from emulator.cli.arguments import (
-    RUNS,
     counted,
     fail,
     load,
+    out_folder,
     out_option,
     override_options,
+    run_folder_argument,
     scenario_argument,
     token,
 )
 from emulator.cli.groups import Verbs
+from models.files import write_whole
 
 
 @click.group(
@@ -120,9 +124,10 @@ def run(
     """
     from emulator.live.exporter import Exporter
     from emulator.reading import check, source
-    from emulator.runtime.run import EXIT_STATUS, Progress, RunError, new_folder
+    from emulator.runtime import folders
+    from emulator.runtime.run import EXIT_STATUS, Progress, RunError
     from emulator.runtime.run import run as drive
-    from emulator.show.display import Display, closing, stop_on_interrupt
+    from emulator.show.display import Display, closing, stopping
     from emulator.world.planning import plan
 
     if runtime is not None:
@@ -147,8 +152,12 @@ def run(
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
     for _, message, remedy in check.warnings(chosen):
         console.print(f"[yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True)
-    folder = new_folder(out, chosen.name)
-    (folder / "scenario.yaml").write_text(source.dump(chosen))
+    folder = out_folder(out, chosen.name)
+    latest = (out / chosen.name / folders.LATEST, out / folders.LATEST)
+    refused = partial(folders.discard_unbegun, folder)
+    interrupts.before_leaving(refused)
+    click.get_current_context().call_on_close(refused)
+    write_whole(folder / "scenario.yaml", source.dump(chosen))
     display, exporter = Display(chosen, console), Exporter(chosen, metrics_per_user)
     server = None
     if metrics_port is not None:
@@ -163,7 +172,7 @@ def run(
         from emulator.runtime.steering import Steering
 
         steering = Steering(planned)
-        stop_on_interrupt(steering, console)
+        interrupts.on_first(stopping(steering, console))
     if steering is not None and dashboard is not False:
         from emulator.live.control import Service
 
@@ -183,7 +192,7 @@ def run(
 
         def started(carriers: list[cluster.Carrier]) -> None:
             packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
-            (folder / "hosts.json").write_bytes(packed)
+            write_whole(folder / "hosts.json", packed)
 
         def ready(hosts: int, of: int) -> None:
             display.ready(hosts, of)
@@ -195,9 +204,16 @@ def run(
         from emulator.runtime import loop
 
         steps = loop.play(planned, paced, steering)
+        if steering is None:
+            interrupts.on_first(interrupts.interrupt)
+    is_latest = False
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
+            nonlocal is_latest
+            if not is_latest:  # now that it began
+                folders.name_latest(folder, latest)
+                is_latest = True
             if server is not None:
                 exporter.take(progress)  # first: what people see is then on the page too
             if service is not None:
@@ -219,12 +235,18 @@ def run(
     if server is not None:
         server.shutdown()
     closing(summary, chosen, console)
-    with console.status("writing tables and report") if console.is_terminal else nullcontext():
-        report_path = _results(folder, csv)
-    console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+    status = EXIT_STATUS[summary["verdict"]]
+    try:
+        with console.status("writing tables and report") if console.is_terminal else nullcontext():
+            report_path = _results(folder, csv)
+        console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+    except OSError as error:
+        status = EXIT_STATUS["broken"]
+        again = f"once there is room, `fresco report {folder}` writes them"
+        click.echo(f"fresco: no tables and no report: {error}; {again}", err=True)
     if as_json:
         click.echo(json.dumps({**summary, "folder": str(folder)}, indent=1))
-    sys.exit(EXIT_STATUS[summary["verdict"]])
+    sys.exit(status)
 
 
 @fresco.command("check")
@@ -265,15 +287,14 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
 
 
 @fresco.command()
-@click.argument(
-    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=RUNS / "latest"
-)
+@run_folder_argument
 @click.option("--csv", is_flag=True, help="Tables as CSV too.")
 def report(folder: Path, csv: bool) -> None:
     """Write the report and tables of a run again, from its FOLDER (default: the latest run)."""
-    if not (folder / "journal.msgpack").exists():
-        fail(f"{folder} is no run folder: it has no journal.msgpack")
-    click.echo(f"report: {_results(folder, csv)}")
+    try:
+        click.echo(f"report: {_results(folder, csv)}")
+    except OSError as error:
+        fail(f"{folder}: tables and report cannot be written: {error}")
 
 
 @fresco.command()

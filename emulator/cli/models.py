@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from emulator.cli.arguments import fail
+from emulator import interrupts
+from emulator.cli.arguments import fail, results, room_in
 
 if TYPE_CHECKING:
     from torch import nn
@@ -113,20 +114,23 @@ def distill(
         name = f"{made.architecture}-{taught.rpartition(':')[2].rpartition('/')[2]}"
     folder = out or Path("runs") / "models" / name
     checkpoint = folder / "checkpoint.safetensors"
+    room_in(folder)
     if not resume:
         checkpoint.unlink(missing_ok=True)
     curve: list[distill.Epoch] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress, results(folder):
         bar = progress.add_task(name, total=options.epochs)
 
         def told(epoch: distill.Epoch) -> None:
-            curve.append(epoch)
-            said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
-            progress.update(bar, completed=epoch.number, description=said)
-            if not console.is_terminal and epoch.number % max(1, options.epochs // 10) == 0:
-                console.print(f"epoch {epoch.number}/{options.epochs}  {said}", highlight=False)
+            with interrupts.held():
+                curve.append(epoch)
+                said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
+                progress.update(bar, completed=epoch.number, description=said)
+                if not console.is_terminal and epoch.number % max(1, options.epochs // 10) == 0:
+                    console.print(f"epoch {epoch.number}/{options.epochs}  {said}", highlight=False)
 
+        interrupts.on_first(interrupts.interrupt)
         try:
             student = distill.train(
                 distill.fresh(made.architecture, splits.classes, options.seed),
@@ -140,23 +144,30 @@ def distill(
             )
         except zoo.ModelError as error:
             fail(str(error))
+        except KeyboardInterrupt:
+            if not checkpoint.exists():
+                fail("interrupted before the first epoch ended", interrupts.STATUS)
+            done = f"interrupted; {checkpoint} holds every epoch that ended"
+            fail(f"{done}: the same command with --resume goes on from it", interrupts.STATUS)
+    interrupts.finish()
     command = f"fresco distill --preset {chosen} --method {recipe} --seed {options.seed}"
     command += f" --epochs {options.epochs}"
     command += f" --data {shlex.quote(taught)}" if dataset is not None else ""
     command += f" --teacher {shlex.quote(teacher)}" if teacher is not None else ""
-    result = distill.ship(
-        folder,
-        student,
-        splits,
-        options,
-        architecture=made.architecture,
-        dataset=taught,
-        recipe=recipe,
-        teacher=taught_by if RECIPES[recipe].needs_teacher else "",
-        command=command,
-    )
-    checkpoint.unlink(missing_ok=True)
-    written = training_curve.write(folder, name, result.measure, curve)
+    with results(folder):
+        result = distill.ship(
+            folder,
+            student,
+            splits,
+            options,
+            architecture=made.architecture,
+            dataset=taught,
+            recipe=recipe,
+            teacher=taught_by if RECIPES[recipe].needs_teacher else "",
+            command=command,
+        )
+        checkpoint.unlink(missing_ok=True)
+        written = training_curve.write(folder, name, result.measure, curve)
     console.print(training_curve.bars([epoch.val_accuracy for epoch in curve]), highlight=False)
     console.print(
         f"{name}: {result.parameters:,} parameters, {result.measure} on val "

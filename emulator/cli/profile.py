@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from emulator.cli.arguments import fail
+from emulator.cli.arguments import fail, results, room_in
+from models.files import write_whole
 
 if TYPE_CHECKING:
     from models.latency import Latency, Profile
@@ -63,10 +64,14 @@ def profile(
     for each in engines:
         if each not in ENGINES:
             fail(f"unknown engine '{each}' (known: {', '.join(ENGINES)}, or all)")
+    folder = Path("runs") / "models" / name
     try:
         zoo.manifest(name)
         for each in engines:
             require(each)
+        if writes:
+            room_in(zoo.folder(name), "put a copy of the network under $FRESCO_MODELS")
+        room_in(folder, "run it in another folder")
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task(f"measuring {name}", total=rounds)
             measured = latency.measure(
@@ -88,13 +93,12 @@ def profile(
     console.print(table)
     for line in _conditions(measured[0], rounds):
         console.print(line, highlight=False)
-    if writes:
-        for each_measured in measured:
-            console.print(f"written: {latency.write(name, each_measured)}", highlight=False)
-    folder = Path("runs") / "models" / name
-    folder.mkdir(parents=True, exist_ok=True)
     picture = folder / "latency.html"
-    picture.write_text(_page(name, measured, rounds), encoding="utf-8")
+    with results(folder):
+        if writes:
+            for each_measured in measured:
+                console.print(f"written: {latency.write(name, each_measured)}", highlight=False)
+        write_whole(picture, _page(name, measured, rounds))
     console.print(f"picture: {picture}", highlight=False)
 
 

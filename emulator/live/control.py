@@ -1,17 +1,16 @@
 """The control service: dashboard, API and metrics of one run, in a thread of the driver.
 
 It starts before the hosts do and only ever reads finished bytes or asks `Steering`; a slow viewer
-misses frames and delays nobody. `runs/latest/control.json` tells other processes where it is.
+misses frames and delays nobody. The run's folder tells other processes where it is.
 """
 
 import asyncio
 import json
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -30,6 +29,7 @@ from emulator.live.guard import (
     refusal,
 )
 from emulator.reading.vocabulary import Refused, types
+from emulator.runtime import folders
 from emulator.runtime.run import Progress
 from emulator.runtime.steering import Steering
 from emulator.show.page import STATIC
@@ -96,14 +96,14 @@ class Service:
         self._loop = asyncio.new_event_loop()
         self._started: Future[str] = Future()
         self._ended: asyncio.Event | None = None
+        self._announced: IO[str] | None = None
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
     def start(self) -> None:
         """Begins to serve; OSError where the port is taken."""
         self._thread.start()
         self.url = self._started.result()
-        told = {"url": self.url, "pid": os.getpid()}
-        (self._folder / "control.json").write_text(json.dumps(told) + "\n")
+        self._announced = folders.announce(self._folder, self.url)
         self.feed.publish = lambda frame: self._tell(self._send_frame)
         self._steering.on_change = lambda: self._tell(self._send_change)
 
@@ -112,7 +112,9 @@ class Service:
         self._exporter.finish()
 
     def stop(self) -> None:
-        (self._folder / "control.json").unlink(missing_ok=True)
+        if self._announced is not None:
+            (self._folder / folders.CONTROL).unlink(missing_ok=True)
+            self._announced.close()
         self._tell(self._end)
         self._thread.join(5.0)
 

@@ -6,6 +6,7 @@ covers every record: equal seeds give equal digests in virtual time.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
@@ -113,12 +114,40 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Frame)
 
 
+class Unwritten(RuntimeError):
+    """Something could not be recorded; what was recorded before it is whole."""
+
+
+class Log:
+    """A file that grows by whole pieces: one that does not fit is taken back."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._size = path, 0
+        self._file = path.open("wb", buffering=0)  # what is appended is on its way to the disk
+
+    def append(self, piece: bytes) -> None:
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._size)
+                self._file.seek(self._size)
+            why = error.strerror or str(error)
+            raise Unwritten(f"{self._path} could not be written any further: {why}") from error
+        self._size += len(piece)
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class Writer:
     """Appends records to a journal; what was written survives the writer's death."""
 
     def __init__(self, folder: Path | None) -> None:
         """`folder` None keeps the digest only."""
-        self._file = None if folder is None else (folder / NAME).open("wb")
+        self._file = None if folder is None else Log(folder / NAME)
         self._hash = blake2b(digest_size=16)
         self.count = 0
 
@@ -128,11 +157,10 @@ class Writer:
 
     def append(self, frame: Frame) -> None:
         packed = encode(frame)
+        if self._file is not None:
+            self._file.append(len(packed).to_bytes(4, "big") + packed)
         self._hash.update(packed)
         self.count += len(frame.records)
-        if self._file is not None:
-            self._file.write(len(packed).to_bytes(4, "big") + packed)
-            self._file.flush()
 
     @property
     def digest(self) -> str:

@@ -5,12 +5,14 @@ Read frame by frame and written in row groups, so memory does not grow with the 
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from agents.bodies import TaskEnd
 from emulator.record.journal import read_frames
 from emulator.record.metrics import Metrics
+from models.files import whole
 
 ROWS_PER_GROUP = 50_000
 TASK_COLUMNS = {
@@ -69,16 +71,16 @@ def _write(path: Path, schema: Any, batches: Iterator[Any], csv: bool) -> None:
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
-    writers: list[Any] = [parquet.ParquetWriter(path.with_suffix(".parquet"), schema)]
-    if csv:
-        writers.append(arrow_csv.CSVWriter(path.with_suffix(".csv"), schema))
-    try:
+    kinds = {".parquet": parquet.ParquetWriter, ".csv": arrow_csv.CSVWriter}
+    with ExitStack() as files:
+        writers = [
+            files.enter_context(kind(files.enter_context(whole(path.with_suffix(suffix))), schema))
+            for suffix, kind in kinds.items()
+            if csv or suffix != ".csv"
+        ]
         for batch in batches:
             for writer in writers:
                 writer.write_batch(batch)
-    finally:
-        for writer in writers:
-            writer.close()
 
 
 def thin(values: Sequence[float | None], count: int) -> list[float | None]:

@@ -7,6 +7,7 @@ it reported before stays.
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from agents.api import NodeId
+from emulator import interrupts
 from emulator.faults.timeline import Order
 from emulator.record import journal
 from emulator.record.journal import HostLost, Record
@@ -70,18 +72,21 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         environment.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    how: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        how |= {"address": "local", "include_dashboard": False}
+        how |= {"object_store_memory": OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+    else:
+        how["address"] = address
+    aside = interrupts.Aside()
+
+    def connect() -> None:
+        # Of SIGINT Ray keeps its processes itself, and with SIGTERM it ends them.
+        with interrupts.kept_from_children(signal.SIGHUP):
+            ray.init(**how)
+
     try:
-        if address is None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
-        else:
-            ray.init(address=address, **quiet)
+        aside.call(connect)
     except Exception as error:
         where = "start Ray here" if address is None else f"reach a Ray cluster at {address}"
         raise RunError(
@@ -94,7 +99,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        aside.call(ray.shutdown)
 
 
 def deal(names: list[NodeId], host_count: int | None, cpu_count: int) -> dict[str, list[NodeId]]:

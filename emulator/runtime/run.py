@@ -6,7 +6,6 @@ nothing of it. The run folder is the result; `report.py` and `compare.py` read i
 
 import json
 import math
-import os
 import platform
 import sys
 import time
@@ -20,9 +19,10 @@ from msgspec import Struct
 
 from agents.protocols import PROTOCOLS
 from agents.scheduled.frame import Frame as ScheduleFrame
+from emulator import interrupts
 from emulator.faults.timeline import Timeline
 from emulator.record.allocations import Allocations
-from emulator.record.journal import Frame, HostLost, Record, Writer
+from emulator.record.journal import Frame, HostLost, Log, Record, Unwritten, Writer
 from emulator.record.metrics import Metrics
 from emulator.record.stats import GroupStats
 from emulator.runtime.loop import Step
@@ -31,7 +31,9 @@ from emulator.spec.scenario import Expect, Scenario
 from emulator.spec.scheduling import bounds_s, is_scheduled, rate_hz, readings_of
 from emulator.spec.topology import members
 from emulator.world.plan import Plan
+from models.files import write_whole
 
+INTERRUPTED = "interrupted by the user"
 Verdict = Literal["good", "failed", "broken", "interrupted"]
 EXIT_STATUS: dict[Verdict, int] = {"good": 0, "failed": 1, "broken": 3, "interrupted": 130}
 
@@ -65,7 +67,7 @@ class Recorder:
         scenario = plan.scenario
         self.metrics = fresh_metrics(scenario, plan.frame() if is_scheduled(scenario) else None)
         self.writer = Writer(folder)
-        self._events = None if folder is None else (folder / "events.jsonl").open("w")
+        self._events = None if folder is None else Log(folder / "events.jsonl")
         self._timeline = Timeline(plan.orders, scenario.duration_s)
         self._steering = steering
 
@@ -88,8 +90,8 @@ class Recorder:
         """Appends one line to events.jsonl: faults and what happened to the run itself."""
         if self._events is not None:
             wall = datetime.now().astimezone().isoformat(timespec="milliseconds")
-            self._events.write(json.dumps({"at_s": at_s, "wall": wall, "op": op, **details}) + "\n")
-            self._events.flush()
+            line = json.dumps({"at_s": at_s, "wall": wall, "op": op, **details})
+            self._events.append(line.encode() + b"\n")
 
     def close(self) -> None:
         self.writer.close()
@@ -142,22 +144,28 @@ def run(
     first: tuple[float, float] | None = None  # instants of the first step: wall, emulated
     verdict: Verdict = "good"
     causes: list[str] = []
-    recorder.note("start", 0.0, scenario=plan.scenario.name, seed=plan.scenario.seed)
     try:
+        recorder.note("start", 0.0, scenario=plan.scenario.name, seed=plan.scenario.seed)
         for step in steps:
-            recorder.take(step)
-            wall_s = time.monotonic()
-            first = first or (wall_s, step.now_s)
-            speed = (step.now_s - first[1]) / ((wall_s - first[0]) or 1.0)
-            show(Progress(metrics, step, wall_s - began_s, speed))
+            with interrupts.held():
+                recorder.take(step)
+                wall_s = time.monotonic()
+                first = first or (wall_s, step.now_s)
+                speed = (step.now_s - first[1]) / ((wall_s - first[0]) or 1.0)
+                show(Progress(metrics, step, wall_s - began_s, speed))
             if metrics.hosts_lost:
-                verdict = "broken"
+                # Who ends a run from outside often ends its hosts too.
+                verdict = "interrupted" if interrupts.asked() else "broken"
                 causes += [_obituary(lost) for lost in metrics.hosts_lost]
                 break
     except KeyboardInterrupt:
         verdict = "interrupted"
-        causes.append("interrupted by the user")
+        causes.append(INTERRUPTED)
+    except Unwritten as error:
+        verdict = "broken"
+        causes.append(str(error))
     finally:
+        interrupts.finish()
         close = getattr(steps, "close", None)
         if close is not None:
             close()  # a generator: lets the runtime stop its hosts
@@ -211,10 +219,14 @@ def run(
         "expect": expectations,
         "versions": versions(),
     }
-    recorder.note("end", metrics.now_s, verdict=verdict, causes=causes)
-    recorder.close()
-    if folder is not None:
-        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    try:
+        recorder.note("end", metrics.now_s, verdict=verdict, causes=causes)
+        recorder.close()
+        if folder is not None:
+            write_whole(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    except (Unwritten, OSError) as error:
+        causes.append(f"the end of the run is not in its folder: {error}")
+        return summary | {"verdict": "broken"}
     return summary
 
 
@@ -233,26 +245,6 @@ def check(expect: Expect, metrics: Metrics) -> dict[str, Any]:
     shown = "nothing" if value is None else f"{value:.6g}"
     says = f"{expect.metric} of {expect.of} is {shown}, expected {' and '.join(bounds)}"
     return {"metric": expect.metric, "of": expect.of, "value": value, "holds": holds, "says": says}
-
-
-def new_folder(root: Path, name: str) -> Path:
-    """Makes runs/<name>/<stamp>/ and points `latest` at it."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = root / name / stamp
-    for number in range(2, 1000):
-        try:
-            folder.mkdir(parents=True)
-            break
-        except FileExistsError:
-            folder = root / name / f"{stamp}-{number}"
-    for latest, target in (
-        (root / name / "latest", Path(folder.name)),
-        (root / "latest", Path(name) / folder.name),
-    ):
-        fresh = latest.with_name(f".latest-{os.getpid()}")
-        fresh.symlink_to(target)
-        fresh.replace(latest)  # at once: another run may be doing the same
-    return folder
 
 
 def versions() -> dict[str, str]:

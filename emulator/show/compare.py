@@ -5,12 +5,17 @@ protocols varies much less than either: its confidence interval is the one to re
 """
 
 import csv
+import io
 import math
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from functools import partial
 from html import escape
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +24,19 @@ from msgspec import Struct
 from rich.console import JustifyMethod
 from rich.table import Table
 
+from emulator import interrupts
+from emulator.record.journal import Log, Unwritten
 from emulator.record.stats import ALL, MORE_IS_BETTER
 from emulator.record.stats import METRICS as MEANINGS
 from emulator.runtime.loop import play
-from emulator.runtime.run import Recorder
+from emulator.runtime.run import INTERRUPTED, Recorder
 from emulator.show.display import NAMES, readable
 from emulator.show.drawing import Mean, intervals
 from emulator.show.page import page
 from emulator.show.page import table as html_table
 from emulator.spec.scenario import ProtocolChoice, Scenario
 from emulator.world.planning import plan
+from models.files import write_whole
 
 METRICS = (
     "aoi_mean_s",
@@ -55,6 +63,8 @@ Progress = Callable[[int, int], None]
 """Is told how many runs of how many are done."""
 Job = tuple[str, int]  # protocol or other variant, seed
 Summary = dict[str, float | int | None]
+Keep = Callable[[Job, Summary], None]
+"""Is told what each run found, as soon as it has ended."""
 
 
 class Estimate(Struct, frozen=True):
@@ -83,18 +93,22 @@ class Row(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """What `fresco compare` found. `left_out`: metrics that only some of the runs have a value of,
-    such as the age where no result ever came."""
+    """What `fresco compare` found at the seeds whose runs all ended; `cause` says why not at all
+    that were asked for. `left_out`: metrics that only some of the runs have a value of, such as
+    the age where no result ever came."""
 
     scenario: str
     seeds: list[int]
     protocols: list[str]
     rows: list[Row]
     left_out: list[str]
+    asked: int = 0
+    cause: str = ""
 
     def table(self, variant: str = "protocol") -> Table:
         """Returns the table for a terminal; `variant` is what differs from run to run."""
-        title = f"{self.scenario}: {len(self.seeds)} seeds, mean ± half of the 95 % interval"
+        counted = f"{len(self.seeds)} of {self.asked}" if self.cause else f"{len(self.seeds)}"
+        title = f"{self.scenario}: {counted} seeds, mean ± half of the 95 % interval"
         missing = ", ".join(NAMES[metric] for metric in self.left_out)
         caption = f"not in every run: {missing}" if missing else None
         table = Table(title=title, title_justify="left", title_style="bold", caption=caption)
@@ -118,15 +132,9 @@ class Comparison(Struct, frozen=True):
         return plain
 
     def write(self, folder: Path) -> None:
-        """Writes compare.json, compare.csv (a line per metric, protocol and seed), compare.html."""
-        (folder / "compare.json").write_bytes(msgspec.json.format(msgspec.json.encode(self)))
-        (folder / "compare.html").write_text(self._page(), encoding="utf-8")
-        with (folder / "compare.csv").open("w", newline="") as file:
-            lines = csv.writer(file)
-            lines.writerow(("metric", "protocol", "seed", "value"))
-            for row in self.rows:
-                for seed, value in zip(self.seeds, row.values, strict=True):
-                    lines.writerow((row.metric, row.protocol, seed, value))
+        """Writes compare.json and compare.html."""
+        write_whole(folder / "compare.json", msgspec.json.format(msgspec.json.encode(self)))
+        write_whole(folder / "compare.html", self._page())
 
     def _page(self) -> str:
         """Returns a card per metric: bars with intervals, and the paired differences below."""
@@ -153,8 +161,9 @@ class Comparison(Struct, frozen=True):
         seeds = ", ".join(map(str, self.seeds))
         missing = ", ".join(NAMES[metric] for metric in self.left_out)
         left = f"; not in every run: {missing}" if missing else ""
+        alert = f'<p class="alert" role="alert">{escape(self.cause)}</p>' if self.cause else ""
         body = (
-            f"<h1>{escape(self.scenario)}: {escape(' or '.join(self.protocols))}</h1>"
+            f"<h1>{escape(self.scenario)}: {escape(' or '.join(self.protocols))}</h1>{alert}"
             f'<p class="soft">Means with their 95 % confidence intervals (Student t) over the '
             f"seeds {seeds}; at each seed all protocols meet the same arrivals, weather and "
             f'faults{escape(left)}.</p><div class="cards">{cards}</div>'
@@ -171,18 +180,31 @@ class Comparison(Struct, frozen=True):
         )
 
 
-def run(
-    scenario: Scenario,
-    protocols: Sequence[str],
-    seeds: Sequence[int],
-    on_progress: Progress,
-) -> Comparison:
-    """Runs every protocol at every seed; the first protocol is what others are compared with.
+class Lines:
+    """compare.csv: a line per metric, protocol and seed, written when the run has ended."""
 
-    Raises ValueError for fewer than two seeds: one value has no interval.
-    """
-    variants = {protocol: _variant(scenario, protocol) for protocol in protocols}
-    return measure(scenario.name, variants, seeds, on_progress)
+    def __init__(self, folder: Path) -> None:
+        self._log = Log(folder / "compare.csv")
+        self._append([("metric", "protocol", "seed", "value")])
+
+    def take(self, job: Job, summary: Summary) -> None:
+        values = ((metric, summary[metric]) for metric in METRICS)
+        self._append([(metric, *job, value) for metric, value in values if value is not None])
+
+    def _append(self, rows: Sequence[Sequence[object]]) -> None:
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        self._log.append(text.getvalue().encode())
+
+
+def variants(scenario: Scenario, protocols: Sequence[str]) -> dict[str, Scenario]:
+    """Returns the scenario with each protocol; its own options stay with its own protocol."""
+    return {
+        protocol: scenario
+        if protocol == scenario.protocol.kind
+        else scenario.model_copy(update={"protocol": ProtocolChoice(kind=protocol)})
+        for protocol in protocols
+    }
 
 
 def measure(
@@ -190,25 +212,31 @@ def measure(
     variants: Mapping[str, Scenario],
     seeds: Sequence[int],
     on_progress: Progress,
+    keep: Keep = lambda job, summary: None,
 ) -> Comparison:
-    """Runs every variant at every seed; the first is what others are compared with."""
+    """Runs every variant at every seed; the first variant is what others are compared with.
+
+    Where that is interrupted, or a run breaks, it compares at the seeds that are complete. Raises
+    ValueError for fewer than two seeds: one value has no interval.
+    """
     if len(seeds) < 2:
         raise ValueError(f"{len(seeds)} seed(s) give no confidence interval; name two at least")
     protocols = list(variants)
-    jobs = {
+    jobs = {  # seed by seed, so that whatever ends it leaves pairs
         (label, seed): variant.model_copy(update={"seed": seed})
-        for label, variant in variants.items()
         for seed in seeds
+        for label, variant in variants.items()
     }
-    found = _measure_all(jobs, on_progress)
+    found, cause = _measure_all(jobs, on_progress, keep)
+    done = [seed for seed in seeds if all((p, seed) in found for p in protocols)]
     rows: list[Row] = []
     left_out: list[str] = []
-    for metric in METRICS:
-        columns = {p: [found[p, seed][metric] for seed in seeds] for p in protocols}
+    for metric in METRICS if len(done) > 1 else ():
+        columns = {p: [found[p, seed][metric] for seed in done] for p in protocols}
         complete = {p: [v for v in values if v is not None] for p, values in columns.items()}
         if not any(complete.values()):
             continue  # nobody has a deadline, or nobody looks at the images
-        if any(len(values) < len(seeds) for values in complete.values()):
+        if any(len(values) < len(done) for values in complete.values()):
             left_out.append(metric)
             continue
         first = complete[protocols[0]]
@@ -225,7 +253,7 @@ def measure(
                     sum(map(partial(is_better, metric), gaps)) if other else None,
                 )
             )
-    return Comparison(name, list(seeds), protocols, rows, left_out)
+    return Comparison(name, done, protocols, rows, left_out, len(seeds), cause)
 
 
 def is_better(metric: str, gap: float) -> bool:
@@ -244,27 +272,52 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, t * math.sqrt(variance / n))
 
 
-def _variant(scenario: Scenario, protocol: str) -> Scenario:
-    """The scenario's own options stay with its own protocol."""
-    own = protocol == scenario.protocol.kind
-    choice = scenario.protocol if own else ProtocolChoice(kind=protocol)
-    return scenario.model_copy(update={"protocol": choice})
-
-
-def _measure_all(jobs: Mapping[Job, Scenario], on_progress: Progress) -> dict[Job, Summary]:
-    """Shares the runs out to processes; the first failure ends all that have not begun."""
+def _measure_all(
+    jobs: Mapping[Job, Scenario], on_progress: Progress, keep: Keep
+) -> tuple[dict[Job, Summary], str]:
+    """Shares the runs out to processes; returns what ended, and why not all did."""
     found: dict[Job, Summary] = {}
+    cause, job = "", next(iter(jobs))
     # Not forked: a child of a process that has run torch with several threads hangs in torch.
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_measure, chosen): job for job, chosen in jobs.items()}
+    context = get_context("spawn")
+    end, leash = context.Pipe(duplex=False)
+    with interrupts.kept_from_children():  # which begins multiprocessing's own helper
+        pool = ProcessPoolExecutor(WORKERS, context, initializer=_follow, initargs=(end,))
+    with pool:
+        with interrupts.kept_from_children():
+            futures = {pool.submit(_measure, chosen): job for job, chosen in jobs.items()}
+        interrupts.on_first(interrupts.interrupt)
         try:
             for future in as_completed(futures):
-                found[futures[future]] = future.result()
-                on_progress(len(found), len(jobs))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return found
+                with interrupts.held():
+                    job = futures[future]
+                    found[job] = future.result()
+                    keep(job, found[job])
+                    on_progress(len(found), len(jobs))
+        except KeyboardInterrupt:
+            cause = INTERRUPTED
+        except Unwritten as error:
+            cause = str(error)
+        except Exception as error:
+            cause = f"{job[0]} at seed {job[1]} broke: {type(error).__name__}: {error}"
+        finally:
+            interrupts.finish()
+            if cause:
+                pool.shutdown(wait=False, cancel_futures=True)
+                leash.close()
+    leash.close()
+    return found, cause
+
+
+def _follow(end: Connection) -> None:
+    """Has this process end as soon as nobody holds the leash: its parent let go of it, or died."""
+
+    def wait() -> None:
+        with suppress(EOFError, OSError):
+            end.recv_bytes()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="leash", daemon=True).start()
 
 
 def _measure(scenario: Scenario) -> Summary:

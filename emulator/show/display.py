@@ -3,14 +3,11 @@
 A live table on a terminal, plain lines elsewhere. Everything shown is read from the metrics.
 """
 
-import os
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -19,8 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from emulator import interrupts
+from emulator.reading.vocabulary import Refused
 from emulator.record.stats import ALL
-from emulator.runtime.run import Progress, Show
+from emulator.runtime.run import INTERRUPTED, Progress, Show
 from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
 
@@ -241,23 +240,23 @@ def _per_slot(numbers: dict[str, float | int | None]) -> Iterator[str]:
         yield "\n"
 
 
-def stop_on_interrupt(steering: Steering, console: Console) -> None:
-    """The first Ctrl-C heals, flushes and reports; the second kills."""
+def stopping(steering: Steering, console: Console) -> Callable[[], None]:
+    """Returns what the first interrupt of a live run does: it heals, flushes and reports."""
 
-    def kill(*_: object) -> None:
-        console.show_cursor()
-        os.write(2, b"\nkilled\n")
-        os._exit(130)
+    is_asked = False
 
-    def stop(*_: object) -> None:
-        if steering.phase not in ("running", "paused"):
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt
-        signal.signal(signal.SIGINT, kill)
-        console.print("stopping: healing, flushing, reporting; Ctrl-C again kills")
-        # Not from here: the interrupted thread may hold the lock that asking takes.
-        asking = partial(steering.stop, "interrupted by the user")
-        threading.Thread(target=asking, daemon=True).start()
+    def ask() -> None:
+        with suppress(Refused):  # it has ended meanwhile
+            steering.stop(INTERRUPTED)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, stop)
+    def stop() -> None:
+        nonlocal is_asked
+        if steering.phase == "starting":
+            interrupts.leave()
+        elif not is_asked:
+            is_asked = True
+            console.print("stopping: healing, flushing, reporting; Ctrl-C again kills")
+            # Not from here: the interrupted thread may hold the lock that asking takes.
+            threading.Thread(target=ask, daemon=True).start()
+
+    return stop

@@ -25,6 +25,7 @@ from emulator.show.page import page, table
 from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import bounds_s, is_scheduled
 from emulator.world.planning import plan
+from models.files import write_whole
 
 STYLES = ("vendor/uPlot.min.css", "report.css")
 SCRIPTS = ("vendor/uPlot.iife.min.js", "report.js")
@@ -99,7 +100,7 @@ def write(folder: Path, result: Result) -> Path:
         "bands": [msgspec.to_builtins(band) for band in bands],
     }
     path = folder / "report.html"
-    path.write_text(page(result.scenario.name, body, STYLES, SCRIPTS, embedded), encoding="utf-8")
+    write_whole(path, page(result.scenario.name, body, STYLES, SCRIPTS, embedded))
     return path
 
 

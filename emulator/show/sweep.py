@@ -13,6 +13,7 @@ from emulator.show.compare import Comparison, Row, said
 from emulator.show.curve import Axis, Point, curve
 from emulator.show.display import NAMES, readable
 from emulator.show.page import page, table
+from models.files import whole, write_whole
 
 Rows = dict[tuple[str, str], Row]
 """By metric and value."""
@@ -31,7 +32,7 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
     """Writes sweep.csv and sweep.html; returns the page. `values` name the variants, in order."""
     rows = {(row.metric, row.protocol): row for row in comparison.rows}
     metrics = list(dict.fromkeys(row.metric for row in comparison.rows))
-    with (folder / "sweep.csv").open("w", newline="") as file:
+    with whole(folder / "sweep.csv") as fresh, fresh.open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow((field, "metric", "mean", "half_width"))
         for metric in metrics:
@@ -54,16 +55,19 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
         picture = curve(_points(numbers, values, metric, rows), swept, _axis(metric))
         cards += _card(NAMES[metric], METRICS[metric], picture)
     seeds = ", ".join(map(str, comparison.seeds))
+    cause = escape(comparison.cause)
+    alert = f'<p class="alert" role="alert">{cause}</p>' if cause else ""
     body = (
         f"<h1>{escape(comparison.scenario)}: {escape(field)} from {escape(values[0])} to "
         f'{escape(values[-1])}</h1><p class="soft">Means over the seeds {seeds}. Whiskers: 95 % '
         f"interval of the difference to {escape(field)} = {escape(values[0])}, paired by seed, as "
         "all values meet the same arrivals, weather and faults; the first has none.</p>"
+        f"{alert}"
         f'<div class="cards">{cards}</div>'
     )
     path = folder / "sweep.html"
     text = page(f"{comparison.scenario}, swept", body, styles=("report.css",))
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     return path
 
 

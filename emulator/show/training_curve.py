@@ -10,6 +10,7 @@ from emulator.show.curve import Axis, Point
 from emulator.show.curve import curve as draw
 from emulator.show.page import page
 from models.distill import Epoch
+from models.files import whole, write_whole
 
 BARS = " ▁▂▃▄▅▆▇█"
 PANEL_PX = (460, 260)
@@ -22,7 +23,7 @@ Panel = tuple[Axis, list[float]]
 def write(folder: Path, name: str, measure: str, curve: Sequence[Epoch]) -> list[Path]:
     """Writes the curve of a run; returns the files."""
     measured = "val_miou" if measure == "mIoU" else "val_accuracy"
-    with (folder / "curve.csv").open("w", newline="") as file:
+    with whole(folder / "curve.csv") as fresh, fresh.open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(("epoch", "loss", measured, "rate"))
         lines.writerows((e.number, e.loss, e.val_accuracy, e.rate) for e in curve)
@@ -44,7 +45,7 @@ def write(folder: Path, name: str, measure: str, curve: Sequence[Epoch]) -> list
         picture = draw(points, epochs, axis)
         cards += f'<section class="card"><h2>{axis.title}</h2>{picture}</section>'
     body = f'<h1>{name}</h1><div class="cards">{cards}</div>'
-    (folder / "curve.html").write_text(page(name, body, styles=("report.css",)), encoding="utf-8")
+    write_whole(folder / "curve.html", page(name, body, styles=("report.css",)))
     _picture(folder / "curve.png", name, panels)
     return [folder / f"curve.{kind}" for kind in ("csv", "html", "png")]
 
@@ -69,7 +70,8 @@ def _picture(path: Path, name: str, panels: Sequence[Panel]) -> None:
         pen.text((4, bottom - 6), axis.words(low), fill=INK)
         pen.text((LEFT_PX, bottom + 8), "epoch 1", fill=INK)
         pen.text((width - RIGHT_PX - 20, bottom + 8), str(len(values)), fill=INK)
-    image.save(path)
+    with whole(path) as fresh:
+        image.save(fresh, "PNG")
 
 
 def bars(values: Sequence[float]) -> str:
