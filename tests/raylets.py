@@ -66,16 +66,17 @@ class Raylets:
         out, known = subprocess.DEVNULL, self._nodes()
         process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=out)
         self._processes.append(process)
-        wait_until(lambda: self._nodes() == known + 1, timeout_s=120.0)
+        wait_until(lambda: bool(self._nodes() - known), timeout_s=120.0)
 
-    def _nodes(self) -> int:
-        """Returns how many machines the cluster says are alive."""
+    def _nodes(self) -> set[str]:
+        """Names the machines that the cluster says are alive."""
         try:
             with urlopen(f"{self.dashboard}/nodes?view=summary", timeout=5) as told:
                 summary = json.load(told)["data"]["summary"]
         except (OSError, ValueError):  # not yet
-            return 0
-        return sum(each["raylet"]["state"] == "ALIVE" for each in summary)
+            return set()
+        raylets = (each["raylet"] for each in summary)
+        return {raylet["nodeId"] for raylet in raylets if raylet["state"] == "ALIVE"}
 
 
 def _children(pid: str) -> list[str]:
