@@ -221,7 +221,7 @@ class Starting(Hosts):
         self._plan, self.left_out, self.carriers = chosen, [], {}
         self.shares = {"user-0": ["user-0"], "bs-0": ["bs-0"]}
         self.machine_of = dict(zip(self.shares, MACHINES, strict=True))
-        self.actors = {}
+        self.actors, self._loads = {}, {"bs-0": ["digits-s"]}
         calls = iter([Call((1, "node-1")), second])
 
         def make(*arguments: Any) -> Any:
@@ -266,7 +266,7 @@ def test_a_host_that_does_not_start_is_named_with_its_machine(
         Starting(planned(), second).start(lambda ready, of: None, said.append)
 
     if second.wakes is not None:
-        assert said[-1] == "starting hosts: 1/2, to come: bs-0"
+        assert said[-1] == "starting hosts: 1/2, to come: bs-0 (loads digits-s)"
 
 
 def test_a_line_names_a_few_hosts() -> None:

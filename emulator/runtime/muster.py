@@ -12,6 +12,8 @@ from msgspec import Struct
 from agents.api import NodeId
 from emulator.runtime.connect import POLL_S, Machine, Say, machines, probe, why_silent
 from emulator.runtime.run import RunError
+from emulator.spec.scenario import Device, Scenario
+from emulator.spec.topology import members
 from emulator.world.plan import Plan
 
 ONE_EACH_MAX = 16  # nodes; up to here every node is an actor of its own, above they are packed
@@ -58,7 +60,14 @@ class Hosts:
         chosen, self.left_out = machines()
         self._plan = plan
         cpu_count = int(sum(machine.cpus for machine in chosen))
-        self.shares = deal(plan.names, plan.scenario.runtime.hosts, cpu_count)
+        shares = deal(plan.names, plan.scenario.runtime.hosts, cpu_count)
+        networks = networks_of(plan.scenario)
+        self._loads: dict[str, list[str]] = {
+            host: sorted({name for node in nodes for name in networks.get(node, ())})
+            for host, nodes in shares.items()
+        }
+        # Who loads a network takes three times as long to come up: first, and on all machines.
+        self.shares = dict(sorted(shares.items(), key=lambda share: not self._loads[share[0]]))
         self.machine_of: dict[str, Machine] = {
             host: chosen[number % len(chosen)] for number, host in enumerate(self.shares)
         }
@@ -112,7 +121,11 @@ class Hosts:
     def _progress(self) -> str:
         ready, of = len(self.carriers), len(self.shares)
         text = f"starting hosts: {ready}/{of}"
-        missing = [host for host in self.shares if host not in self.carriers]
+        missing = [
+            f"{host} (loads {', '.join(loads)})" if (loads := self._loads.get(host)) else host
+            for host in self.shares
+            if host not in self.carriers
+        ]
         if ready and missing:
             text += f", to come: {some(missing)}"
         if self.left_out:
@@ -160,6 +173,17 @@ class Hosts:
         carrier = self.carriers.get(host)
         process = "its process" if carrier is None else f"its process (pid {carrier.pid})"
         return f"{process} on {machine} ended unexpectedly ({type(error).__name__})"
+
+
+def networks_of(scenario: Scenario) -> dict[NodeId, tuple[str, ...]]:
+    """Names the networks that each node runs, where it runs any."""
+    devices: list[tuple[NodeId, Device]] = [*members(scenario.servers)]
+    devices += [(name, user.cpu) for name, user in members(scenario.users) if user.cpu]
+    return {
+        name: (device.accelerator.model, *device.accelerator.students)
+        for name, device in devices
+        if device.accelerator.kind == "live"
+    }
 
 
 def some(hosts: list[str]) -> str:
