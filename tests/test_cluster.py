@@ -25,6 +25,8 @@ from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]
+# How long a start takes on a busy machine is not what these tests are about.
+PATIENT = ["-s", "runtime.connect_max_s=120", "-s", "runtime.start_max_s=300"]
 
 
 def workload(users: int, duration_s: float, **changes: Any) -> Spec:
@@ -39,7 +41,7 @@ def workload(users: int, duration_s: float, **changes: Any) -> Spec:
         channel={"kind": "bernoulli", "loss": 0.2, "airtime": law("exponential", 0.02)},
         downlink={"kind": "ideal"},
         resend={"attempts_max": 10},
-        runtime={"kind": "ray"},
+        runtime={"kind": "ray", "start_max_s": 300.0},
         **changes,
     )
 
@@ -94,7 +96,7 @@ def test_every_node_an_actor_with_contention_grants_and_live_inference() -> None
         channel={"kind": "bernoulli", "loss": 0.05, "rate_bps": 1.0e5},
         resend={"attempts_max": 6, "backoff_s": 0.1},
         topology={"kind": "generated", "cells_per_user": 1},
-        runtime={"kind": "ray"},
+        runtime={"kind": "ray", "start_max_s": 300.0},
     )
     carriers: list[Carrier] = []
 
@@ -160,7 +162,7 @@ def test_a_running_cluster_carries_the_nodes_on_all_its_machines(
     two_raylets: Raylets, tmp_path: Path
 ) -> None:
     where = ["--address", two_raylets.address, "--out", str(tmp_path)]
-    words = ["run", "quickstart", "--duration", "5", *where]
+    words = ["run", "quickstart", "--duration", "5", *PATIENT, *where]
 
     done = subprocess.run(
         [*FRESCO, *words, "--json"],
@@ -177,7 +179,7 @@ def test_a_running_cluster_carries_the_nodes_on_all_its_machines(
 
 
 def test_ray_job_submit_runs_fresco(two_raylets: Raylets, tmp_path: Path) -> None:
-    command = [*FRESCO, "run", "quickstart", "--duration", "3", "--out", str(tmp_path)]
+    command = [*FRESCO, "run", "quickstart", "--duration", "3", *PATIENT, "--out", str(tmp_path)]
 
     words = [RAY, "job", "submit", "--address", two_raylets.dashboard, "--", *command]
     environment = two_raylets.environment

@@ -29,12 +29,17 @@ def head() -> Iterator[Raylets]:
     raylets.end()
 
 
-def write(folder: Path, duration_s: float, **runtime: Any) -> None:
+def write(folder: Path, duration_s: float) -> None:
     """Three nodes, each a host; lateness is not what this is about."""
     spec = scenario(
         duration_s=duration_s,
         servers=[server_group(law("deterministic", 0.01))],
-        runtime={"kind": "ray", "lateness_max_s": 60.0, "start_max_s": 120.0} | runtime,
+        runtime={
+            "kind": "ray",
+            "lateness_max_s": 60.0,
+            "connect_max_s": 120.0,
+            "start_max_s": 120.0,
+        },
     )
     (folder / "small.yaml").write_text(source.dump(Scenario.model_validate(spec)))
 

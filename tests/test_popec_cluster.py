@@ -44,7 +44,7 @@ def negotiation(duration_s: float) -> Spec:
         control={
             "channel": {"kind": "bernoulli", "loss": 0.1, "airtime": law("exponential", 0.005)}
         },
-        runtime={"kind": "ray", "hosts": 3},
+        runtime={"kind": "ray", "hosts": 3, "start_max_s": 300.0},
     )
 
 

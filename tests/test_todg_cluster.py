@@ -41,7 +41,13 @@ def spread(duration_s: float) -> Spec:
         channel={"kind": "adaptive", "snr_db": 20.0, "bandwidth_hz": 1.5e6, "coherence_s": SLOT_S},
         slots={"report_s": 0.02, "round_s": 0.008, "guard_s": 0.015},
         backhaul={"delay_s": 0.002},
-        runtime={"kind": "ray", "hosts": 3, "time_scale": 8.0, "tick_s": 0.008},
+        runtime={
+            "kind": "ray",
+            "hosts": 3,
+            "time_scale": 8.0,
+            "tick_s": 0.008,
+            "start_max_s": 300.0,
+        },
     )
 
 
