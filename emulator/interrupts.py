@@ -101,6 +101,10 @@ def kept_from_children(*signals: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class Overdue(Exception):
+    """A call aside took longer than it may."""
+
+
 class Aside:
     """A thread for what blocks in C, where no signal is obeyed; the main thread waits and obeys.
 
@@ -113,8 +117,15 @@ class Aside:
         self._calls = queue.Queue()
         threading.Thread(target=self._work, name="aside", daemon=True).start()
 
-    def call(self, function: Callable[[], Any], limit_s: float = math.inf) -> Any:
-        """Returns what `function` does; TimeoutError where that takes longer than `limit_s`.
+    def call(
+        self,
+        function: Callable[[], Any],
+        limit_s: float = math.inf,
+        on_wait: Callable[[float], None] = lambda waited_s: None,
+    ) -> Any:
+        """Returns what `function` does; Overdue where that takes longer than `limit_s`.
+
+        `on_wait` is told every second for how long it has taken.
 
         Ray puts handlers of its own below Python's, in C++, and takes them away again in the end:
         ours are renewed all the while.
@@ -123,11 +134,15 @@ class Aside:
         done = threading.Event()
         self._calls.put((function, outcome, done))
         _state.stuck = True
-        give_up_s = time.monotonic() + limit_s
+        began_s = said_s = time.monotonic()
         while not done.wait(LOOK_S):
             _renew()
-            if time.monotonic() > give_up_s:
-                raise TimeoutError(f"no end within {limit_s:g} s")
+            now_s = time.monotonic()
+            if now_s > began_s + limit_s:
+                raise Overdue(f"no end within {limit_s:g} s")
+            if now_s > said_s + 1.0:
+                said_s = now_s
+                on_wait(now_s - began_s)
         _state.stuck = False
         _renew()
         result, error = outcome

@@ -35,7 +35,8 @@ WALL_CLOCK = {  # these files wait for real time, as whatever is marked `ray` do
     *("test_live_cli", "test_prometheus", "test_results", "test_steering"),
 }
 LATENESS_MAX_S = 1000.0  # of runs in real time whose subject is not lateness: never invalid
-UNHURRIED = ("-s", f"runtime.lateness_max_s={LATENESS_MAX_S:g}")
+LIMITS = {"lateness_max_s": LATENESS_MAX_S, "connect_max_s": 120.0, "start_max_s": 300.0}
+UNHURRIED = tuple(word for key, s in LIMITS.items() for word in ("-s", f"runtime.{key}={s:g}"))
 PATIENCE_S = 120.0  # wall; tests wait for a condition, so long at most on a machine that is busy
 ROOT = Path(__file__).parent.parent
 FRESCO = (sys.executable, "-m", "emulator")
@@ -92,8 +93,8 @@ def scenario(**changes: Any) -> Spec:
 
 
 def in_real_time(kind: str, **changes: Any) -> Spec:
-    """`runtime` of a run whose subject is not lateness."""
-    return {"kind": kind, "lateness_max_s": LATENESS_MAX_S} | changes
+    """`runtime` of a run whose subject is not lateness or a start."""
+    return {"kind": kind} | LIMITS | changes
 
 
 def unfold(spec: Spec) -> Iterator[tuple[Step, Metrics]]:

@@ -5,18 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from conftest import (
     UNHURRIED,
     Spec,
-    free_port,
     in_real_time,
     law,
     perform,
@@ -24,6 +21,7 @@ from conftest import (
     server_group,
     user_group,
 )
+from raylets import RAY, ROOT, Raylets, wait_until
 
 from agents.bodies import TaskEnd
 from emulator.record import journal
@@ -36,7 +34,7 @@ from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]
-ROOT = Path(__file__).parent.parent
+# How long a start takes on a busy machine is not what these tests are about.
 
 
 def workload(users: int, duration_s: float, **changes: Any) -> Spec:
@@ -159,62 +157,24 @@ def test_a_bug_in_a_node_is_told_with_its_traceback(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="module")
-def two_raylets() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """A head and a worker as Ray processes of their own; address, dashboard and environment."""
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": str(ROOT),
-    }
-    ray = str(Path(sys.executable).parent / "ray")
-    port, dashboard = free_port(), free_port()
-    address = f"127.0.0.1:{port}"
-    common = ["--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats", "--block"]
-    head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}"]
-    raylets: list[subprocess.Popen[bytes]] = []
-
-    def start(*how: str) -> None:
-        words = [ray, "start", *how, *common]
-        out = subprocess.DEVNULL
-        raylets.append(subprocess.Popen(words, env=environment, stdout=out, stderr=out))
-
-    def nodes() -> int:
-        try:
-            with urlopen(f"http://127.0.0.1:{dashboard}/nodes?view=summary", timeout=5) as told:
-                return len(json.load(told)["data"]["summary"])
-        except (OSError, ValueError):  # not yet
-            return 0
-
+def two_raylets() -> Iterator[Raylets]:
+    raylets = Raylets()
     try:
-        start(*head, f"--dashboard-port={dashboard}")
-        wait_until(lambda: nodes() == 1, timeout_s=120.0)
-        start(f"--address={address}")
-        wait_until(lambda: nodes() == 2, timeout_s=120.0)
-        yield address, f"http://127.0.0.1:{dashboard}", environment
+        raylets.add()
+        yield raylets
     finally:
-        for raylet in reversed(raylets):  # `ray stop` would stop everybody's
-            raylet.terminate()
-        for raylet in reversed(raylets):
-            raylet.wait(timeout=60)
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end_s, f"not within {timeout_s:g} s"
-        time.sleep(0.2)
+        raylets.end()
 
 
 def test_a_running_cluster_carries_the_nodes_on_all_its_machines(
-    two_raylets: tuple[str, str, dict[str, str]], tmp_path: Path
+    two_raylets: Raylets, tmp_path: Path
 ) -> None:
-    address, _, environment = two_raylets
-    words = ["run", "quickstart", "--duration", "5", "--address", address, *UNHURRIED]
-    words += ["--out", str(tmp_path)]
+    where = ["--address", two_raylets.address, "--out", str(tmp_path)]
+    words = ["run", "quickstart", "--duration", "5", *UNHURRIED, *where]
 
     done = subprocess.run(
         [*FRESCO, *words, "--json"],
-        env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT,
+        env=two_raylets.environment, capture_output=True, text=True, timeout=300, cwd=ROOT,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -226,14 +186,11 @@ def test_a_running_cluster_carries_the_nodes_on_all_its_machines(
     assert sorted(per_machine.values()) == [6, 7]
 
 
-def test_ray_job_submit_runs_fresco(
-    two_raylets: tuple[str, str, dict[str, str]], tmp_path: Path
-) -> None:
-    _, dashboard, environment = two_raylets
-    ray = str(Path(sys.executable).parent / "ray")
-    command = [*FRESCO, "run", "quickstart", "--duration", "3", "--out", str(tmp_path), *UNHURRIED]
+def test_ray_job_submit_runs_fresco(two_raylets: Raylets, tmp_path: Path) -> None:
+    command = [*FRESCO, "run", "quickstart", "--duration", "3", *UNHURRIED, "--out", str(tmp_path)]
 
-    words = [ray, "job", "submit", "--address", dashboard, "--", *command]
+    words = [RAY, "job", "submit", "--address", two_raylets.dashboard, "--", *command]
+    environment = two_raylets.environment
 
     def submit() -> bool:
         done = subprocess.run(

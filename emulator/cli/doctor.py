@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 from msgspec import Struct
@@ -40,9 +41,7 @@ def _findings(with_ray: bool) -> Iterator[Finding]:
     yield Finding("Python", sys.version.split()[0], "needs 3.11 or newer" if old else "")
     for package, found in versions().items():
         if package not in ("python", "platform"):
-            missing = found == "not installed"
-            remedy = f"pip install {package}" if missing and package != "fresco" else ""
-            yield Finding(package, found, remedy)
+            yield Finding(package, found) if package == "fresco" else _package(package, found)
     yield Finding("processors", str(os.cpu_count()))
     yield _space("shared memory", Path("/dev/shm"), SHM_NEEDED, "docker run --shm-size=1g")
     yield _space("disk here", Path(), DISK_NEEDED, "run folders and Ray's logs need room")
@@ -51,6 +50,16 @@ def _findings(with_ray: bool) -> Iterator[Finding]:
         yield from _ray()
     else:
         yield Finding("Ray start", "not tried; `fresco doctor --ray` does")
+
+
+def _package(package: str, found: str) -> Finding:
+    """Imports a package: that it is listed as installed does not say that it is there."""
+    install = "pip install 'ray[default]'" if package == "ray" else f"pip install {package}"
+    try:
+        import_module(package)
+    except Exception as error:  # whatever a broken installation raises
+        return Finding(package, f"{found}, cannot be imported: {error}", install)
+    return Finding(package, found)
 
 
 def _space(what: str, path: Path, needed: int, remedy: str) -> Finding:
@@ -74,7 +83,7 @@ def _networks() -> Iterator[Finding]:
 
 def _ray() -> Iterator[Finding]:
     from emulator.misplaced import misplaced
-    from emulator.runtime.cluster import ray_cluster
+    from emulator.runtime.connect import ray_cluster
     from emulator.runtime.run import RunError
 
     try:

@@ -4,6 +4,7 @@ Without `--url` or `--run` they talk to the only one that goes on here.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -183,18 +184,27 @@ def _say_done(told: dict[str, Any], what: str) -> None:
     known = told["faults"][0]
     if _is_spared(known):
         return
-    done, of = told.get("applied", (0, "?"))
+    _must_hold(told, f"fault {known['id']}")
+    done, of = told["applied"]
     ends = "" if known["until_s"] is None else f"; heals at {known['until_s']:g} s"
     click.echo(
-        f"fault {known['id']} {what} at {told.get('at_s', '?')} s: {known['n']} hit, "
+        f"fault {known['id']} {what} at {told['at_s']} s: {known['n']} hit, "
         f"applied {done}/{of}{ends}"
     )
     _warn(told)
 
 
+def _must_hold(told: dict[str, Any], what: str) -> None:
+    """Exits 3 where nothing is in effect yet."""
+    if "at_s" not in told:
+        fail(f"{what}: {told['warning']}", status=3)
+
+
 def _warn(told: dict[str, Any]) -> None:
+    """Exits 3 where some host does not obey yet."""
     if "warning" in told:
         click.echo(f"warning: {told['warning']}", err=True)
+        sys.exit(3)
 
 
 @fault.command()
@@ -206,10 +216,11 @@ def heal(number: int | None, everything: bool, client: Client) -> None:
     if (number is None) != everything:
         fail("say which: an ID, or --all")
     told = client.ask("DELETE", "faults" if number is None else f"faults/{number}")
+    _must_hold(told, "healing")
     if not told["faults"]:
         click.echo("nothing was active")
         return
-    done, of = told.get("applied", (0, "?"))
+    done, of = told["applied"]
     click.echo(f"healed {len(told['faults'])}, applied {done}/{of}")
     _warn(told)
 
@@ -266,7 +277,8 @@ def _steer(verb: str, about: str, done: str) -> click.Command:
     @_of_run
     def command(client: Client) -> None:
         told = client.ask("POST", f"run/{verb}")
-        click.echo(f"{done} at {told.get('at_s', '?')} s")
+        _must_hold(told, verb)
+        click.echo(f"{done} at {told['at_s']} s")
         _warn(told)
 
     return command
@@ -280,6 +292,8 @@ stop = _steer("stop", "End the run early: it heals, flushes and reports.", "ende
 def _head(run: dict[str, Any]) -> str:
     ready, of = run["hosts"]
     where = f"{ready}/{of} hosts ready" if run["phase"] == "starting" and of else run["phase"]
+    if run["waits_for"]:
+        where += f", waits for {run['waits_for']}"
     return (
         f"{run['name']}: {where}, {run['now_s']:.1f} of {run['duration_s']:g} s, "
         f"{run['protocol']} on {run['runtime']}, {run['faults_active']} faults active"

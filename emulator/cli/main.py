@@ -189,17 +189,17 @@ def run(
     steps: Iterator[Any]
     if on_ray:
         from emulator.runtime import cluster
+        from emulator.runtime.muster import Carrier
 
-        def started(carriers: list[cluster.Carrier]) -> None:
+        def started(carriers: list[Carrier]) -> None:
             packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
             write_whole(folder / "hosts.json", packed)
 
         def ready(hosts: int, of: int) -> None:
-            display.ready(hosts, of)
             if service is not None:
                 service.ready(hosts, of)
 
-        steps = cluster.play(planned, address, ready, started, steering)
+        steps = cluster.play(planned, address, ready, started, steering, display.waits)
     else:
         from emulator.runtime import loop
 

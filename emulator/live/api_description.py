@@ -73,6 +73,7 @@ RUN = _object(
         "time_scale": NUMBER,
         "phase": PHASE,
         "hosts": PAIR,
+        "waits_for": STRING,
         "now_s": NUMBER,
         "folder": STRING,
         "faults_active": INTEGER,

@@ -96,6 +96,7 @@ class Feed:
             "time_scale": scenario.runtime.time_scale,
             "phase": steering.phase,
             "hosts": self.hosts,
+            "waits_for": steering.waits_for,
             "now_s": self.now_s,
             "folder": self._folder,
             "faults_active": sum(e.state == "active" for e in list(steering.faults.values())),

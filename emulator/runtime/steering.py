@@ -40,6 +40,8 @@ class Steering:
         self.phase: Phase = "starting"
         self.faults: dict[int, Known] = {}
         self.stop_reason = ""
+        self.wants_stop = False  # asked for, and not in effect yet
+        self.waits_for = ""  # what holds the run up, in words: hosts that are silent
         self.version = 0  # rises with every change that viewers want to see
         self.on_change: Callable[[], None] = lambda: None
         self._plan = plan
@@ -159,10 +161,11 @@ class Steering:
     def stop(self, reason: str) -> Future[Applied]:
         """Ends the run early: what is active is healed, the rest is flushed and reported."""
         self._must_run()
+        self.wants_stop = True
 
         def end(at_s: float) -> list[Order]:
             self.stop_reason = f"{reason} at {at_s:g} s"
-            self.phase = "stopping"
+            self.phase, self.wants_stop = "stopping", False
             return [*(_healed(each, at_s) for each in self._active_at(at_s)), Order(at_s, "end")]
 
         return self._ask(end)
@@ -188,6 +191,11 @@ class Steering:
         return hit_by(fault, self._links, self._places)
 
     # The run's side
+
+    def wait_for(self, what: str) -> None:
+        """Tells people what the run waits for; nothing: it goes on."""
+        self.waits_for = what
+        self._changed()
 
     def begin(self) -> None:
         self.phase = "running"

@@ -97,6 +97,7 @@ class Display:
         self._live: Live | None = None
         self._said_s = 0.0
         self._first_age = True
+        self._waited = ""
 
     @contextmanager
     def open(self) -> Iterator[Show]:
@@ -107,13 +108,17 @@ class Display:
         with Live(console=self._console, refresh_per_second=8, transient=True) as self._live:
             yield self._draw
 
-    def ready(self, hosts: int, of: int) -> None:
-        """Tells how far the start of the hosts is."""
-        text = f"starting {self._scenario.name}: {hosts}/{of} hosts ready"
+    def waits(self, what: str) -> None:
+        """Tells what the run waits for, until the next progress."""
+        text = f"{self._scenario.name}: {what}"
         if self._live is not None:
             self._live.update(Text(text))
-        elif hosts in (0, of):
-            self._console.print(text)
+            return
+        # Once for each kind of wait, "starting hosts" say, then as often as progress is told.
+        kind = what.partition(":")[0].partition("(")[0]
+        if kind != self._waited or time.monotonic() - self._said_s >= PLAIN_EVERY_S:
+            self._waited, self._said_s = kind, time.monotonic()
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def _draw(self, progress: Progress) -> None:
         assert self._live is not None

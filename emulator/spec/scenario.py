@@ -337,6 +337,10 @@ class Runtime(_Spec):
     tick_s: Positive = 0.01
     lateness_max_s: Positive = 0.1
     hosts: int | None = Field(None, ge=1, le=256, description="Absent: by the packing rule.")
+    connect_max_s: Positive = Field(15.0, description="Wall time to reach a running Ray cluster.")
+    start_max_s: Positive = Field(
+        60.0, description="Wall time in which Ray here, and then one more host, must come up."
+    )
 
 
 class Expect(_Spec):

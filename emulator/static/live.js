@@ -33,7 +33,7 @@ const count = (nodes, name) => `${nodes.length} ${name}${nodes.length === 1 ? ""
 function showRun() {
   write($("name"), run.name);
   const [ready, of] = run.hosts ?? [0, 0];
-  const how = run.phase === "starting" ? (of ? `starting ${ready}/${of} actors` : "starting") : `${run.phase}, ${now().toFixed(1)} of ${run.duration_s} s, x${frame?.speed ?? 0} real time`;
+  const how = run.phase === "starting" ? (of ? `starting ${ready}/${of} actors` : "starting") : `${run.phase}, ${now().toFixed(1)} of ${run.duration_s} s, x${frame?.speed ?? 0} real time${run.waits_for ? `, waits for ${run.waits_for}` : ""}`;
   const { users, base_stations, servers } = topology;
   write($("about"), `${run.protocol} on ${run.runtime}, seed ${run.seed}; ${how}; ${count(users, "user")}, ${count(base_stations, "base station")}, ${count(servers, "server")}`);
   write($("pause"), run.phase === "paused" ? "Resume run" : "Pause run");
