@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -155,6 +156,13 @@ def run(
     except KeyboardInterrupt:
         verdict = "interrupted"
         causes.append("interrupted by the user")
+    except RunError:
+        raise
+    except Exception as error:
+        if folder is None:
+            raise
+        verdict = "broken"
+        causes.append(_crash(error, folder, 0.0 if step is None else step.now_s))
     finally:
         close = getattr(steps, "close", None)
         if close is not None:
@@ -257,6 +265,17 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _crash(error: Exception, folder: Path, now_s: float) -> str:
+    """Keeps the traceback of what should not have happened; says where it and the journal are."""
+    kept = folder / "traceback.txt"
+    kept.write_text("".join(traceback.format_exception(error)))
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return (
+        f"an error of Fresco's own after {now_s:g} s: {what}; please report it with {kept}; what "
+        f"was recorded until then is in {folder}"
+    )
 
 
 def _obituary(lost: HostLost) -> str:
