@@ -24,11 +24,13 @@ from emulator.cli import profile as verbs_profile
 from emulator.cli.arguments import (
     RUNS,
     counted,
+    expecting,
     fail,
-    load,
     out_option,
     override_options,
+    read,
     scenario_argument,
+    warn,
 )
 from emulator.cli.groups import Verbs
 
@@ -119,7 +121,7 @@ def run(
     fresco run s.yaml -s users.0.count=200 -p random    change anything
     """
     from emulator.live.exporter import Exporter
-    from emulator.reading import check, source
+    from emulator.reading import source
     from emulator.runtime.run import EXIT_STATUS, Progress, RunError, new_folder
     from emulator.runtime.run import run as drive
     from emulator.show.display import Display, closing, stop_on_interrupt
@@ -127,7 +129,8 @@ def run(
 
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
-    chosen = load(scenario, **overrides)
+    reading = read(scenario, **overrides)
+    chosen, skipped = expecting(reading)
     on_ray = chosen.runtime.kind == "ray"
     if (
         address is not None
@@ -145,8 +148,10 @@ def run(
     console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
     if accelerator == "live" and not (on_ray or paced):
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
-    for _, message, remedy in check.warnings(chosen):
-        console.print(f"[yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True)
+    if not quiet:
+        warn(reading.warnings())
+        if skipped:
+            click.echo(f"note: {skipped}", err=True)
     folder = new_folder(out, chosen.name)
     (folder / "scenario.yaml").write_text(source.dump(chosen))
     display, exporter = Display(chosen, console), Exporter(chosen, metrics_per_user)
@@ -228,16 +233,15 @@ def run(
 @override_options
 def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
     """Check scenarios without running them; show what they would start."""
-    from emulator.reading import check
-
     console = Console()
     failed = False
     for name in scenarios:
         try:
-            chosen = load(name, **overrides)
+            reading = read(name, **overrides)
         except SystemExit:
             failed = True
             continue
+        chosen = reading.scenario
         counts = [
             counted(sum(group.count for group in groups), what)
             for what, groups in (
@@ -253,10 +257,7 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
             highlight=False,
             soft_wrap=True,
         )
-        for _, message, remedy in check.warnings(chosen):
-            console.print(
-                f"  [yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True
-            )
+        warn(reading.warnings())
     sys.exit(2 if failed else 0)
 
 
