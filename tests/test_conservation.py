@@ -107,6 +107,42 @@ def test_what_check_calls_good_runs_and_loses_no_task(folder: Path) -> None:
     assert seen["good"] > 0.4 * EXAMPLES, "most draws are to be run"
 
 
+@pytest.mark.parametrize("kind", ["random", "max-rate", "todg"])
+def test_a_scheduled_cell_without_users_runs(kind: str) -> None:
+    spec = scenario(
+        duration_s=1.0,
+        protocol={"kind": kind},
+        users=[user_group(deadline_s=1.0, arrival={"kind": "poisson", "rate_hz": 10.0})],
+        base_stations=[
+            {"name": "bs", "count": 3, "access": "scheduled", "channels": 2, "grant_s": 0.04}
+        ],
+        servers=[server_group(law("deterministic", 0.003))],
+        channel={"kind": "adaptive", "coherence_s": 0.04},
+        downlink={"kind": "ideal"},
+        control={"channel": {"kind": "ideal", "delay_s": 0.001}},
+        resend={"attempts_max": 1},
+        topology={"kind": "generated", "cells_per_user": 1},
+    )
+
+    assert good(spec) is not None
+    assert perform(spec).metrics.balance()["completed"] > 0
+
+
+def test_a_slotted_cell_without_users_grants_its_slots_to_nobody() -> None:
+    spec = scenario(
+        users=[user_group(arrival={"kind": "on-grant"})],
+        base_stations=[
+            {"name": "bs", "count": 3, "access": "slotted", "channels": 2, "grant_s": 0.02}
+        ],
+        channel={"kind": "bernoulli", "rate_bps": 1.0e6},
+        resend={"attempts_max": 1},
+        topology={"kind": "generated", "cells_per_user": 1},
+    )
+
+    assert good(spec) is not None
+    assert perform(spec).metrics.balance()["completed"] > 0
+
+
 @pytest.mark.parametrize(
     ("kind", "access"),
     [
