@@ -226,7 +226,7 @@ class CellPolicy(Policy):
 
     def draw(self, now_s: float) -> list[NodeId | None]:
         """Returns for every channel who may use the slot that begins now. Default: by lot."""
-        users = self.view.users
+        users = self.view.users or (None,)  # a cell without users grants its slots to nobody
         return [users[int(self.uniform() * len(users))] for _ in range(self.view.channels)]
 
     def route(self, task: Task, now_s: float) -> NodeId:

@@ -19,7 +19,7 @@ from emulator.record.stats import METRICS, MORE_IS_BETTER
 from emulator.show import compare
 from emulator.show.curve import TICKS, ticks
 from emulator.show.display import NAMES
-from emulator.spec.scenario import Scenario
+from emulator.spec.scenario import ProtocolChoice, Scenario
 
 SPEC = scenario(
     duration_s=20.0,
@@ -30,6 +30,13 @@ SPEC = scenario(
     ],
 )
 SEEDS = [1, 2, 3, 4]
+
+
+def variants_of(chosen: Scenario, protocols: list[str]) -> dict[str, Scenario]:
+    return {
+        kind: chosen.model_copy(update={"protocol": ProtocolChoice(kind=kind)})
+        for kind in protocols
+    }
 
 
 def test_the_paired_interval_is_that_of_scipy() -> None:
@@ -53,7 +60,7 @@ def measured(
 ) -> compare.Comparison:
     scenario = Scenario.model_validate(spec)
     on_progress = hooks.pop("on_progress", lambda n, of: None)
-    variants = compare.variants(scenario, protocols)
+    variants = variants_of(scenario, protocols)
     return compare.measure(scenario.name, variants, seeds, on_progress, **hooks)
 
 
@@ -203,7 +210,7 @@ if __name__ == "__main__":
     chosen = Scenario.model_validate({spec!r})
     for step in play(plan(chosen, stopwatch=True)):
         pass
-    variants = compare.variants(chosen, ["random"])
+    variants = variants_of(chosen, ["random"])
     compare.measure("live", variants, [1, 2], lambda n, of: print(n))
 """
 

@@ -381,7 +381,7 @@ def test_a_long_list_of_chosen_names_is_cut_to_fit_a_line() -> None:
 def test_schedule_needs_no_run() -> None:
     chosen = Scenario.model_validate(small({"type": "blackout", "target": "area:0,0,250,250"}))
     planned = plan(chosen, stopwatch=False)
-    places = places_of(chosen, planned.layout.position_m)
+    places = places_of(chosen, planned.layout)
 
     (order,) = schedule(chosen, places)
 

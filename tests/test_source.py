@@ -1,5 +1,7 @@
 """Bad scenarios are explained: every problem at once, with its place and a remedy."""
 
+import json
+import math
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from emulator.reading import check, source
 from emulator.reading.source import ScenarioError
 from emulator.spec.scenario import TraceArrivals
+from emulator.world.planning import plan
 
 ROOT = Path(__file__).parent.parent
 BAD = sorted((ROOT / "tests" / "scenarios_bad").glob("*.yaml"))
@@ -127,6 +130,19 @@ def test_a_bad_override_is_named_as_the_place(path: str, given: object, text: st
     assert text in str(caught.value)
 
 
+def test_a_whole_number_may_be_written_as_yaml_reads_a_fraction(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("count: 4", "count: 1e1"))
+
+    chosen = source.load(path, {"base_stations.0.count": 3.0, "runtime.hosts": source.value("2e0")})
+
+    assert (chosen.users[0].count, chosen.base_stations[0].count) == (10, 3)
+    assert chosen.runtime.hosts == 2
+    assert "count: 10\n" in source.dump(chosen)
+    with pytest.raises(ScenarioError, match=r"1000\.5 is not a whole number"):
+        source.load(path, {"users.0.count": source.value("1.0005e3")})
+
+
 def test_a_file_in_an_override_is_relative_to_the_scenario() -> None:
     changes = {"users.0.arrival": {"kind": "trace", "file": "inputs/bursts.txt"}}
 
@@ -160,6 +176,92 @@ def test_deadlines_nobody_can_meet_and_faults_on_no_link_are_warned_of(tmp_path:
         "fault 2 (loss) touches nothing: 'user-*' has no link of that kind",
         "fault 3 (loss) touches nothing: no link joins 'user-0' and 'bs-*'",
     ]
+
+
+def messages(path: Path, changes: dict[str, object]) -> list[str]:
+    return [message for _, message, _ in check.warnings(source.load(path, changes))]
+
+
+def test_links_that_carry_less_than_they_are_offered_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    # 2/s x (98304 + 192) bit = 0.197 Mbit/s a user; 4 users keep 0.788 channels of 1 Mbit/s busy.
+    shared = {"base_stations.0": {"name": "bs", "access": "granted", "channels": 1}}
+
+    assert messages(path, {}) == []
+    assert messages(path, {"channel.rate_bps": 2.0e5}) == []
+    assert messages(path, {"channel.rate_bps": 1.9e5}) == [
+        "'user-0' offers 1.97e+05 bit/s over a link that carries 1.9e+05: attempts do not wait for "
+        "each other, so that more passes than can"
+    ]
+    assert messages(path, shared) == []
+    assert messages(path, shared | {"users.0.count": 6}) == [
+        "the users of 'bs-0' would keep 1.18 channels busy, and it has 1: what does not fit "
+        "collides, or waits until queues overflow"
+    ]
+
+
+def test_a_fault_that_leaves_a_wire_less_than_it_is_offered_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    # 4 users at one cell offer 0.788 Mbit/s to one server; the radio of each 0.197 Mbit/s.
+    fault = {"at_s": 1, "for_s": 2, "type": "rate", "target": "rack-0"}
+    changes: dict[str, object] = {"base_stations.0.count": 1}
+
+    assert messages(path, changes | {"faults": [fault | {"rate_bps": 8.0e5}]}) == []
+    assert messages(path, changes | {"faults": [fault | {"rate_bps": 7.0e5}]}) == [
+        "'bs-0' sends 'rack-0' 7.88e+05 bit/s, and the fault leaves 7e+05: attempts do not wait "
+        "for each other, so that more passes than can"
+    ]
+
+
+def test_users_whose_nearest_link_loses_most_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    graph = json.loads((ROOT / "tests" / "scenarios_bad" / "no-positions.json").read_text())
+    path.write_text(GOOD.replace("count: 4", "count: 1").replace("count: 2", "count: 1"))
+    names = {"cam-0": "user-0"}
+    for node in graph["nodes"]:
+        node["id"] = names.get(node["id"], node["id"])
+    graph["edges"][0] |= {"source": "user-0", "distance_m": 200}
+    (tmp_path / "net.json").write_text(json.dumps(graph))
+    # 200 m at exponent 3 lose 18.06 dB of the mean SNR at 50 m; P(SNR < t) = 1 - exp(-t / mean) is
+    # one half at a mean of t / ln 2, 1.59 dB above the threshold.
+    even_db = 5.0 + 10.0 * math.log10(1.0 / math.log(2.0)) + 30.0 * math.log10(4.0)
+
+    def said(snr_db: float) -> list[str]:
+        radio = {"kind": "rayleigh", "path_loss_exponent": 3.0, "threshold_db": 5.0}
+        topology = {"kind": "file", "file": "net.json"}
+        return messages(path, {"channel": radio | {"snr_db": snr_db}, "topology": topology})
+
+    assert said(even_db + 0.01) == []
+    assert said(even_db - 1.0) == [
+        "1 of 1 'user' lose most of what they send over their nearest link: 'user-0' 58.2 % over "
+        "200 m to 'bs-0'"
+    ]
+
+
+def test_a_server_that_no_user_reaches_is_warned_of_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(
+        GOOD.replace("poisson, rate_hz: 2.0", "on-grant").replace("98304", "9000")
+        + "resend: {attempts_max: 1}\ndownlink: {kind: ideal}\n"
+    )
+    changes = {
+        "protocol.kind": "static-optimum",
+        "base_stations.0": {"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.02},
+        "servers.0.count": 3,
+        "topology": {"kind": "generated", "servers_per_cell": 1},
+    }
+
+    chosen = source.load(path, changes)
+    planned = plan(chosen, stopwatch=False)
+
+    (warning,) = messages(path, changes)
+    assert warning == "no user reaches 'rack-0', 'rack-2': it never gets a task"
+    assert set(planned.allotments) & {"rack-0", "rack-1", "rack-2"} == {"rack-1"}
+    assert all(
+        math.isfinite(rate) for each in planned.allotments.values() for rate in each.values()
+    )
 
 
 def test_overload_and_faults_past_the_end_are_warned_of() -> None:

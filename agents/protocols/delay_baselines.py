@@ -23,8 +23,8 @@ class LotDiscipline(Discipline):
     """Channels and servers by lot."""
 
     def weigh(self, users: UsersSeen, servers: ServersSeen) -> Floats:
-        drawn = np.array([[self.uniform() for _ in row] for row in users.bits])
-        return np.where(_can_send(users), drawn, 0.0)
+        drawn = [self.uniform() for _ in users.bits.flat]
+        return np.where(_can_send(users), np.reshape(drawn, users.bits.shape), 0.0)
 
     def choose(self, kind: int, servers: ServersSeen) -> int | None:
         usable = np.flatnonzero(servers.usable)

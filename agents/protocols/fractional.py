@@ -193,9 +193,12 @@ def cell_step(requests_hz: Floats, penalties: Floats, capacity_hz: float) -> tup
 
 
 def cell_hints_hz(weights: Floats, success: Floats, capacity_hz: float) -> Floats:
-    """Returns a first guess of the members' transmissions (n,): C q / sum q, q = sqrt(w) p^1.5."""
+    """Returns a first guess of the members' transmissions (n,): C q / sum q, q = sqrt(w) p^1.5.
+
+    Nothing for those that nothing gets through from.
+    """
     shares = np.sqrt(weights) * success**1.5
-    hints_hz: Floats = capacity_hz * shares / shares.sum()
+    hints_hz: Floats = capacity_hz * shares / max(shares.sum(), 1e-300)
     return hints_hz
 
 

@@ -2,20 +2,27 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
+from msgspec import structs
+
+if TYPE_CHECKING:
+    from emulator.reading.source import Problem, Reading
+    from emulator.spec.scenario import Scenario
 
 from emulator import interrupts
 
 ROOT = Path(__file__).resolve().parents[1]  # of this package
 RUNS = Path("runs")
+SET_NAMES = ("--set", "-s")
+AS_SHIPPED = ("seed", "runtime")  # what may be changed while a scenario keeps its expectations
 
 
 def _complete_scenario(
@@ -75,11 +82,19 @@ def run_folder_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def warn(problems: Sequence["Problem"]) -> None:
+    """Tells on stderr of what runs, but probably not as meant."""
+    for problem in problems:
+        click.echo(f"warning: {structs.replace(problem, excerpt='')}", err=True)
+
+
 def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def override_options(
+    command: Callable[..., Any], set_names: tuple[str, ...] = SET_NAMES
+) -> Callable[..., Any]:
     """Adds what changes a scenario from the command line, its protocol too."""
     protocol = click.option(
         "--protocol",
@@ -87,15 +102,16 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Use this protocol instead, e.g. random.",
         shell_complete=_complete_protocol,
     )
-    return protocol(field_options(command))
+    return protocol(field_options(command, set_names))
 
 
-def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def field_options(
+    command: Callable[..., Any], set_names: tuple[str, ...] = SET_NAMES
+) -> Callable[..., Any]:
     """Adds what changes a scenario but its protocol."""
     for option in (
         click.option(
-            "--set",
-            "-s",
+            *set_names,
             "sets",
             multiple=True,
             metavar="PATH=VALUE",
@@ -108,13 +124,18 @@ def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def load(
+def load(name: str, *args: Any, **changes: Any) -> "Scenario":
+    """Returns a scenario with the command line's changes, as `read` reads it."""
+    return read(name, *args, **changes).scenario
+
+
+def read(
     name: str,
     sets: tuple[str, ...] = (),
     protocol: str | None = None,
     duration: float | None = None,
     seed: int | None = None,
-) -> Any:
+) -> "Reading":
     """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
     from emulator.reading import source
 
@@ -124,16 +145,30 @@ def load(
         if not equals or not path:
             fail(f"--set {assignment}: expected PATH=VALUE, e.g. users.0.count=50")
         overrides[path] = source.value(text)
-    if protocol is not None:
-        overrides["protocol"] = {"kind": protocol}  # the file's options belong to its protocol
     for path, given in (("duration_s", duration), ("seed", seed)):
         if given is not None:
             overrides[path] = given
     try:
-        return source.load(find(name), overrides)
+        return source.read(find(name), overrides, protocol)
     except source.ScenarioError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+
+
+def expecting(reading: "Reading") -> tuple["Scenario", str]:
+    """Returns a scenario without the expectations that are not for it, and what to say of that.
+
+    They belong to the scenario as it is shipped, at any seed and on any runtime, or to whoever
+    gives them beside other changes.
+    """
+    chosen = reading.scenario
+    heads = {dotted.partition(".")[0] for dotted in reading.changed}
+    others = [each for each in reading.changed if each.partition(".")[0] not in AS_SHIPPED]
+    if not chosen.expect or not others or "expect" in heads:
+        return chosen, ""
+    count = counted(len(chosen.expect), "expectation")
+    text = f"{count} skipped: for '{chosen.name}' as its file is, and {', '.join(others)} changed"
+    return chosen.model_copy(update={"expect": []}), text
 
 
 def find(name: str) -> Path:

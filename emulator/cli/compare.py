@@ -54,12 +54,13 @@ def compare(
     Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
     much sharper than the numbers themselves.
     """
-    from emulator.show import compare as comparing
 
     names = [name.strip() for name in protocols.split(",") if name.strip()]
-    chosen = load(scenario, **overrides)
-    for name in names:  # each must be right before the first run starts
-        load(scenario, **{**overrides, "protocol": name})
+    # Each must be right before the first run starts.
+    variants = {name: load(scenario, protocol=name, **overrides) for name in names}
+    if not variants:
+        fail("--protocols names none, e.g. -P random,shortest-wait")
+    name = next(iter(variants.values())).name
 
     def say(comparison: "Comparison", console: Console) -> None:
         if as_json:
@@ -71,19 +72,33 @@ def compare(
         comparison.write(folder)
         return folder
 
-    variants = comparing.variants(chosen, names)
-    _measure(f"{chosen.name}-compare", chosen.name, variants, seeds, out, say, write, as_json)
+    _measure(f"{name}-compare", name, variants, seeds, out, say, write, as_json)
 
 
 @click.command()
 @scenario_argument
-@override_options
+@partial(override_options, set_names=("-s",))
+@click.option(
+    "--set",
+    "fields",
+    multiple=True,
+    metavar="PATH=A,B,...",
+    help="The field that is swept, with its values.",
+)
 @seeds_option
 @out_option
-def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrides: Any) -> None:
+def sweep(
+    scenario: str,
+    seeds: int,
+    out: Path,
+    sets: tuple[str, ...],
+    fields: tuple[str, ...],
+    **overrides: Any,
+) -> None:
     """Run SCENARIO in virtual time with each of several values of a field, and draw the curves.
 
-    The field is the one whose --set names values with commas.
+    The field is the one whose --set names values with commas; what -s sets, it sets for all runs,
+    commas or not.
 
     \b
     fresco sweep todg --set protocol.V=5,10,20,40,80
@@ -91,11 +106,11 @@ def sweep(scenario: str, seeds: int, out: Path, sets: tuple[str, ...], **overrid
     """
     from emulator.show import sweep as sweeping
 
-    swept = [assignment for assignment in sets if _values(assignment)]
+    swept = [assignment for assignment in fields if _values(assignment)]
     if len(swept) != 1:
         fail("name one field with several values, e.g. --set protocol.V=5,10,20")
     field, values = swept[0].partition("=")[0], _values(swept[0])
-    others = tuple(assignment for assignment in sets if assignment != swept[0])
+    others = (*sets, *(assignment for assignment in fields if assignment != swept[0]))
     variants = {  # each must be right before the first run starts
         value: load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
     }

@@ -24,14 +24,16 @@ from emulator.cli import models as verbs_models
 from emulator.cli import profile as verbs_profile
 from emulator.cli.arguments import (
     counted,
+    expecting,
     fail,
-    load,
     out_folder,
     out_option,
     override_options,
+    read,
     run_folder_argument,
     scenario_argument,
     token,
+    warn,
 )
 from emulator.cli.groups import Verbs
 from models.files import write_whole
@@ -123,7 +125,7 @@ def run(
     fresco run s.yaml -s users.0.count=200 -p random    change anything
     """
     from emulator.live.exporter import Exporter
-    from emulator.reading import check, source
+    from emulator.reading import source
     from emulator.runtime import folders
     from emulator.runtime.run import EXIT_STATUS, Progress, RunError
     from emulator.runtime.run import run as drive
@@ -132,7 +134,8 @@ def run(
 
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
-    chosen = load(scenario, **overrides)
+    reading = read(scenario, **overrides)
+    chosen, skipped = expecting(reading)
     on_ray = chosen.runtime.kind == "ray"
     if (
         address is not None
@@ -150,8 +153,10 @@ def run(
     console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
     if accelerator == "live" and not (on_ray or paced):
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
-    for _, message, remedy in check.warnings(chosen):
-        console.print(f"[yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True)
+    if not quiet:
+        warn(reading.warnings())
+        if skipped:
+            click.echo(f"note: {skipped}", err=True)
     folder = out_folder(out, chosen.name)
     latest = (out / chosen.name / folders.LATEST, out / folders.LATEST)
     refused = partial(folders.discard_unbegun, folder)
@@ -254,16 +259,15 @@ def run(
 @override_options
 def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
     """Check scenarios without running them; show what they would start."""
-    from emulator.reading import check
-
     console = Console()
     failed = False
     for name in scenarios:
         try:
-            chosen = load(name, **overrides)
+            reading = read(name, **overrides)
         except SystemExit:
             failed = True
             continue
+        chosen = reading.scenario
         counts = [
             counted(sum(group.count for group in groups), what)
             for what, groups in (
@@ -279,10 +283,7 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
             highlight=False,
             soft_wrap=True,
         )
-        for _, message, remedy in check.warnings(chosen):
-            console.print(
-                f"  [yellow]warning[/]: {message}; {remedy}", highlight=False, soft_wrap=True
-            )
+        warn(reading.warnings())
     sys.exit(2 if failed else 0)
 
 

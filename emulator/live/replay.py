@@ -25,8 +25,8 @@ def export(folder: Path) -> Scenario:
     for frame in journal.read_frames(folder):
         changes += (record for record in frame.records if isinstance(record, FaultChange))
         ended_s = frame.now_s
-    position_m = layout(build(scenario), scenario.backhaul.delay_s).position_m
-    orders = schedule(scenario, places_of(scenario, position_m))
+    tables = layout(build(scenario), scenario.backhaul.delay_s)
+    orders = schedule(scenario, places_of(scenario, tables))
     ahead = [order.fault for order in orders if order.fault and order.at_s > ended_s]
     faults = sorted([*spans(changes), *ahead], key=lambda fault: fault.at_s)
     about = f"{scenario.about} As it went, with what was injected by hand.".strip()

@@ -13,35 +13,40 @@ from typing import Any, get_args
 
 import msgspec
 
-from agents import radio
 from agents.protocols import PROTOCOLS
+from emulator.reading import capacity as check_capacity
 from emulator.reading import devices as check_devices
 from emulator.reading import faults as check_faults
 from emulator.reading import scheduled as check_scheduled
 from emulator.reading.complaints import Complaint, kinds_of, suggest
 from emulator.record.stats import ALL, METRICS
 from emulator.spec import scenario, traces
-from emulator.spec.nominal import nominal_moments
 from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import is_scheduled
-from emulator.spec.topology import Layout, build, layout
-from models import latency
+from emulator.spec.topology import Graph, Layout, build, layout
+from emulator.world.plan import draw
 
 SLOTTED = ("slotted", "scheduled")
 
 
 def problems(chosen: Scenario) -> list[Complaint]:
-    """Returns everything that makes a well-typed scenario impossible to run."""
+    """Returns everything that makes a well-typed scenario impossible to run.
+
+    Every check is made whatever the others find; but for the last, which needs all of them.
+    """
+    wrong_map, tables = _map(chosen)
     found = [
         *_names(chosen),
         *_protocol(chosen),
         *_access(chosen),
+        *check_capacity.slots(chosen),
         *check_scheduled.fields(chosen),
         *_channels(chosen),
         *check_devices.problems(chosen),
-        *check_faults.problems(chosen),
+        *check_faults.problems(chosen, tables),
         *_expectations(chosen),
         *_files(chosen),
+        *wrong_map,
     ]
     if chosen.warmup_s >= chosen.duration_s:
         remedy = f"make it shorter than duration_s = {chosen.duration_s:g}"
@@ -49,19 +54,23 @@ def problems(chosen: Scenario) -> list[Complaint]:
     nodes, hosts = len(list(kinds_of(chosen))), chosen.runtime.hosts
     if hosts is not None and hosts > nodes:
         found.append((("runtime", "hosts"), f"{hosts} hosts for {nodes} nodes", f"at most {nodes}"))
-    if not found:
-        found += _topology(chosen)
+    if not found and tables is not None and is_scheduled(chosen):
+        found += check_scheduled.frame(chosen, tables)
     return found
 
 
 def warnings(chosen: Scenario) -> list[Complaint]:
     """Returns what runs, but probably not as meant."""
+    drawn = draw(chosen, stopwatch=False)
     return [
-        *_load(chosen),
-        *_deadlines(chosen),
+        *check_capacity.load(chosen),
+        *check_capacity.deadlines(chosen),
+        *check_capacity.unreached(drawn),
+        *check_capacity.hopeless(drawn),
+        *check_capacity.crowded(drawn),
         *check_devices.machines(chosen),
         *check_faults.late(chosen),
-        *check_faults.idle(chosen),
+        *check_faults.idle(drawn),
     ]
 
 
@@ -132,7 +141,6 @@ def _access(chosen: Scenario) -> Iterator[Complaint]:
             if group.access != "slotted":
                 text = f"on-grant users need slots; '{group.name}' grants none"
                 yield where, text, "set access: slotted, or choose another arrival"
-        yield from _slots(chosen, index, user)
         if chosen.resend.attempts_max > 1:
             text = f"a fresh task is made for every slot, yet {chosen.resend.attempts_max} attempts"
             yield where, f"{text} are allowed", "set `resend: {attempts_max: 1}`"
@@ -147,27 +155,6 @@ def _access(chosen: Scenario) -> Iterator[Complaint]:
         if group.access != "dedicated" and group.channels is None:
             text = f"'channels' is missing: how many does {group.access} access share?"
             yield ("base_stations", index, "access"), text, "add `channels: 8`"
-
-
-def _slots(chosen: Scenario, index: int, user: scenario.UserGroup) -> Iterator[Complaint]:
-    """A task that does not fit into a slot would never arrive."""
-    match chosen.channel:
-        case scenario.BernoulliChannel(rate_bps=float(rate_bps)):
-            pass
-        case scenario.GilbertElliottChannel(rate_bps=float(rate_bps)):
-            pass
-        case scenario.RayleighChannel(bandwidth_hz=bandwidth_hz, threshold_db=threshold_db):
-            rate_bps = radio.rate_bps(bandwidth_hz, threshold_db)
-        case _:
-            return  # a random airtime fits at times
-    airtime_s = user.input_bits / rate_bps
-    for group in chosen.base_stations:
-        if group.access == "slotted" and airtime_s > group.grant_s:
-            text = (
-                f"a task of {user.input_bits:g} bit takes {1e3 * airtime_s:.3g} ms, "
-                f"a slot of '{group.name}' lasts {1e3 * group.grant_s:g} ms"
-            )
-            yield ("users", index, "input_bits"), text, "smaller tasks, or a longer grant_s"
 
 
 def _channels(chosen: Scenario) -> Iterator[Complaint]:
@@ -236,42 +223,63 @@ def _readable(
         yield where, str(error), "see docs/scenarios.md"
 
 
-def _topology(chosen: Scenario) -> Iterator[Complaint]:
+def _map(chosen: Scenario) -> tuple[list[Complaint], Layout | None]:
+    """Returns what is wrong with the topology, and the topology where it can be read."""
     where = ("topology", "file") if chosen.topology.kind == "file" else ("topology",)
+
+    def wrong(*found: tuple[str, str]) -> tuple[list[Complaint], None]:
+        return [(where, text, remedy) for text, remedy in found], None
+
     try:
         graph = build(chosen)
     except FileNotFoundError as error:
-        yield where, f"there is no file {error.filename}", "name it relative to the scenario"
-        return
+        return wrong((f"there is no file {error.filename}", "name it relative to the scenario"))
     except Exception as error:  # networkx has a zoo of its own for files it cannot read
-        yield where, f"cannot be read: {error}", "see docs/scenarios.md"
-        return
-    expected = dict(kinds_of(chosen))
-    found = {str(name): attributes.get("kind") for name, attributes in graph.nodes(data=True)}
-    if found != expected:
-        for name in sorted(expected.keys() - found.keys())[:5]:
-            yield where, f"lacks the {expected[name]} '{name}'", "add it, or change the counts"
-        for name in sorted(found.keys() - expected.keys())[:5]:
-            yield where, f"has '{name}', which no group makes", "remove it, or add a group"
-        for name in sorted(n for n in found.keys() & expected.keys() if found[n] != expected[n]):
-            text = f"says '{name}' is a {found[name]}, the scenario says {expected[name]}"
-            yield where, text, "set its attribute `kind`"
-        return
+        return wrong((f"cannot be read: {error}", "see docs/scenarios.md"))
+    strangers = list(_strangers(chosen, graph))
+    if strangers:
+        return wrong(*strangers)
     try:
         tables = layout(graph, chosen.backhaul.delay_s)
     except (TypeError, ValueError) as error:
         text = f"has a position, distance or delay that is no number: {error}"
-        yield where, text, "write x_m, y_m, distance_m and delay_s as numbers"
-        return
-    yield from ((where, text, "it must be finite, and not negative") for text in _crooked(tables))
+        return wrong((text, "write x_m, y_m, distance_m and delay_s as numbers"))
+    return [(where, *each) for each in _paths(chosen, graph, tables)], tables
+
+
+def _strangers(chosen: Scenario, graph: Graph) -> Iterator[tuple[str, str]]:
+    """Yields in what the nodes of the topology are not those of the scenario."""
+    expected = dict(kinds_of(chosen))
+    found = {str(name): attributes.get("kind") for name, attributes in graph.nodes(data=True)}
+    for name in sorted(expected.keys() - found.keys())[:5]:
+        yield f"lacks the {expected[name]} '{name}'", "add it, or change the counts"
+    for name in sorted(found.keys() - expected.keys())[:5]:
+        yield f"has '{name}', which no group makes", "remove it, or add a group"
+    for name in sorted(n for n in found.keys() & expected.keys() if found[n] != expected[n]):
+        text = f"says '{name}' is a {found[name]}, the scenario says {expected[name]}"
+        yield text, "set its attribute `kind`"
+
+
+def _paths(chosen: Scenario, graph: Graph, tables: Layout) -> Iterator[tuple[str, str]]:
+    """Yields in what the topology does not join users to servers, or does not say how far."""
+    yield from ((text, "it must be finite, and not negative") for text in _crooked(tables))
     for user, cells in tables.cells.items():
         if not any(tables.servers[bs] for bs, _ in cells):
-            yield where, f"no path leads from '{user}' to a server", "join it to a base station"
+            yield f"no path leads from '{user}' to a server", "join it to a base station"
     for bs, users in tables.users.items():
         if users and not tables.servers[bs]:
-            yield where, f"no server stands behind '{bs}'", "join it to one"
-    if is_scheduled(chosen):
-        yield from check_scheduled.frame(chosen, tables)
+            yield f"no server stands behind '{bs}'", "join it to one"
+    if not tables.unplaced:
+        return
+    example = f"give '{min(tables.unplaced)}' its x_m and y_m"
+    if is_scheduled(chosen) and chosen.topology.hear_m > 0.0:
+        yield f"does not say where all are, which hear_m = {chosen.topology.hear_m:g} asks", example
+    if any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels):
+        for user, cells in tables.cells.items():
+            for bs, _ in cells:
+                if {user, bs} & tables.unplaced and "distance_m" not in graph.edges[user, bs]:
+                    remedy = f"{example}, or the edge its distance_m"
+                    yield f"does not say how far '{user}' is from '{bs}', where it fades", remedy
 
 
 def _crooked(tables: Layout) -> Iterator[str]:
@@ -281,43 +289,3 @@ def _crooked(tables: Layout) -> Iterator[str]:
             for other, length in others:
                 if not 0.0 <= length < math.inf:
                     yield f"says it is {length:g} {unit} from '{name}' to '{other}'"
-
-
-def _load(chosen: Scenario) -> Iterator[Complaint]:
-    offered_hz = 0.0
-    for group in chosen.users:
-        match group.arrival:
-            case scenario.PoissonArrivals(rate_hz=rate_hz):
-                offered_hz += group.count * group.work * rate_hz
-            case scenario.PeriodicArrivals(period_s=period_s):
-                offered_hz += group.count * group.work / period_s
-    served_hz = 0.0
-    for server in chosen.servers:
-        accelerator = server.accelerator
-        mean_s, _ = nominal_moments(accelerator, server.speed)
-        if not isinstance(accelerator, scenario.FittedAccelerator):
-            best = max(
-                batch / latency.moments(accelerator.model, batch, accelerator.engine)[0]
-                for batch in range(1, accelerator.batch_max + 1)
-            )
-            mean_s = 1.0 / (best * server.speed)
-        served_hz += server.count / mean_s
-    if offered_hz >= served_hz and not PROTOCOLS[chosen.protocol.kind].local:
-        text = (
-            f"the users offer {offered_hz:.3g} tasks/s, the servers can do {served_hz:.3g}: "
-            "backlogs will grow until queues overflow"
-        )
-        yield ("users",), text, "slower arrivals, or more or faster servers"
-
-
-def _deadlines(chosen: Scenario) -> Iterator[Complaint]:
-    is_local = PROTOCOLS[chosen.protocol.kind].local
-    for index, group in enumerate(chosen.users):
-        devices = [group.cpu] if is_local and group.cpu is not None else chosen.servers
-        fastest_s = min(nominal_moments(each.accelerator, each.speed)[0] for each in devices)
-        if group.deadline_s is not None and group.deadline_s < fastest_s:
-            text = (
-                f"the deadline of '{group.name}', {group.deadline_s:g} s, is shorter than the mean "
-                f"service of the fastest device, {fastest_s:.3g} s"
-            )
-            yield ("users", index, "deadline_s"), text, "a longer deadline, or a faster device"

@@ -44,6 +44,24 @@ def explain(errors: Sequence[ErrorDetails], data: Any) -> list[Complaint]:
     return [told for kind, told in complaints if kind != "missing" or told[0] not in misspelt]
 
 
+def settle_whole(errors: Sequence[ErrorDetails], data: Any) -> bool:
+    """Writes a whole number as one where one is wanted: YAML reads `1e3` as 1000.0.
+
+    Returns whether there were any.
+    """
+    found = False
+    for error in errors:
+        given = error["input"]
+        if error["type"] == "int_type" and isinstance(given, float) and given.is_integer():
+            where, _ = _locate(error["loc"], data)
+            holder = data
+            for part in where[:-1]:
+                holder = holder[part]
+            holder[where[-1]] = int(given)
+            found = True
+    return found
+
+
 def mends(errors: Sequence[ErrorDetails], data: Any) -> list[Scenario]:
     """Returns scenarios that `data` may be meant to be; none where nobody can tell.
 

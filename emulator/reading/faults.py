@@ -1,8 +1,9 @@
 """What the faults of a scenario must say, and which of them would do nothing. As in `check.py`."""
 
-from collections import defaultdict
+import math
 from collections.abc import Iterator
 
+from agents.protocols import PROTOCOLS
 from emulator.faults.fold import AnyFault
 from emulator.faults.links import (
     ChannelLoss,
@@ -29,10 +30,10 @@ from emulator.spec.occurrences import (
     whom_of,
 )
 from emulator.spec.scenario import Scenario
-from emulator.spec.topology import build
+from emulator.spec.topology import Layout
 from emulator.streams import Streams
 from emulator.world.known import hit_by, links_of
-from emulator.world.plan import draw
+from emulator.world.plan import Plan
 
 
 def fault_problems(chosen: Scenario, fault: AnyFault, places: Places) -> list[Complaint]:
@@ -40,25 +41,14 @@ def fault_problems(chosen: Scenario, fault: AnyFault, places: Places) -> list[Co
     return list(_problems_of(chosen, fault, places, ()))
 
 
-def problems(chosen: Scenario) -> Iterator[Complaint]:
-    places = _places(chosen) if chosen.faults else {}
-    if places is None:
-        return  # the topology cannot be read, and another check says why
+def problems(chosen: Scenario, tables: Layout | None) -> Iterator[Complaint]:
+    """Checks every fault; `tables` None: the topology cannot be read, and another check says why.
+
+    Then nobody knows who is in an area, and all else is asked as ever.
+    """
+    places = places_of(chosen, tables)
     for index, fault in enumerate(chosen.faults):
-        yield from _problems_of(chosen, fault, places, ("faults", index))
-
-
-def _places(chosen: Scenario) -> Places | None:
-    """Returns where everybody is; built only where a fault asks for an area."""
-    targets = [target for fault in chosen.faults for _, target in _targets(fault)]
-    if not any("area:" in target for target in targets):
-        return places_of(chosen, defaultdict(lambda: (0.0, 0.0)))
-    try:
-        nodes = build(chosen).nodes(data=True)
-        position_m = {name: (float(at["x_m"]), float(at["y_m"])) for name, at in nodes}
-        return places_of(chosen, position_m)
-    except Exception:
-        return None
+        yield from _problems_of(chosen, fault, places, ("faults", index), tables is not None)
 
 
 def _targets(fault: AnyFault) -> list[tuple[str, str]]:
@@ -69,20 +59,27 @@ def _targets(fault: AnyFault) -> list[tuple[str, str]]:
 
 
 def _problems_of(
-    chosen: Scenario, fault: AnyFault, places: Places, where: tuple[str | int, ...]
+    chosen: Scenario,
+    fault: AnyFault,
+    places: Places,
+    where: tuple[str | int, ...],
+    has_map: bool = True,
 ) -> Iterator[Complaint]:
     fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
     if isinstance(fault, Fading | Interference | Shadowing) and not fades:
         radio_kind = chosen.channel.kind
         text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
         yield (*where, "type"), text, "use loss, or channel kind rayleigh"
-    targets = _targets(fault)
-    for key, selector in targets:
-        if not meant(fault, selector, places):
-            possible = {name: at for name, at in places.items() if fault.may_mean(at)}
+    for key, selector in _targets(fault):
+        possible = {name: at for name, at in places.items() if fault.may_mean(at)}
+        lost = [name for name, at in possible.items() if math.isnan(at.x_m)]
+        if "area:" in selector and lost:
+            if has_map:
+                text = f"'{selector}' asks where nodes are, and the topology does not say it"
+                yield (*where, key), text, f"give '{lost[0]}' its x_m and y_m, or select by name"
+        elif not meant(fault, selector, places):
             text = f"'{selector}' selects no {fault.whom}"
             yield (*where, key), text, _alternative(selector, possible)
-            return
     if isinstance(fault, NodeFault):
         hit = meant(fault, fault.target, places)
         for place, text, remedy in check_node_faults.problems(chosen, fault, hit):
@@ -96,10 +93,10 @@ def _problems_of(
                 break
     if fault.mode == "fixed":
         among = len(meant(fault, whom_of(fault).split("->")[0], places))
-        if how_many(fault, among) < (fault.value or 0.0):
+        if among and how_many(fault, among) < (fault.value or 0.0):
             text = f"{fault.value:g} nodes are to be chosen among {among}"
             yield (*where, "value"), text, "choose fewer, or set mode: all"
-    if isinstance(fault, MessageDrop | MessageDelay):
+    if isinstance(fault, MessageDrop | MessageDelay) and chosen.protocol.kind in PROTOCOLS:
         known = spoken(chosen)
         for word in parts(fault.message):
             if not any(selects(word.removeprefix("!"), each) for each in known):
@@ -138,15 +135,15 @@ def late(chosen: Scenario) -> Iterator[Complaint]:
             yield ("faults", index, "ramp_s"), text, "make ramp_s shorter than for_s"
 
 
-def idle(chosen: Scenario) -> Iterator[Complaint]:
+def idle(drawn: Plan) -> Iterator[Complaint]:
     """Looks for faults that hit no link: of users and servers, say, which no link joins.
 
     A warning only, because a generated topology may join them under another seed.
     """
+    chosen = drawn.scenario
     if not chosen.faults:
         return
-    drawn = draw(chosen, stopwatch=False)
-    links, places = list(links_of(drawn)), places_of(chosen, drawn.layout.position_m)
+    links, places = list(links_of(drawn)), places_of(chosen, drawn.layout)
     for index, fault in enumerate(chosen.faults):
         everyone = settle(certain(fault), places, Streams(chosen.seed))
         if everyone is None or hit_by(everyone, links, places):

@@ -1,5 +1,6 @@
 """What a scenario with scheduled access must say together. Complaints as in `check.py`."""
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -7,6 +8,10 @@ import msgspec
 from agents.policy import CellPolicy, ServerPolicy, UserPolicy
 from agents.protocols import PROTOCOLS
 from agents.scheduled.allocation import plan_for, steps
+from agents.scheduled.user import REST_MIN_BITS
+from agents.slot_bodies import SlotGrant
+from agents.tasks import HEADER_BITS
+from emulator.reading.capacity import least_s
 from emulator.reading.complaints import Complaint
 from emulator.spec import scenario
 from emulator.spec.scenario import Scenario
@@ -75,13 +80,13 @@ def _radio(chosen: Scenario) -> Iterator[Complaint]:
         chosen.backhaul.delay_s,
         *(group.backhaul_delay_s or 0.0 for group in chosen.servers),
     ]
-    for field, least_s, why in (
+    for field, bound_s, why in (
         ("report_s", max(wires_s), "boards of servers take as long"),
         ("round_s", 2.0 * chosen.backhaul.delay_s, "a question and its answer take as long"),
         ("guard_s", max(wires_s), "bursts take as long to reach a server"),
     ):
-        if getattr(slots, field) <= least_s:
-            text = f"{field} = {getattr(slots, field):g} s is not above {least_s:g} s"
+        if getattr(slots, field) <= bound_s:
+            text = f"{field} = {getattr(slots, field):g} s is not above {bound_s:g} s"
             yield ("slots", field), f"{text}: {why}", "raise it, or lower backhaul.delay_s"
 
 
@@ -112,3 +117,32 @@ def frame(chosen: Scenario, layout: Layout) -> Iterator[Complaint]:
             f"of {slot_s:g} s: no time is left to send"
         )
         yield ("slots", "round_s"), text, "shorter rounds, a longer grant_s, or less effort"
+        return
+    yield from _bursts(chosen, slot_s - before_s, slot_s)
+
+
+def _bursts(chosen: Scenario, left_s: float, slot_s: float) -> Iterator[Complaint]:
+    """Checks that a burst in what is left of a slot carries more than its header, and a task's
+    bursts reach their server by its deadline, on the best channel that there can be."""
+    assert isinstance(chosen.channel, scenario.AdaptiveChannel), "checked with the scenario"
+    assert chosen.control is not None, "checked with the scenario"
+    told_s = least_s(chosen.control.channel, SlotGrant(0, 0, 0.0, ()).size_bits)
+    told_s += chosen.control.gather_s or 0.0
+    best_bps = chosen.channel.bandwidth_hz * chosen.channel.efficiency_max
+    room_bits = best_bps * (left_s - told_s) - HEADER_BITS
+    if room_bits <= REST_MIN_BITS:
+        text = f"at best {best_bps:g} bit/s, {left_s:.3g} s of a slot carry but a header"
+        yield (
+            ("base_stations", 0, "grant_s"),
+            text,
+            f"longer slots: a header has {HEADER_BITS:g} bit",
+        )
+        return
+    for index, user in enumerate(chosen.users):
+        slots = math.ceil(user.input_bits / room_bits)
+        if user.deadline_s is not None and user.cpu is None and slots * slot_s > user.deadline_s:
+            text = (
+                f"a task of {user.input_bits:g} bit takes {slots} slots of {slot_s:g} s at best: "
+                f"a slot carries {room_bits:.4g} bit beside its header of {HEADER_BITS:g}"
+            )
+            yield ("users", index, "input_bits"), text, "smaller tasks, or a longer deadline_s"

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from emulator.reading import check
-from emulator.reading.explain import Where, explain, guesses, mends, written
+from emulator.reading.explain import Where, explain, guesses, mends, settle_whole, written
 from emulator.spec.scenario import Scenario
 
 SIZE_MAX_BYTES = 1_000_000
@@ -63,22 +63,45 @@ class ScenarioError(ValueError):
         super().__init__("\n".join([*lines, f"{count}; nothing was started"]))
 
 
+class Reading:
+    """A scenario that can be run, what was changed of its file, and what deserves a word."""
+
+    def __init__(self, scenario: Scenario, document: "_Document") -> None:
+        self.scenario = scenario
+        self.changed = tuple(document.changed)  # dotted paths
+        self._document = document
+
+    def warnings(self) -> list[Problem]:
+        """Returns what runs, but probably not as meant, where it stands."""
+        return [self._document.problem(*each) for each in check.warnings(self.scenario)]
+
+
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
-    """Reads, changes and checks a scenario; raises ScenarioError with all problems.
+    """Reads, changes and checks a scenario; raises ScenarioError with all problems."""
+    return read(path, overrides).scenario
+
+
+def read(
+    path: Path, overrides: Mapping[str, Any] | None = None, protocol: str | None = None
+) -> Reading:
+    """Reads as `load` does, and keeps where everything stands.
 
     What concerns several fields can be asked only of a scenario whose types are right; where they
     are not, it is asked of the likeliest mends, and what all of them are blamed for is told too.
-    `overrides` maps dotted paths ("users.0.count") to values. Files that the scenario or an
-    override names are made absolute, relative to the scenario's folder.
+    `overrides` maps dotted paths ("users.0.count") to values; they change what `protocol`, another
+    one than the file's, leaves. Files that the scenario or an override names are made absolute,
+    relative to the scenario's folder.
     """
     document = _Document(path)
+    if protocol is not None:
+        document.choose(protocol)
     for dotted, given in (overrides or {}).items():
         document.override(dotted, given)
     document.stop_if_bad()
     document.anchor(document.data)
     guessed: list[Where] = []
     try:
-        scenarios = [Scenario.model_validate(document.data)]
+        scenarios = [_validated(document.data)]
     except ValidationError as error:
         found = error.errors(include_url=False)
         for complaint in explain(found, document.data):
@@ -91,7 +114,16 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
         if not in_guess and all(complaint in others for others in together[1:]):
             document.blame(*complaint)
     document.stop_if_bad()
-    return scenarios[0]
+    return Reading(scenarios[0], document)
+
+
+def _validated(data: Any) -> Scenario:
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        if not settle_whole(error.errors(include_url=False), data):
+            raise
+    return Scenario.model_validate(data)
 
 
 def dump(scenario: Scenario) -> str:
@@ -122,6 +154,7 @@ class _Document:
         self._overridden: dict[Where, str] = {}
         self._problems: dict[Problem, None] = {}  # a set that keeps the order
         self._values = 0
+        self.changed: list[str] = []
         self.data: Any = self._plain(self._parse(path), ())
         if not isinstance(self.data, dict):
             self.blame((), "a scenario is a mapping", "begin with `name: ...`")
@@ -129,23 +162,36 @@ class _Document:
 
     def blame(self, where: Where, message: str, remedy: str) -> None:
         """Adds a problem at the place of a path, or of the nearest thing around it."""
+        self._problems[self.problem(where, message, remedy)] = None
+
+    def problem(self, where: Where, message: str, remedy: str) -> Problem:
+        """Returns a complaint at the place of its path, or of the nearest thing around it."""
         field = written(where)
         known = where
         while known and known not in self._places and known not in self._overridden:
             known = known[:-1]
         if known in self._overridden:
-            self._blame_override(self._overridden[known], field, message, remedy)
-            return
-        self._blame_at(*self._places.get(known, (0, 0)), field, message, remedy)
+            return Problem(self._overridden[known], 0, 0, field, message, remedy)
+        return self._problem_at(*self._places.get(known, (0, 0)), field, message, remedy)
 
     def stop_if_bad(self) -> None:
         if self._problems:
             raise ScenarioError(tuple(self._problems))
 
-    def override(self, dotted: str, given: Any) -> None:
-        """Sets the value at a dotted path; mappings that are not there are made."""
+    def choose(self, protocol: str) -> None:
+        """Sets the protocol; the file's options belong to the one that the file names."""
+        own = self.data.get("protocol")
+        if not isinstance(own, dict) or own.get("kind") != protocol:
+            self.override("protocol", {"kind": protocol}, f"--protocol {protocol}")
+
+    def override(self, dotted: str, given: Any, shown: str = "") -> None:
+        """Sets the value at a dotted path; mappings that are not there are made.
+
+        `shown` is how the one who gave it did so.
+        """
+        self.changed.append(dotted)
         where = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
-        shown = f"{dotted}={given}"
+        shown = shown or f"--set {dotted}={given}"
         target = self.data
         for depth, part in enumerate(where[:-1]):
             if isinstance(target, dict) and part not in target:
@@ -238,10 +284,12 @@ class _Document:
         if position is not None:
             self._places[where] = (position[0] + 1, position[1] + 1)
 
-    def _blame_at(self, line: int, column: int, field: str, message: str, remedy: str) -> None:
+    def _problem_at(self, line: int, column: int, field: str, message: str, remedy: str) -> Problem:
         excerpt = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
-        problem = Problem(self._file, line, column, field, message, remedy, excerpt)
-        self._problems[problem] = None
+        return Problem(self._file, line, column, field, message, remedy, excerpt)
+
+    def _blame_at(self, line: int, column: int, field: str, message: str, remedy: str) -> None:
+        self._problems[self._problem_at(line, column, field, message, remedy)] = None
 
     def _blame_override(self, shown: str, field: str, message: str, remedy: str) -> None:
-        self._problems[Problem(f"--set {shown}", 0, 0, field, message, remedy)] = None
+        self._problems[Problem(shown, 0, 0, field, message, remedy)] = None

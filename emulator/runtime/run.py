@@ -9,6 +9,7 @@ import math
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -164,6 +165,13 @@ def run(
     except Unwritten as error:
         verdict = "broken"
         causes.append(str(error))
+    except RunError:
+        raise
+    except Exception as error:
+        if folder is None:
+            raise
+        verdict = "broken"
+        causes.append(_crash(error, folder, 0.0 if step is None else step.now_s))
     finally:
         interrupts.finish()
         close = getattr(steps, "close", None)
@@ -263,6 +271,17 @@ def _slow_core(pace: float) -> str:
         f"live inference took {pace:.3g} times as long on this machine as in the traces, a "
         "slower or a busy one. Services are in the traces' seconds all the same; how they vary "
         "is the machine's. Free it, profile the networks on it, or take --accelerator replay"
+    )
+
+
+def _crash(error: Exception, folder: Path, now_s: float) -> str:
+    """Keeps the traceback of what should not have happened; says where it and the journal are."""
+    kept = folder / "traceback.txt"
+    kept.write_text("".join(traceback.format_exception(error)))
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return (
+        f"an error of Fresco's own after {now_s:g} s: {what}; please report it with {kept}; what "
+        f"was recorded until then is in {folder}"
     )
 
 

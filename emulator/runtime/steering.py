@@ -50,7 +50,7 @@ class Steering:
         self._condition = threading.Condition()
         self._now_s = 0.0
         self._links = list(links_of(plan))
-        self._places = places_of(plan.scenario, plan.layout.position_m)
+        self._places = places_of(plan.scenario, plan.layout)
         self._streams = Streams(plan.scenario.seed)
         first = {order.number: order.fault for order in reversed(plan.orders)}
         for number, fault in enumerate(plan.scenario.faults):

@@ -34,7 +34,7 @@ from emulator.show.display import NAMES, readable
 from emulator.show.drawing import Mean, intervals
 from emulator.show.page import page
 from emulator.show.page import table as html_table
-from emulator.spec.scenario import ProtocolChoice, Scenario
+from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan
 from models.files import write_whole
 
@@ -195,16 +195,6 @@ class Lines:
         text = io.StringIO()
         csv.writer(text).writerows(rows)
         self._log.append(text.getvalue().encode())
-
-
-def variants(scenario: Scenario, protocols: Sequence[str]) -> dict[str, Scenario]:
-    """Returns the scenario with each protocol; its own options stay with its own protocol."""
-    return {
-        protocol: scenario
-        if protocol == scenario.protocol.kind
-        else scenario.model_copy(update={"protocol": ProtocolChoice(kind=protocol)})
-        for protocol in protocols
-    }
 
 
 def measure(

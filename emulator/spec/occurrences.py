@@ -7,7 +7,7 @@ shifts no choice of another.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from agents.blocks import begin_of, next_block
@@ -16,7 +16,7 @@ from emulator.faults.fold import AnyFault
 from emulator.faults.links import Partition
 from emulator.faults.selectors import Place, is_plain, select
 from emulator.faults.timeline import Order
-from emulator.spec.topology import members
+from emulator.spec.topology import Layout, members
 from emulator.streams import Streams
 
 if TYPE_CHECKING:
@@ -24,25 +24,32 @@ if TYPE_CHECKING:
 
 OCCURRENCES_MAX = 1000  # of one fault in a run
 CERTAIN = {"every_s": None, "probability": 1.0, "mode": "all", "value": None}
+NOWHERE_M = (math.nan, math.nan)
 Places = dict[NodeId, Place]
 
 
-def places_of(chosen: "Scenario", position_m: Mapping[NodeId, tuple[float, float]]) -> Places:
-    """Returns what selectors can tell the nodes of a scenario by."""
+def places_of(chosen: "Scenario", layout: Layout | None) -> Places:
+    """Returns what selectors can tell the nodes of a scenario by.
+
+    Whose place nobody tells, as without a layout nobody's is, lies in no area.
+    """
+    position_m = {} if layout is None else layout.told_m
     found: Places = {}
     for name, user in members(chosen.users):
         found[name] = Place(
             "user",
             user.name,
-            *position_m[name],
+            *position_m.get(name, NOWHERE_M),
             priority=user.priority,
             computes=user.cpu is not None,
         )
     for name, cell in members(chosen.base_stations):
         channels = cell.channels or 0
-        found[name] = Place("base_station", cell.name, *position_m[name], channels=channels)
+        found[name] = Place(
+            "base_station", cell.name, *position_m.get(name, NOWHERE_M), channels=channels
+        )
     for name, server in members(chosen.servers):
-        found[name] = Place("server", server.name, *position_m[name], computes=True)
+        found[name] = Place("server", server.name, *position_m.get(name, NOWHERE_M), computes=True)
     return found
 
 

@@ -325,7 +325,10 @@ class ProtocolChoice(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
+        """What it is told; a whole number is one, also where YAML reads `1e3` as 1000.0."""
+        given = self.model_extra or {}
+        whole = {k: int(v) for k, v in given.items() if isinstance(v, float) and v.is_integer()}
+        return {**given, **whole}
 
 
 class Runtime(_Spec):

@@ -152,7 +152,9 @@ def arrival_rates_hz(chosen: Scenario) -> dict[str, float]:
 
 
 def mean_rates_hz(instants: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    return {file: len(times_s) / times_s[-1] for file, times_s in instants.items()}
+    """Returns arrivals per second up to the last one; 0 where that tells no rate."""
+    ends_s = {file: max(times_s, default=0.0) for file, times_s in instants.items()}
+    return {f: len(times_s) / ends_s[f] if ends_s[f] else 0.0 for f, times_s in instants.items()}
 
 
 def rate_hz(arrival: scenario.Arrivals, trace_rates_hz: dict[str, float]) -> float:

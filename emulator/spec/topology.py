@@ -32,6 +32,17 @@ class Layout(Struct, frozen=True):
     users: dict[NodeId, tuple[NodeId, ...]]  # base station -> users
     base_stations: dict[NodeId, tuple[NodeId, ...]]  # server -> base stations
     position_m: dict[NodeId, tuple[float, float]]
+    unplaced: frozenset[NodeId] = frozenset()  # who has no position, and is drawn at 0, 0
+
+    @property
+    def told_m(self) -> dict[NodeId, tuple[float, float]]:
+        """The positions that the topology tells."""
+        return {n: at for n, at in self.position_m.items() if n not in self.unplaced}
+
+    def reached_servers(self) -> set[NodeId]:
+        """Returns the servers that a task of some user can reach."""
+        heard = {bs for cells in self.cells.values() for bs, _ in cells}
+        return {server for bs in heard for server, _ in self.servers[bs]}
 
 
 def members(groups: list[G]) -> Iterator[tuple[NodeId, G]]:
@@ -121,4 +132,5 @@ def layout(graph: Graph, backhaul_delay_s: float) -> Layout:
                 )
             case "server":
                 base_stations[name] = neighbours(name, "base_station")
-    return Layout(cells, servers, users, base_stations, position_m)
+    unplaced = frozenset(n for n, at in graph.nodes(data=True) if not {"x_m", "y_m"} <= at.keys())
+    return Layout(cells, servers, users, base_stations, position_m, unplaced)

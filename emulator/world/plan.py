@@ -53,5 +53,5 @@ def draw(chosen: Scenario, stopwatch: bool) -> Plan:
         if spec.kind == "trace"
     }
     tables = layout(build(chosen), chosen.backhaul.delay_s)
-    orders = schedule(chosen, places_of(chosen, tables.position_m)) if chosen.faults else []
+    orders = schedule(chosen, places_of(chosen, tables)) if chosen.faults else []
     return Plan(chosen, tables, arrivals, channels, stopwatch, orders)

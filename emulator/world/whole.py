@@ -51,13 +51,14 @@ class Whole(Struct, frozen=True, eq=False):
 
 
 def whole_of(plan: Plan) -> Whole:
-    """Returns the problem of a scenario with slotted base stations, as it is without faults."""
+    """Returns the problem of a scenario with slotted base stations, as it is without faults.
+
+    What no user reaches is no part of it: it has no wait that could be weighed.
+    """
     wiring = Wiring(plan, Streams(plan.scenario.seed))
-    users, base_stations, servers = (
-        list(wiring.users),
-        list(wiring.base_stations),
-        list(wiring.servers),
-    )
+    users, base_stations = list(wiring.users), list(wiring.base_stations)
+    reached = plan.layout.reached_servers()
+    servers = [name for name in wiring.servers if name in reached]
     success = np.zeros((len(users), len(base_stations)))
     reach = np.zeros((len(users), len(servers)), dtype=bool)
     airtimes_s, backhaul_s = [], np.full(len(servers), math.inf)
