@@ -95,7 +95,7 @@ class LinkBelief:
         if is_due or gap > NEWS_ERRORS * estimate.error:
             self._looked = weight
             if gap > NEWS_SHARE * self.success:
-                self.success = estimate.mean
+                self.success = max(estimate.mean, SUCCESS_MIN)
 
     def _is_forgotten(self, share_hz: float, now_s: float) -> bool:
         if self._pending or self.success >= self._nominal or now_s - self._quiet_s < self._retry_s:
