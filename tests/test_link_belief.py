@@ -38,8 +38,8 @@ def test_a_steady_link_gets_the_mean_of_all_outcomes_and_one_nominal_one(p: floa
     draw, estimate = random.Random(1), SuccessEstimate(0.7)
     outcomes = [draw.random() < p for _ in range(1500)]
 
-    for outcome in outcomes:
-        estimate.observe(outcome)
+    for number, outcome in enumerate(outcomes):
+        estimate.observe(outcome, number * SLOT_S)
 
     assert estimate.mean == pytest.approx((sum(outcomes) + 0.7) / 1501.0, rel=1e-12)
 
@@ -47,7 +47,7 @@ def test_a_steady_link_gets_the_mean_of_all_outcomes_and_one_nominal_one(p: floa
 def test_a_drift_is_followed_since_the_past_is_dropped() -> None:
     draw, estimate = random.Random(2), SuccessEstimate(0.9)
     for number in range(40_000):
-        estimate.observe(draw.random() < 0.9 - 0.3 * number / 40_000)
+        estimate.observe(draw.random() < 0.9 - 0.3 * number / 40_000, number * SLOT_S)
 
     assert estimate.weight <= 2 * SuccessEstimate.MEMORY
     # Half of the longest memory ago it was 0.015 more; three standard errors of 2000 are 0.033.
@@ -61,21 +61,23 @@ def test_a_change_is_seen_within_forty_outcomes(before: float, after: float) -> 
     late = 0
     for seed in range(100):
         draw, estimate = random.Random(seed), SuccessEstimate(before)
-        for _ in range(100):
-            estimate.observe(draw.random() < before)
-        for _ in range(40):
-            estimate.observe(draw.random() < after)
+        for slot in range(140):
+            estimate.observe(draw.random() < (before if slot < 100 else after), slot * SLOT_S)
         late += abs(estimate.mean - after) > 0.2
 
     assert late <= 5
 
 
+@pytest.mark.parametrize("together", [1, 4])
 @pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 0.9, 0.99])
-def test_chance_is_hardly_ever_taken_for_a_change(p: float) -> None:
+def test_chance_is_hardly_ever_taken_for_a_change(p: float, together: int) -> None:
+    """Also where four channels of a slot fade as one."""
     draw, estimate = random.Random(3), SuccessEstimate(p)
-    alarms, weight = 0, 0.0
-    for _ in range(20_000):
-        estimate.observe(draw.random() < p)
+    alarms, weight, got_through = 0, 0.0, False
+    for number in range(20_000):
+        if number % together == 0:
+            got_through = draw.random() < p
+        estimate.observe(got_through, number // together * SLOT_S)
         alarms += estimate.weight < min(weight, SuccessEstimate.MEMORY)
         weight = estimate.weight
 
@@ -168,7 +170,7 @@ def test_a_dead_link_is_tried_again_less_and_less_often() -> None:
         waits_s.append(now_s - since_s)
         assert belief.success == 0.9
         for number in range(30):  # and is dead still
-            belief.sent(100 * seq + number, now_s)
+            belief.sent(100 * seq + number, now_s + number * 1e-6)
             belief.lost(100 * seq + number)
         belief.settle(5.0, now_s)
         assert belief.success == SUCCESS_MIN
@@ -181,7 +183,7 @@ def test_an_unused_link_that_was_bad_is_tried_again_and_a_used_one_is_not() -> N
     def bad_link() -> LinkBelief:
         belief = LinkBelief(0.9)
         for seq in range(60):
-            belief.sent(seq, 0.0)
+            belief.sent(seq, seq * 1e-3)
             if seq % 2:
                 belief.lost(seq)
         belief.settle(5.0, 1.0)

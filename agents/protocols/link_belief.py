@@ -76,15 +76,15 @@ class LinkBelief:
             if not oldest.is_lost and now_s <= oldest.until_s + FEEDBACK_S:
                 break
             self._pending.popleft()
-            self._count(not oldest.is_lost)
+            self._count(not oldest.is_lost, oldest.until_s)
             self._quiet_s = now_s
         if self._is_forgotten(share_hz, now_s):
             self._begin_anew(now_s)
         return self.success != before
 
-    def _count(self, got_through: bool) -> None:
+    def _count(self, got_through: bool, at_s: float) -> None:
         estimate = self._estimate
-        estimate.observe(got_through)
+        estimate.observe(got_through, at_s)
         if estimate.weight >= PROVEN and estimate.mean > 0.5 * self._nominal:
             self._retry_s = RETRY_S
         if estimate.losses_in_a_row * self._nominal > DEAD:
