@@ -24,7 +24,7 @@ from emulator import interrupts
 from emulator.faults.timeline import Timeline
 from emulator.record.allocations import Allocations
 from emulator.record.journal import Frame, HostLost, Log, Record, Unwritten, Writer
-from emulator.record.metrics import Metrics
+from emulator.record.metrics import Metrics, told_bounds
 from emulator.record.stats import GroupStats
 from emulator.runtime.loop import Step
 from emulator.runtime.steering import Steering
@@ -194,10 +194,10 @@ def run(
     pace = metrics.live_to_trace
     warnings = [] if pace is None or pace <= LIVE_TO_TRACE_MAX else [_slow_core(pace)]
     expectations = [check(expect, metrics) for expect in plan.scenario.expect]
-    violations = metrics.violations
-    if verdict == "good" and violations:
+    bounds_broken = metrics.bounds_broken
+    if verdict == "good" and bounds_broken is not None and any(bounds_broken.values()):
         verdict = "failed"
-        causes.append(f"{violations} violations of the delay bound")
+        causes.append(told_bounds(bounds_broken))
     if verdict == "good" and not all(each["holds"] for each in expectations):
         verdict = "failed"
         causes += [each["says"] for each in expectations if not each["holds"]]
@@ -220,7 +220,8 @@ def run(
         "live_to_trace": pace,
         "live_to_trace_by_host": {h: t.cpu_s / t.trace_s for h, t in metrics.timed.items()},
         "warnings": warnings,
-        "violations": violations,
+        "violations": metrics.violations,
+        "bounds_broken": bounds_broken,
         "bounds_s": bounds_s(plan.scenario, plan.frame()) if is_scheduled(plan.scenario) else {},
         "given_up": {name: dict(stats.drops) for name, stats in metrics.groups.items()},
         "metrics": metrics.summary(),
