@@ -362,7 +362,7 @@ def chain(length: int, kind: str, seed: int = 1, duration_s: float = 60.0) -> Sp
         kind,
         seed,
         duration_s,
-        [server_group(law("exponential", 0.02), name="edge", count=length)],
+        [server_group(law("gamma", 0.04, 0.25), name="edge", count=length)],
         users=[
             group("urgent", length - 1, priority=0, weight=4.0),
             group("normal", 3 * length - 3, priority=1, weight=1.0),

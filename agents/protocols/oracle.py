@@ -28,7 +28,7 @@ PENALTY = 10.0  # first weight of the constraints; value and constraints are sca
 PENALTY_GROWTH = 3.0
 OUTER_MAX = 25
 INNER_MAX = 2000
-VIOLATION = 1e-9  # relative; what is left is repaired by scaling
+UNMET = 1e-8  # relative; what is left is repaired by scaling
 
 
 class OracleInfo(Struct, frozen=True):
@@ -97,7 +97,7 @@ def _descend(paths: _Priced, start_hz: Floats) -> tuple[Floats, int, float]:
     unit_hz *= np.sqrt(problem.weights.sum())
     worth = paths.objective(start_hz)[0]
     multipliers = np.zeros(len(problem.capacity_hz) + len(problem.weights))
-    penalty, violation = PENALTY, float("inf")
+    penalty, unmet, violation = PENALTY, float("inf"), float("inf")
     evaluations = 0
 
     def lagrangian(point: Floats) -> tuple[float, Floats]:
@@ -126,11 +126,13 @@ def _descend(paths: _Priced, start_hz: Floats) -> tuple[Floats, int, float]:
         )
         point, evaluations = done.x, evaluations + int(done.nfev)
         excess = paths.excess(point * unit_hz)
-        before, violation = violation, max(0.0, float(excess.max()))
+        violation = max(0.0, float(excess.max()))
+        # A price on what is left over is as wrong as use beyond a limit.
+        before, unmet = unmet, float(np.abs(np.maximum(excess, -multipliers / penalty)).max())
         multipliers = np.maximum(multipliers + penalty * excess, 0.0)
-        if violation < VIOLATION:
+        if unmet < UNMET:
             break
-        if violation > 0.3 * before:
+        if unmet > 0.3 * before:
             penalty *= PENALTY_GROWTH
     return point * unit_hz, evaluations, violation
 
