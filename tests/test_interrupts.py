@@ -262,7 +262,7 @@ def test_nohup_stays_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("until", "number", "send"),
     [
-        ("hosts ready", signal.SIGTERM, os.kill),
+        ("hosts", signal.SIGTERM, os.kill),
         ("PAoI", signal.SIGTERM, os.kill),
         ("PAoI", signal.SIGHUP, os.killpg),  # a terminal that is closed sends it to Ray too
     ],
