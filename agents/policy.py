@@ -66,7 +66,8 @@ class BeaconQuality:
     def hear(self, seq: int, every_s: float, now_s: float) -> None:
         if seq == self._seq:
             return  # a copy that the network made
-        missed = max(0, seq - self._seq - 1)
+        # Those before the first one that it heard are none that it missed: it was not there.
+        missed = max(0, seq - self._seq - 1) if self._seq >= 0 else 0
         self._quality *= (1.0 - self.GAIN) ** missed
         self._quality += self.GAIN * (1.0 - self._quality)
         self._seq, self._heard_s, self._every_s = max(seq, self._seq), now_s, every_s
@@ -203,12 +204,12 @@ class UserPolicy(Policy):
         """Says whether to use a slot that a base station granted for a fresh task."""
         return True
 
-    def sent(self, bs: NodeId, until_s: float, now_s: float) -> list[Send]:
-        """Is told of a transmission in a slot; unless `lost` follows by then, it got through."""
+    def sent(self, bs: NodeId, seq: int, until_s: float, now_s: float) -> list[Send]:
+        """Is told of a transmission of task `seq` in a slot: through, unless `lost` follows."""
         return []
 
-    def lost(self, bs: NodeId, now_s: float) -> list[Send]:
-        """Is told that the last transmission to that base station was lost."""
+    def lost(self, bs: NodeId, seq: int, now_s: float) -> list[Send]:
+        """Is told that the transmission of task `seq` to that base station was lost."""
         return []
 
     def place(self, task: Task, now_s: float, bs: NodeId | None = None) -> Placement | None:

@@ -235,7 +235,7 @@ class User:
         server = placement.server
         assert server is None or server in self._behind[bs], f"{bs} does not lead to {server}"
         offload = Send(bs, Offload(task, server), grant)
-        return [offload, *self._policy.sent(bs, grant.until_s, now_s)]
+        return [offload, *self._policy.sent(bs, task.seq, grant.until_s, now_s)]
 
     def _transmit(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
         """Sends the first waiting task meant for that base station over the granted channel."""
@@ -251,13 +251,14 @@ class User:
                 sends.append(Send(JOURNAL, ended(job.task, now_s, "expired", "deadline")))
                 continue
             sends.append(Send(bs, Offload(job.task, server), grant))
+            sends += self._policy.sent(bs, job.task.seq, grant.until_s, now_s)
             break
         return sends + self._ask(now_s)
 
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results, and bursts only where scheduled"
-        told = self._policy.lost(undelivered.target, now_s)
+        told = self._policy.lost(undelivered.target, lost.task.seq, now_s)
         if undelivered.reason == "grant-over" and not self._on_grant:
             # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)

@@ -721,3 +721,16 @@ def test_shortest_wait_takes_the_shorter_wait_and_counts_what_it_sent() -> None:
     report("edge-0", 0, 0.1, 3.0)
     report("edge-0", 0, 0.01, 2.5)
     assert policy.route(TASK, 3.0) == "edge-1"
+
+
+@pytest.mark.parametrize("gain_s", [0.0, 50.0])
+def test_beacons_from_before_a_user_was_there_are_none_that_it_missed(gain_s: float) -> None:
+    joined, after = BeaconQuality(), round(gain_s / 0.1)
+    for seq in range(after, after + 5):
+        joined.hear(seq, 0.1, 0.1 * seq)
+    assert joined.at(0.1 * (after + 4)) == pytest.approx(1.0)
+
+    joined.hear(after + 7, 0.1, 0.1 * (after + 7))  # two of three are missed now
+
+    gain = BeaconQuality.GAIN
+    assert joined.at(0.1 * (after + 7)) == pytest.approx((1.0 - gain) ** 2 * (1.0 - gain) + gain)

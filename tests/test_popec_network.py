@@ -391,6 +391,25 @@ def test_a_node_that_comes_back_without_memory_finds_its_place(
     assert max(run.gaps(5.5, 6.0)) < 0.01
 
 
+@pytest.mark.parametrize(
+    "variant", [lambda spec: spec, resending], ids=["asynchronous", "synchronous"]
+)
+def test_a_user_that_is_soon_back_has_its_share_again_soon(
+    variant: Callable[[Spec], Spec],
+) -> None:
+    """Peers know it for alive, and know numbers of its asks that it has forgotten."""
+    run = Run(variant(network(20, 1, faults=[fault("user_churn", "class0-1", 20.0, 0.5)])))
+    run.kernel.run_until(19.9)
+    before_hz = run.users["class0-1"].rate_hz
+    run.kernel.run_until(20.5)
+    run.look()
+
+    # Before it would be given up and so taken for new, 1.3 s after it was last heard.
+    run.kernel.run_until(21.5)
+
+    assert run.users["class0-1"].rate_hz > 0.5 * before_hz
+
+
 # Predictions
 
 

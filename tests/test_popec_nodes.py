@@ -16,8 +16,8 @@ from agents.bodies import Ask, Body, Hint, Join, NodeId, Share, Wake
 from agents.moments import Moments
 from agents.policy import Cell, CellView, Policy, Reach, ServerView, UserView
 from agents.protocols.admm_options import AsynchronousOptions, Options
-from agents.protocols.admm_resource import MISSED_MAX, NegotiatingCell, NegotiatingServer
-from agents.protocols.admm_user import CHANGE, JOIN_S, JOINS_MAX, NegotiatingUser
+from agents.protocols.admm_resource import CHANGE, MISSED_MAX, NegotiatingCell, NegotiatingServer
+from agents.protocols.admm_user import JOIN_S, JOINS_MAX, NegotiatingUser
 
 CELLS = ("bs-0", "bs-1")
 SERVERS = ("edge-0", "edge-1")
@@ -41,12 +41,12 @@ class Said(NamedTuple):
 class Fed:
     """A policy whose time and mail come from a test."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, now_s: float = 0.0) -> None:
         self.policy = policy
-        self.now_s = 0.0
+        self.now_s = now_s
         self.said: list[Said] = []
         self._wakes: list[Wake] = []
-        self._take(policy.start(0.0))
+        self._take(policy.start(now_s))
 
     def hear(self, source: NodeId, *heard: Body) -> list[Said]:
         """Delivers messages; returns what was answered at once."""
@@ -90,27 +90,32 @@ def shares(said: Sequence[Said]) -> dict[NodeId, Share]:
 # The user
 
 
-def new_user(options: Options) -> Fed:
+def new_user(options: Options, now_s: float = 0.0) -> Fed:
     """A user that has not heard any hint yet."""
     cells = [
         Cell(bs, 10.0, "slotted", REACHES, success=SUCCESS[bs], airtime_s=0.02) for bs in CELLS
     ]
     view = UserView("user-0", cells, priority=1, weight=2.0)
-    return Fed(NegotiatingUser(view, lambda: 0.5, options))
+    return Fed(NegotiatingUser(view, lambda: 0.5, options), now_s)
 
 
 def begun_user(**changes: float | bool) -> tuple[Fed, dict[NodeId, Ask]]:
     """A user that has its hints, and its first asks; uncensored unless told otherwise."""
     options = AsynchronousOptions(**({"censor": 0.0, "censor_min": 0.0} | changes))  # type: ignore[arg-type]
     user = new_user(options)
-    user.pass_until(HINT_S)
+    return user, hinted(user)
+
+
+def hinted(user: Fed) -> dict[NodeId, Ask]:
+    """Gives a new user its hints; returns its first asks."""
+    user.pass_until(user.now_s + HINT_S)
     for bs in CELLS:
         user.hear(bs, Hint(20.0))
     for reach in REACHES:
         user.hear(reach.server, Hint(8.0, reach.mean_s))
     first = asks(user.said)
     assert first.keys() == set(PEERS)
-    return user, first
+    return first
 
 
 def share(ask: Ask, rate_hz: float) -> Share:
@@ -372,15 +377,14 @@ def test_a_changed_success_rescales_the_penalty_and_keeps_the_unscaled_dual() ->
     other = policy._edges["bs-1"].penalty
     assert dual != 0.0
 
-    changed = 0
-    while not changed:
-        believed = policy.success["bs-0"]
-        policy.sent("bs-0", user.now_s, user.now_s)
-        user._take(policy.lost("bs-0", user.now_s))
-        changed = int(policy.success["bs-0"] != believed)
+    seq = 0
+    while policy.success["bs-0"] == SUCCESS["bs-0"]:
+        seq += 1
+        policy.sent("bs-0", seq, user.now_s, user.now_s)
+        user._take(policy.lost("bs-0", seq, user.now_s))
 
     p = policy.success["bs-0"]
-    assert p < (1.0 - CHANGE) * SUCCESS["bs-0"]
+    assert p < SUCCESS["bs-0"]
     scale = (p / SUCCESS["bs-0"]) ** 2
     assert edge.penalty == pytest.approx(second["bs-0"].penalty * scale, rel=1e-12)
     assert edge.penalty * (edge.copy_hz - edge.target_hz) == pytest.approx(dual, rel=1e-12)
@@ -396,9 +400,9 @@ def test_a_user_told_not_to_measure_believes_what_it_was_told() -> None:
     user, _ = begun_user(measure=False)
     policy = policy_of(user)
 
-    for _ in range(200):
-        policy.sent("bs-0", user.now_s, user.now_s)
-        policy.lost("bs-0", user.now_s)
+    for seq in range(200):
+        policy.sent("bs-0", seq, user.now_s, user.now_s)
+        policy.lost("bs-0", seq, user.now_s)
 
     assert policy.success == SUCCESS
 
@@ -672,3 +676,48 @@ def test_strangers_and_foreign_messages_are_left_unanswered(new: type) -> None:
     user, _ = begun_user()
     assert not user.hear("bs-9", Share(1, 1.0))
     assert not user.hear("bs-0", Join(0, 1.0))
+
+
+# Who starts anew
+
+
+@pytest.mark.parametrize("new", [new_cell, new_server])
+def test_a_user_that_started_anew_is_heard_by_those_who_know_its_earlier_asks(new: type) -> None:
+    resource: Fed = new()
+    users = joined(resource, 2)
+    in_use(resource, users, 5.0)
+    for seq in range(2, 500):  # a long life, never silent for long enough to be given up
+        for name in users:
+            resource.hear(name, ask_for(seq, 5.0))
+        resource.pass_until(resource.now_s + 0.1)
+
+    anew = new_user(AsynchronousOptions(), resource.now_s)
+    ask = hinted(anew)["bs-0"]
+    resource.hear(users[0], Join(0, 1.0, 0.8))
+    resource.hear(users[0], ask)
+    told = shares(resource.pass_until(resource.now_s + 2.0 * ROUND_S + 0.03))
+
+    assert told[users[0]].seq == ask.seq
+    # And what its earlier life sent, and the network held up, is not taken for new.
+    assert not resource.hear(users[0], ask_for(500, 1000.0))
+
+
+def test_a_user_that_started_anew_does_not_take_answers_to_its_earlier_life_for_its_own() -> None:
+    _, first = begun_user()
+    anew = new_user(AsynchronousOptions(), 5.0)
+    hinted(anew)
+
+    anew.hear("bs-0", share(first["bs-0"], 7.0))
+
+    assert policy_of(anew).grants_hz["bs-0"] == 0.0
+
+
+@pytest.mark.parametrize("new", [new_cell, new_server])
+def test_a_resource_that_started_anew_takes_living_users_in_at_their_next_ask(new: type) -> None:
+    resource: Fed = new()
+
+    resource.hear("user-0", ask_for(41, 5.0))
+    told = shares(resource.pass_until(resource.now_s + 0.04))
+
+    assert told["user-0"].seq == 41
+    assert told["user-0"].rate_hz == pytest.approx(5.0, rel=0.2)

@@ -14,7 +14,10 @@ from todg_network import SLOT_S, kind, network
 
 from agents.bodies import TaskEnd
 from agents.scheduled.conflict import ConflictGraph
+from agents.scheduled.line import Line
+from agents.scheduled.readings import BREACHES
 from agents.slot_bodies import Allocated
+from emulator.record.metrics import told_bounds
 from emulator.record.stats import STAY_BINS
 from emulator.show import report
 from emulator.show.stays import RIGHT_PX, WIDTH_PX, Stays, histogram
@@ -167,11 +170,45 @@ def test_violations_are_counted_while_the_run_goes_on() -> None:
     assert last.series.columns["violations"] == counted
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({}, "0 tasks late, no queue bound exceeded"),
+        ({"late": 1}, "1 task late, no queue bound exceeded"),
+        ({"backlog_breaches": 1}, "0 tasks late; a backlog bound was exceeded"),
+        (
+            {"late": 2, "wait_breaches": 3, "admission_breaches": 1},
+            "2 tasks late; a bound of waiting in a queue was exceeded 3 times; "
+            "an admission bound was exceeded",
+        ),
+    ],
+)
+def test_which_bound_broke_is_said(broken: dict[str, int], said: str) -> None:
+    assert told_bounds(dict.fromkeys(["late", *BREACHES], 0) | broken) == said
+
+
+def test_a_broken_backlog_bound_is_not_called_a_broken_delay_bound(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Line, "is_within_bounds", False)
+    folder = play_into(tmp_path, BUSY)
+
+    summary = report.read(folder).summary
+    broken = summary["bounds_broken"]
+    assert broken["backlog_breaches"] == summary["violations"] > 1
+    assert summary["verdict"] == "failed"
+    (cause,) = summary["causes"]
+    assert cause == f"0 tasks late; a backlog bound was exceeded {summary['violations']:,} times"
+    page = report.write(folder, report.read(folder)).read_text()
+    assert page.count(cause) == 3  # alert, head, and the picture of stays
+    assert "violations" not in cause
+
+
 def test_the_report_draws_deadline_bound_and_longest_stay(tmp_path: Path) -> None:
     page = report.write(tmp_path, report.read(play_into(tmp_path, BUSY))).read_text()
 
     drawing = re.findall(r"<h2>How long tasks stayed.*?</svg>", page, re.DOTALL)[0]
-    assert "0 violations of the delay bound" in drawing
+    assert "0 tasks late, no queue bound exceeded" in drawing
     assert [drawing.count(f'class="{mark}"') for mark in ("due", "bound", "longest")] == [2, 2, 2]
     assert "weight of a slot&#x27;s schedule over the heaviest there is, mean" in page
     assert "<td>bound</td>" in page

@@ -10,16 +10,17 @@ from collections.abc import Iterable
 
 from agents.api import CLOCK, Message, Send
 from agents.bodies import Ask, Hint, Join, NodeId, Share, Wake
-from agents.moments import Moments
 from agents.policy import UserView
 from agents.protocols.admm_edge import Edge
 from agents.protocols.admm_options import Options
 from agents.protocols.admm_own import OwnProblem
 from agents.protocols.allotment import AllottedUser
 from agents.protocols.fractional import penalty
+from agents.protocols.link_belief import SUCCESS_MIN, LinkBelief
 from agents.tasks import Uniform
 
 THINK_S = 0.001  # a user's computing time; answers that come meanwhile are used together
+SEQS_PER_S = 10_000  # no edge uses up so many numbers
 JOIN_S = 0.03  # asks again for the hints that are missing after so long
 JOINS_MAX = 7  # then it begins, and takes the missing ones to be like the others
 FALSE_DEATH = 1e-6  # a peer is given up when that many asks lost in a row are this improbable
@@ -30,8 +31,6 @@ REFINED_GAMMA = 0.5
 RTT_FIRST_S = 0.02  # a guess; the first answers correct it
 RTO_MIN_S = 0.01
 PROBE = 10.0  # a silent peer is asked at this many times the retransmission time-out
-SUCCESS_MIN = 1e-3  # a radio link below it is not worth an edge
-CHANGE = 0.1  # a success probability is acted on when it changed by this share
 
 
 class NegotiatingUser(AllottedUser):
@@ -56,14 +55,19 @@ class NegotiatingUser(AllottedUser):
         self._thinks = False
         self._wake_s = math.inf
         self._srtt_s, self._rtt_spread_s = RTT_FIRST_S, 0.5 * RTT_FIRST_S
-        self._measured = {bs: Moments(p, p) for bs, p in self.success.items()}
-        self._on_air: dict[NodeId, float] = {}  # base station -> when the outcome will be known
+        links = self.success.items() if options.measure else ()
+        self._beliefs = {bs: LinkBelief(p) for bs, p in links}
+        self.success.update((bs, belief.success) for bs, belief in self._beliefs.items())
         self._rounds = self._messages = 0
         self._bits = 0.0
 
     # Joining
 
     def start(self, now_s: float) -> list[Send]:
+        # Whoever starts anew has forgotten its numbers, but peers have not: they begin beyond all
+        # that an earlier life can have used.
+        for edge in self._edges.values():
+            edge.seq = math.ceil(now_s * SEQS_PER_S)
         sends = [self._join(edge) for edge in self._edges.values()]
         return [*sends, *self._arm(now_s)]
 
@@ -206,13 +210,14 @@ class NegotiatingUser(AllottedUser):
     # Time
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        learned = self._learn(now_s)
         if wake.cause == "act":
             self._thinks = False
-            return [*self._activate(now_s), *self._arm(now_s)]
+            return [*learned, *self._activate(now_s), *self._arm(now_s)]
         if wake.at_s != self._wake_s:
-            return []  # an earlier one took its place
+            return learned  # an earlier one took its place
         self._wake_s = math.inf
-        return [*self._watch(now_s), *self._arm(now_s)]
+        return [*learned, *self._watch(now_s), *self._arm(now_s)]
 
     def _watch(self, now_s: float) -> list[Send]:
         """Repeats what was lost, gives up silent peers, shows that it lives itself."""
@@ -265,29 +270,30 @@ class NegotiatingUser(AllottedUser):
 
     # What radio links are worth
 
-    def sent(self, bs: NodeId, until_s: float, now_s: float) -> list[Send]:
-        sends = self._learn(bs, 1.0, now_s) if now_s > self._on_air.get(bs, math.inf) else []
-        self._on_air[bs] = until_s
-        return sends
+    def sent(self, bs: NodeId, seq: int, until_s: float, now_s: float) -> list[Send]:
+        if bs in self._beliefs:
+            self._beliefs[bs].sent(seq, until_s)
+        return self._learn(now_s)
 
-    def lost(self, bs: NodeId, now_s: float) -> list[Send]:
-        if self._on_air.pop(bs, None) is None:
-            return []
-        return self._learn(bs, 0.0, now_s)
+    def lost(self, bs: NodeId, seq: int, now_s: float) -> list[Send]:
+        if bs in self._beliefs:
+            self._beliefs[bs].lost(seq)
+        return self._learn(now_s)
 
-    def _learn(self, bs: NodeId, got_through: float, now_s: float) -> list[Send]:
-        if not self.options.measure:
+    def _learn(self, now_s: float) -> list[Send]:
+        """Acts on what became known of its transmissions."""
+        is_news = False
+        for bs, belief in self._beliefs.items():
+            if not belief.settle(self.grants_hz[bs], now_s):
+                continue
+            is_news = True
+            edge = self._edges[bs]
+            # The penalty goes with p^2; the unscaled dual, rho (x - t), stays what it was.
+            scale = (belief.success / self.success[bs]) ** 2
+            self.success[bs] = belief.success
+            self._rescale(edge, scale, edge.copy_hz)
+        if not is_news:
             return []
-        moments, believed = self._measured[bs], self.success[bs]
-        moments.observe(got_through)
-        measured = max(moments.mean, SUCCESS_MIN)
-        if abs(measured - believed) <= CHANGE * believed:
-            return []
-        edge = self._edges[bs]
-        self.success[bs] = measured
-        # The penalty goes with p^2; the unscaled dual, rho (x - t), stays what it was.
-        scale = (measured / believed) ** 2
-        self._rescale(edge, scale, edge.copy_hz)
         self._censor = self.options.censor
         self._use_shares()
         return self._think(now_s)

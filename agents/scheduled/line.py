@@ -23,11 +23,11 @@ class Line(Backlog[T], Generic[T]):
     def end_slot(self, slot: int, next_s: float) -> tuple[list[T], list[T]]:
         """Settles the slot; returns what the rule drops, and what would be late by `next_s`."""
         dropped = self.settle(slot)
-        self._tally.breaches += len(self) > 0 and slot - self.head_slot >= self._stay_max
+        self._tally.wait_breaches += len(self) > 0 and slot - self.head_slot >= self._stay_max
         return dropped, self.remove(lambda task: self._due_s(task) < next_s)
 
     def watch(self, door: Admission | None = None) -> None:
         """Checks the bounds, after what arrived in the slot has joined."""
-        self._tally.breaches += not self.is_within_bounds
+        self._tally.backlog_breaches += not self.is_within_bounds
         if door is not None:
-            self._tally.breaches += not door.is_within_bounds
+            self._tally.admission_breaches += not door.is_within_bounds

@@ -12,24 +12,32 @@ READINGS = (
     Reading("mini_rounds", "Mini-rounds of the allocation", "per slot", "allocations", counts=True),
     Reading("messages", "Control messages per slot, all nodes", "per slot", counts=True),
     Reading("bytes", "Control bytes per slot, all nodes", "per slot", counts=True),
-    Reading("breaches", "Broken queue bounds, so far"),
+    Reading("wait_breaches", "Broken bounds of waiting in a queue, so far"),
+    Reading("backlog_breaches", "Broken bounds of a backlog, so far"),
+    Reading("admission_breaches", "Broken bounds of admission, so far"),
 )
-BREACHES = "breaches"
+BREACHES = {
+    "wait_breaches": "a bound of waiting in a queue",
+    "backlog_breaches": "a backlog bound",
+    "admission_breaches": "an admission bound",
+}
+"""Which bound was exceeded, in words, by the reading that counts it."""
 
 
 class Tally:
     """Counts what one node sends and what bounds it sees broken."""
 
-    __slots__ = ("breaches", "bytes", "messages")
+    __slots__ = ("admission_breaches", "backlog_breaches", "bytes", "messages", "wait_breaches")
 
     def __init__(self) -> None:
         self.messages = 0
         self.bytes = 0.0
-        self.breaches = 0
+        self.wait_breaches = self.backlog_breaches = self.admission_breaches = 0
 
     def sent(self, size_bits: float) -> None:
         self.messages += 1
         self.bytes += size_bits / 8.0
 
     def readings(self) -> dict[str, float]:
-        return {"messages": self.messages, "bytes": self.bytes, "breaches": self.breaches}
+        counted = {name: getattr(self, name) for name in BREACHES}
+        return {"messages": self.messages, "bytes": self.bytes, **counted}

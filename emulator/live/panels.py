@@ -71,7 +71,7 @@ def tiles(plan: Plan) -> list[Tile]:
         Tile("lost", "tasks lost", "per s"),
         Tile("loss", "uplink attempts lost", "ratio"),
         *([Tile("primal", "primal residual", "")] if "primal" in readings else []),
-        *([Tile("overdue", "tasks beyond their bound", "")] if is_scheduled(chosen) else []),
+        *([Tile("overdue", "late tasks and broken bounds", "")] if is_scheduled(chosen) else []),
         Tile("faults", "faults active", ""),
         Tile("lateness", "lateness of this machine, p99", "s"),
     ]

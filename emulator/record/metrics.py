@@ -28,6 +28,16 @@ from emulator.record.stats import ALL, DELAY_BOUNDS_S, Bins, GroupStats, ratio
 ROUNDING_S = 1e-9  # instants are sums of floats
 
 
+def told_bounds(broken: Mapping[str, int]) -> str:
+    """Says which bounds broke; `broken` is as in `Metrics.bounds_broken`."""
+    late = broken["late"]
+    said = [f"{late:,} task{'' if late == 1 else 's'} late"]
+    for name, bound in BREACHES.items():
+        if count := broken[name]:
+            said.append(f"{bound} was exceeded" + (f" {count:,} times" if count > 1 else ""))
+    return "; ".join(said) if len(said) > 1 else f"{said[0]}, no queue bound exceeded"
+
+
 class Metrics:
     """Folds records, in the order they come. `readings` says what the protocol reports."""
 
@@ -198,10 +208,17 @@ class Metrics:
     def violations(self) -> int | None:
         """Counts tasks neither finished nor given up in time, and broken queue bounds; None where
         the protocol gives no bound."""
+        broken = self.bounds_broken
+        return None if broken is None else sum(broken.values())
+
+    @property
+    def bounds_broken(self) -> dict[str, int] | None:
+        """Returns how often each bound was broken: `late` tasks, and those of queues by name."""
         if not self._is_bounded:
             return None
-        overdue = sum(stats.overdue for stats in self.groups.values())
-        return overdue + int(self.reported().get(BREACHES, 0.0))
+        reported = self.reported()
+        late = sum(stats.overdue for stats in self.groups.values())
+        return {"late": late} | {name: int(reported.get(name, 0.0)) for name in BREACHES}
 
     def reported(self) -> dict[str, float]:
         """Returns what all nodes' policies report, added up over the hosts."""

@@ -23,7 +23,7 @@ from agents.scheduled.frame import Frame as ScheduleFrame
 from emulator.faults.timeline import Timeline
 from emulator.record.allocations import Allocations
 from emulator.record.journal import Frame, HostLost, Record, Writer
-from emulator.record.metrics import Metrics
+from emulator.record.metrics import Metrics, told_bounds
 from emulator.record.stats import GroupStats
 from emulator.runtime.loop import Step
 from emulator.runtime.steering import Steering
@@ -174,10 +174,10 @@ def run(
             f"{limit_s:g}; raise runtime.time_scale, or use fewer users"
         )
     expectations = [check(expect, metrics) for expect in plan.scenario.expect]
-    violations = metrics.violations
-    if verdict == "good" and violations:
+    bounds_broken = metrics.bounds_broken
+    if verdict == "good" and bounds_broken is not None and any(bounds_broken.values()):
         verdict = "failed"
-        causes.append(f"{violations} violations of the delay bound")
+        causes.append(told_bounds(bounds_broken))
     if verdict == "good" and not all(each["holds"] for each in expectations):
         verdict = "failed"
         causes += [each["says"] for each in expectations if not each["holds"]]
@@ -197,7 +197,8 @@ def run(
         "uplink_loss_ratio": metrics.uplink_loss_ratio,
         "lateness_p50_s": None if lateness is None else lateness.quantile_s(0.5),
         "lateness_p99_s": None if lateness is None else lateness.quantile_s(0.99),
-        "violations": violations,
+        "violations": metrics.violations,
+        "bounds_broken": bounds_broken,
         "bounds_s": bounds_s(plan.scenario, plan.frame()) if is_scheduled(plan.scenario) else {},
         "given_up": {name: dict(stats.drops) for name, stats in metrics.groups.items()},
         "metrics": metrics.summary(),

@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from emulator.record.metrics import told_bounds
 from emulator.record.stats import ALL
 from emulator.runtime.run import Progress, Show
 from emulator.runtime.steering import Steering
@@ -150,9 +151,9 @@ class Display:
             p50, p99 = step.lateness.quantile_s(0.5), step.lateness.quantile_s(0.99)
             late = f"   lateness p50 {readable('_s', p50)}, p99 {readable('_s', p99)}"
         lines.append(Text(f"uplink attempts lost  {loss}{late}"))
-        if (violations := metrics.violations) is not None:
-            style = "bold red" if violations else ""
-            lines.append(Text(f"violations of the delay bound  {violations}", style=style))
+        if (broken := metrics.bounds_broken) is not None:
+            style = "bold red" if any(broken.values()) else ""
+            lines.append(Text(told_bounds(broken), style=style))
         drops = metrics.everyone().drops.most_common(6)
         if drops:
             parts = "  ".join(f"{reason} {count:,}" for reason, count in drops)
@@ -203,9 +204,9 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
     else:
         details.append(f"digest {summary['digest']}")
     console.print("; ".join(details), highlight=False, soft_wrap=True)
-    if summary["violations"] is not None:
+    if summary["bounds_broken"] is not None:
         longest = readable("_ratio", summary["metrics"][ALL]["stay_max_ratio"] or 0.0)
-        text = f"{summary['violations']} violations of the delay bound"
+        text = told_bounds(summary["bounds_broken"])
         console.print(f"{text}; the longest stay took {longest} of its deadline", highlight=False)
     for each in summary["expect"]:
         mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"

@@ -5,7 +5,7 @@ and how heavy the schedules of a scheduled network were. Empty where nothing has
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from emulator.record.metrics import Metrics
+from emulator.record.metrics import Metrics, told_bounds
 from emulator.record.stats import ALL, METRICS
 from emulator.show.display import readable
 from emulator.show.page import table
@@ -54,11 +54,10 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
         if stats.stay_max_s
     ]
     if kinds:
-        violations = metrics.violations
-        said = f" {violations:,} violations of the delay bound." if violations is not None else ""
+        broken = metrics.bounds_broken
+        said = f": {told_bounds(broken)}" if broken is not None else ""
         cards += (
-            f'<section class="card wide"><h2>How long tasks stayed{"," if said else ""}'
-            f"{escape(said)}</h2>"
+            f'<section class="card wide"><h2>How long tasks stayed{escape(said)}</h2>'
             '<p class="soft">From birth to the end of service, or to being given up.</p>'
             f"{histogram(kinds)}</section>"
         )

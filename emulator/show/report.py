@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from emulator.reading import source
 from emulator.record import journal
-from emulator.record.metrics import Metrics
+from emulator.record.metrics import Metrics, told_bounds
 from emulator.record.stats import ALL
 from emulator.record.tables import thin
 from emulator.runtime.run import fresh_metrics
@@ -121,8 +121,8 @@ def _head(result: Result) -> str:
         lines.append(f"lateness p99 {readable('_s', late_s)}")
     elif summary:
         lines.append(f"digest {summary['digest']}")
-    if (violations := summary.get("violations")) is not None:
-        lines.append(f"{violations} violations of the delay bound")
+    if (broken := summary.get("bounds_broken")) is not None:
+        lines.append(told_bounds(broken))
     mark = "good" if verdict == "good" else "bad"
     return (
         f'<h1>{escape(scenario.name)} <span class="verdict {mark}">{escape(verdict)}</span></h1>'
@@ -197,7 +197,7 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
         ("Given up", "per s", "", [name for name in columns if name.startswith("given_up_hz/")]),
         ("Longest stay over its deadline", "ratio", "", [f"stay_ratio/{g}" for g in groups]),
         ("Utility so far", "", "", ["utility"]),
-        ("Violations of the delay bound so far", "", "", ["violations"]),
+        ("Broken bounds so far", "", "", ["violations"]),
         ("Weight of the schedule over the heaviest", "ratio", "", ["weight_ratio"]),
         *told,
     ):

@@ -87,7 +87,7 @@ class Assembly:
         network, control = self.wiring.networks(names)
         nodes = {name: self.fresh(name) for name in names}
         told = readings_of(self.scenario)
-        readout = Readout([each.name for each in told if each.counts] + [BREACHES])
+        readout = Readout([each.name for each in told if each.counts] + [*BREACHES])
         for name, node in nodes.items():
             readout.put(name, self.reads(node))
         return Kernel(
