@@ -167,7 +167,8 @@ def test_the_cell_step_is_the_projection_that_scipy_finds(members: int) -> None:
         grants_hz, price = cell_step(requests_hz, penalties, capacity_hz)
 
         expected = projection_by_scipy(requests_hz, penalties, capacity_hz)
-        np.testing.assert_allclose(grants_hz, expected, atol=1e-8)
+        # SLSQP stops a few 1e-8 from the minimum, as above.
+        np.testing.assert_allclose(grants_hz, expected, atol=1e-7)
         assert grants_hz.sum() <= capacity_hz * (1.0 + 1e-12)
         assert price >= 0.0
         if capacity_hz > 10.0 * members:

@@ -17,19 +17,16 @@ from agents.protocols.admm_own import OwnProblem
 from agents.protocols.allotment import AllottedUser
 from agents.protocols.fractional import penalty
 from agents.protocols.link_belief import SUCCESS_MIN, LinkBelief
+from agents.protocols.round_trips import RTO_MIN_S, RoundTrips
 from agents.tasks import Uniform
 
 THINK_S = 0.001  # a user's computing time; answers that come meanwhile are used together
 SEQS_PER_S = 10_000  # no edge uses up so many numbers
 JOIN_S = 0.03  # asks again for the hints that are missing after so long
 JOINS_MAX = 7  # then it begins, and takes the missing ones to be like the others
-FALSE_DEATH = 1e-6  # a peer is given up when that many asks lost in a row are this improbable
-ANSWER_GAIN = 0.02  # of the running share of asks that are answered
 REFINE_ROUND = 5  # by then a user's rate says better what its penalties should be than any hint
 REFINE_SHARE = 1.25  # but only a rate that is off by this factor is worth a new start
 REFINED_GAMMA = 0.5
-RTT_FIRST_S = 0.02  # a guess; the first answers correct it
-RTO_MIN_S = 0.01
 PROBE = 10.0  # a silent peer is asked at this many times the retransmission time-out
 
 
@@ -49,12 +46,11 @@ class NegotiatingUser(AllottedUser):
         self._joins = 0
         self._answers = 0  # to asks, on all edges
         self._penalty_rate_hz = math.inf  # the rate that the penalties are made for
-        self._answer_share = 0.9
         self._censor = options.censor
         self._answered = 0
         self._thinks = False
         self._wake_s = math.inf
-        self._srtt_s, self._rtt_spread_s = RTT_FIRST_S, 0.5 * RTT_FIRST_S
+        self._round_trips = RoundTrips()
         links = self.success.items() if options.measure else ()
         self._beliefs = {bs: LinkBelief(p) for bs, p in links}
         self.success.update((bs, belief.success) for bs, belief in self._beliefs.items())
@@ -182,13 +178,7 @@ class NegotiatingUser(AllottedUser):
                 return []
             edge.target_hz = target_hz
             return self._think(now_s)
-        if edge.tries == 1:  # Karn: an answer to a repeated ask says nothing of the round trip
-            rtt_s = now_s - edge.asked_s
-            self._rtt_spread_s += 0.25 * (abs(rtt_s - self._srtt_s) - self._rtt_spread_s)
-            self._srtt_s += 0.125 * (rtt_s - self._srtt_s)
-        for _ in range(edge.tries - 1):
-            self._answer_share *= 1.0 - ANSWER_GAIN
-        self._answer_share += ANSWER_GAIN * (1.0 - self._answer_share)
+        self._round_trips.hear(now_s - edge.asked_s, edge.tries)
         edge.is_open = False
         edge.base_hz = edge.target_hz
         edge.target_hz += step_hz
@@ -233,9 +223,8 @@ class NegotiatingUser(AllottedUser):
             if now_s < self._due_s(edge) - 1e-9:
                 continue
             if edge.is_open:
-                patience_s = self.options.dead_s * max(1.0, self._srtt_s / RTT_FIRST_S)
-                tries = math.log(FALSE_DEATH) / math.log(1.0 - min(self._answer_share, 0.95))
-                if edge.tries > tries and now_s - edge.first_s > patience_s:
+                silent_s = now_s - edge.first_s
+                if self._round_trips.is_dead(edge.tries, silent_s, self.options.dead_s):
                     edge.alive = False
                 sends.append(self._ask(edge, now_s))
             else:
@@ -249,7 +238,7 @@ class NegotiatingUser(AllottedUser):
 
     def _due_s(self, edge: Edge) -> float:
         """Returns when something is to be done about an edge."""
-        rto_s = max(RTO_MIN_S, self._srtt_s + 2.0 * self._rtt_spread_s)
+        rto_s = self._round_trips.timeout_s
         if self.options.quorum >= 1.0:
             rto_s = self.options.keep_s  # the link layer resends; this only outlives blackouts
         if edge.is_open:
