@@ -7,11 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import Spec, law, server_group, user_group
 from test_control import Running
+from test_report import play_into
 from test_steering import SPEC
 
 from emulator.live.control import Service
 from emulator.runtime.steering import Steering
+from emulator.show import report
 from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan
 
@@ -62,6 +65,22 @@ CONTRAST = """() => {  // texts whose contrast with what is behind them is below
   }
   return [seen, pale];
 }"""
+
+# Of a logarithmic plot: the range of its axis, what is written on it, and its newest value.
+AXIS = """(title) => {
+  const isIts = (u) => u.root.closest('.card').textContent.startsWith(title);
+  const plot = uPlot.sync('time').plots.find(isIts);
+  const { distr, min, max } = plot.scales.y;
+  const says = plot.axes[1]._values.filter((each) => each);
+  return { distr, min, max, says, values: plot.data.slice(1).flat().filter((v) => v !== null) };
+}"""
+NEGOTIATED: Spec = {
+    "protocol": {"kind": "popec-async"},
+    "users": [user_group(count=3, arrival={"kind": "on-grant"}, input_bits=1.0e3)],
+    "base_stations": [{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.02}],
+    "servers": [server_group(law("exponential", 0.02))],
+    "resend": {"attempts_max": 1},
+}
 
 
 class Seen:
@@ -273,3 +292,39 @@ def test_the_page_counts_actors_before_there_is_a_run(
     assert seen.page.get_by_role("button", name="Stop run").is_disabled()
     seen.page.close()
     service.stop()
+
+
+def check_residuals(axis: dict[str, Any]) -> None:
+    assert axis["distr"] == 3  # uPlot's word for logarithmic
+    assert 10.0 <= axis["max"] / axis["min"] < 1e7
+    assert axis["max"] < 100.0  # what was there before the first rate does not rule the plot
+    assert 2 <= len(axis["says"]) <= 8
+    numbers = [float(text) for text in axis["says"]]
+    assert all(axis["min"] <= number <= axis["max"] for number in numbers)
+    assert all(f"{number:e}"[0] in "1235 7" for number in numbers)  # round ones
+
+
+def test_residuals_can_be_read_on_the_live_page(
+    browser: "sync_api.Browser", tmp_path: Path
+) -> None:
+    running = Running(tmp_path, NEGOTIATED)
+    seen = Seen(browser, running.service.url)
+    seen.is_live()
+    seen.page.wait_for_function("+document.querySelector('#charts').dataset.rows > 4")
+
+    check_residuals(seen.page.evaluate(AXIS, "ADMM residuals"))
+
+    assert seen.complaints == []
+    seen.page.close()
+    running.end()
+
+
+def test_residuals_can_be_read_in_the_report(browser: "sync_api.Browser", tmp_path: Path) -> None:
+    folder = play_into(tmp_path, SPEC | NEGOTIATED | {"faults": [], "duration_s": 5.0})
+    path = report.write(folder, report.read(folder))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+
+    for title in ("Primal residual", "Dual residual"):
+        check_residuals(page.evaluate(AXIS, title))
+    page.close()
