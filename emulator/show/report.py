@@ -210,8 +210,8 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
             for name in names[:CURVES_MAX]
         ]
         if any(value is not None for each in series for value in each["values"]):
-            data = {"unit": unit, "x": "time", "at": at_s, "series": series}
-            data |= {"log": title in logarithmic}
+            data: dict[str, Any] = {"unit": unit, "x": "time", "at": at_s, "series": series}
+            data["log"] = title in logarithmic
             yield {"title": title, "more": len(names) - len(series), "data": data}
     delays = {name: metrics.groups[name].delay_s.distribution() for name in groups}
     at = sorted({value for points in delays.values() for value, _ in points})

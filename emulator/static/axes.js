@@ -18,6 +18,7 @@ const logTicks = (scale) => ({
   splits: (u) => roundValues(u.scales[scale].min, u.scales[scale].max),
   filter: (u, splits) => splits,
 });
+const power = (v) => (v < 1e-3 ? (+v.toPrecision(3)).toExponential() : String(+v.toPrecision(3)));
 const logScale = {
   distr: 3,
   range: (u, lo, hi) => { // never less than a decade: there is a round value in each

@@ -65,7 +65,7 @@ function chart(panel) {
     scales: { x: { time: false, range: span }, y },
     axes: [
       { ...axis, size: 30, values: (u, ticks) => ticks.map((v) => +v.toFixed(1) + " s") },
-      { ...axis, size: 62, values: (u, ticks) => ticks.map(format), ...(panel.log ? logTicks("y") : {}) },
+      { ...axis, size: 62, values: (u, ticks) => ticks.map(format), ...(panel.log ? { ...logTicks("y"), values: (u, ticks) => ticks.map(power) } : {}) },
     ],
     series: [{}, ...panel.curves.map(({ label }, i) => ({
       label, stroke: () => style("--c" + i), width: 1.8,

@@ -105,7 +105,7 @@ function make(panel, place) {
     scales: { x, y: panel.log ? logScale : { range: (u, lo, hi) => [0, hi > 0 ? 1.08 * hi : 1] } },
     axes: [
       { ...axis, size: 30, values: label(overTime ? instant : seconds), ...(overTime ? {} : logTicks("x")) },
-      { ...axis, size: 62, values: label(format), ...(panel.log ? logTicks("y") : {}) },
+      { ...axis, size: 62, values: label(format), ...(panel.log ? { ...logTicks("y"), values: label(power) } : {}) },
     ],
     series: [{}, ...panel.series.map((s, i) => ({
       label: s.label, stroke: () => style("--c" + i), width: 1.8,
