@@ -74,7 +74,7 @@ class ServerReport(Struct, frozen=True, gc=False, tag="server-report", array_lik
 
     `backlog` counts waiting and running tasks. `mean_s` and `second_moment_s2` are running
     estimates of E[S] and E[S^2] per task; they steer the next decisions, and so close the loop
-    from measured inference latency to offloading.
+    from measured inference latency to offloading. `busy_s` is how long it has served so far.
     """
 
     server: NodeId
@@ -83,6 +83,7 @@ class ServerReport(Struct, frozen=True, gc=False, tag="server-report", array_lik
     mean_s: float
     second_moment_s2: float
     size_bits: float = HEADER_BITS + 320.0
+    busy_s: float = 0.0  # last: journals of before had none
 
 
 class Beacon(Struct, frozen=True, gc=False, tag="beacon", array_like=True):

@@ -71,7 +71,8 @@ class EdgeServer:
         """Says what this server knows of itself: backlog and moments of its service time."""
         station = self._station
         moments = station.moments
-        return ServerReport(self.id, now_s, station.backlog, moments.mean, moments.second_moment)
+        mean_s, second_s2, busy_s = moments.mean, moments.second_moment, station.busy_s(now_s)
+        return ServerReport(self.id, now_s, station.backlog, mean_s, second_s2, busy_s=busy_s)
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
         station = self._station

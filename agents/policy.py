@@ -271,6 +271,7 @@ class Reading(Struct, frozen=True):
     unit: str = ""
     per: str = ""
     root: bool = False
+    log: bool = False  # falls by a factor at a time: drawn on a logarithmic axis
     counts: bool = False  # only rises: shown is by how much
     every_s: float = 1.0  # in so long
 

@@ -36,6 +36,7 @@ class Station:
         self.moments = moments
         self.running: tuple[Job, ...] = ()
         self.started_s = 0.0
+        self._busy_s = 0.0  # with batches that are done
         self._batch_max = batch_max
         self._select = select
 
@@ -43,6 +44,10 @@ class Station:
     def backlog(self) -> int:
         """Tasks waiting or running."""
         return len(self.queue) + len(self.running)
+
+    def busy_s(self, now_s: float) -> float:
+        """Returns how long the accelerator has had something to do so far."""
+        return self._busy_s + (now_s - self.started_s if self.running else 0.0)
 
     def admit(self, job: Job, now_s: float) -> list[Send]:
         if job.task.expires and now_s >= job.task.due_s:
@@ -59,6 +64,7 @@ class Station:
     def finish(self, executed: Executed, now_s: float) -> tuple[Job, ...]:
         """Takes the running batch off the accelerator and learns from its service time."""
         done, self.running = self.running, ()
+        self._busy_s += now_s - self.started_s
         work = done[0].task.work if len(done) == 1 else sum(job.task.work for job in done)
         self.moments.observe(executed.service_s / work)
         return done

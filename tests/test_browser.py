@@ -1,18 +1,21 @@
 """The live page in a real Chromium: what a person does with it, seen from outside."""
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import PATIENCE_S
+from conftest import PATIENCE_S, Spec, law, server_group, user_group
 from test_control import Running
+from test_report import play_into
 from test_steering import SPEC
 
 from emulator.live.control import Service
 from emulator.runtime.steering import Steering
+from emulator.show import report
 from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan
 
@@ -63,6 +66,22 @@ CONTRAST = """() => {  // texts whose contrast with what is behind them is below
   }
   return [seen, pale];
 }"""
+
+# Of a logarithmic plot: the range of its axis, what is written on it, and its newest value.
+AXIS = """(title) => {
+  const isIts = (u) => u.root.closest('.card').textContent.startsWith(title);
+  const plot = uPlot.sync('time').plots.find(isIts);
+  const { distr, min, max } = plot.scales.y;
+  const says = plot.axes[1]._values.filter((each) => each);
+  return { distr, min, max, says, values: plot.data.slice(1).flat().filter((v) => v !== null) };
+}"""
+NEGOTIATED: Spec = {
+    "protocol": {"kind": "popec-async"},
+    "users": [user_group(count=3, arrival={"kind": "on-grant"}, input_bits=1.0e3)],
+    "base_stations": [{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.02}],
+    "servers": [server_group(law("exponential", 0.02))],
+    "resend": {"attempts_max": 1},
+}
 
 
 class Seen:
@@ -178,6 +197,67 @@ def test_a_person_breaks_and_heals_a_cell(running: Running, seen: Seen) -> None:
     assert all("422" in each for each in seen.complaints)
 
 
+def test_the_list_shows_a_fault_before_the_run_takes_it_up(
+    running: Running, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, open_ = running.steering.turn, threading.Event()
+
+    def held_up(*given: Any) -> None:  # as by a host that is slow to answer
+        open_.wait(30.0)
+        turn(*given)
+
+    monkeypatch.setattr(running.steering, "turn", held_up)
+    seen.page.locator("#type").select_option("delay")
+    seen.page.locator("#field-target").fill("bs-1")
+    seen.page.locator("#field-delay_s").fill("0.01")
+    seen.page.get_by_role("button", name="Inject").click()
+    active = seen.page.get_by_role("list", name="Active faults")
+    active.get_by_text("delay bs-1 delay_s=0.01: asked, not in effect yet").wait_for()
+    heal = active.get_by_role("button", name="Heal fault")
+    assert heal.is_disabled()
+
+    monkeypatch.undo()
+    open_.set()
+    active.get_by_text("hit, applied 1/1), ").wait_for()
+    heal.click()
+    active.get_by_text("none").wait_for()
+
+
+def test_the_form_begins_with_what_heals_and_says_what_ends_the_run(seen: Seen) -> None:
+    offered = seen.page.locator("#type option").all_inner_texts()
+
+    assert seen.page.locator("#type").input_value() == offered[0] == "blackout"
+    assert offered[-1] == "actor_kill (ends the run)"
+    assert not any("ends the run" in each for each in offered[:-1])
+    seen.page.locator("#type").select_option("actor_kill")
+    assert seen.page.locator("#field-for_s-hint").inner_text().endswith("Nothing heals it.")
+
+
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_no_word_of_a_button_wraps(
+    running: Running, browser: "sync_api.Browser", width: int
+) -> None:
+    long = {"type": "loss", "target": "user-0,user-1,user-2,user-3", "p": 0.25, "note": "n" * 100}
+    running.steering.inject({**long, "correlation": 0.125, "direction": "up"}, "test")[1].result(
+        30.0
+    )
+    seen = Seen(browser, running.service.url, viewport={"width": width, "height": 900})
+    seen.is_live()
+    seen.says("applied 1/1")
+
+    lines = seen.page.evaluate(
+        "[...document.querySelectorAll('button')].map((e) => {"
+        " const all = document.createRange(); all.selectNodeContents(e);"
+        " return [e.textContent, new Set([...all.getClientRects()].map((r) => r.top)).size]; })"
+    )
+    assert {count for _, count in lines} == {1}, lines
+    assert "Heal" in dict(lines)
+    inside = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert seen.page.evaluate(inside)  # nothing lies beyond the right edge
+    seen.page.close()
+    running.steering.heal()[1].result(30.0)
+
+
 def test_everything_is_within_reach_of_the_keyboard(seen: Seen) -> None:
     page = seen.page
     focused = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"
@@ -275,3 +355,39 @@ def test_the_page_counts_actors_before_there_is_a_run(
     assert seen.page.get_by_role("button", name="Stop run").is_disabled()
     seen.page.close()
     service.stop()
+
+
+def check_residuals(axis: dict[str, Any]) -> None:
+    assert axis["distr"] == 3  # uPlot's word for logarithmic
+    assert 10.0 <= axis["max"] / axis["min"] < 1e7
+    assert axis["max"] < 100.0  # what was there before the first rate does not rule the plot
+    assert 2 <= len(axis["says"]) <= 10
+    numbers = [float(text) for text in axis["says"]]
+    assert all(axis["min"] <= number <= axis["max"] for number in numbers)
+    assert all(f"{number:e}"[0] in "1235 7" for number in numbers)  # round ones
+
+
+def test_residuals_can_be_read_on_the_live_page(
+    browser: "sync_api.Browser", tmp_path: Path
+) -> None:
+    running = Running(tmp_path, NEGOTIATED)
+    seen = Seen(browser, running.service.url)
+    seen.is_live()
+    seen.page.wait_for_function("+document.querySelector('#charts').dataset.rows > 4")
+
+    check_residuals(seen.page.evaluate(AXIS, "ADMM residuals"))
+
+    assert seen.complaints == []
+    seen.page.close()
+    running.end()
+
+
+def test_residuals_can_be_read_in_the_report(browser: "sync_api.Browser", tmp_path: Path) -> None:
+    folder = play_into(tmp_path, SPEC | NEGOTIATED | {"faults": [], "duration_s": 5.0})
+    path = report.write(folder, report.read(folder))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+
+    for title in ("Primal residual", "Dual residual"):
+        check_residuals(page.evaluate(AXIS, title))
+    page.close()

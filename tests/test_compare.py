@@ -17,7 +17,7 @@ from scipy import stats
 
 from emulator.record.stats import METRICS, MORE_IS_BETTER
 from emulator.show import compare
-from emulator.show.curve import TICKS, ticks
+from emulator.show.curve import LOG_TICKS, TICKS, log_ticks, ticks
 from emulator.show.display import NAMES
 from emulator.spec.scenario import ProtocolChoice, Scenario
 
@@ -193,6 +193,19 @@ def test_ticks_are_round_and_cover_the_axis(low: float, high: float) -> None:
     assert steps == pytest.approx(steps[0])
     leading = steps[0] / 10.0 ** math.floor(math.log10(steps[0]) + 1e-9)
     assert min(abs(leading - digit) for digit in (1.0, 2.0, 5.0)) < 1e-6
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.7, 8.0), (0.01, 3.0), (1e-6, 2e7), (3e-9, 0.2)])
+def test_logarithmic_ticks_are_round_and_few_enough_to_be_read(low: float, high: float) -> None:
+    found = log_ticks(low, high)
+
+    assert 2 <= len(found) <= 3 * LOG_TICKS + 1
+    assert low <= found[0]
+    assert found[-1] <= high
+    exponents = np.log10(found)
+    if high / low >= 1e3:
+        assert len(found) <= LOG_TICKS + 1
+        assert exponents == pytest.approx(np.rint(exponents))  # powers of ten only
 
 
 def test_one_seed_is_refused() -> None:

@@ -509,3 +509,19 @@ def test_the_measured_peak_age_recovers_from_a_slow_server_only_if_it_measures(
     assert measured_s is not None
     assert (measured_s < 1.1 * predicted_s) == measure
     assert measured_s > 0.9 * predicted_s
+
+
+@pytest.mark.parametrize("protocol", [SYNCHRONOUS, ASYNCHRONOUS], ids=lambda each: each["kind"])
+def test_there_is_no_residual_before_there_is_a_rate(protocol: dict[str, Any]) -> None:
+    # A row every 50 ms; the first asks leave 20 ms after the joins, which take 5 ms or more, so the
+    # first row finds no rate. Relative to the rate, what differs is of the order of one.
+    columns = perform(network(10, 1, protocol=protocol, duration_s=2.0)).metrics.series.columns
+
+    for name in ("protocol/primal", "protocol/dual"):
+        values = columns[name]
+        assert values[0] is None
+        found = [value for value in values if value is not None]
+        assert len(found) > 0.7 * len(values)
+        assert values[-len(found) :] == found  # from the first rate on, no gap
+        assert 0.0 < max(found) < 30.0
+        assert found[-1] < 0.5 * max(found)

@@ -106,6 +106,22 @@ def test_the_number_of_series_does_not_depend_on_the_number_of_users() -> None:
     assert len(counts) == 1
 
 
+def test_how_long_a_server_was_busy_is_the_time_that_its_tasks_were_in_service() -> None:
+    text, ends = page(spec())
+
+    served_s = dict.fromkeys(("edge-0", "edge-1"), 0.0)
+    for end in ends:
+        if end.outcome == "completed":
+            served_s[end.server] += end.finished_s - end.started_s
+    for server, known_s in served_s.items():
+        sample = f'fresco_server_busy_seconds_total{{server="{server}"}} '
+        (line,) = (line for line in text.splitlines() if line.startswith(sample))
+        # One task at a time; those whose result was still on its way add some of 10 ms at most.
+        assert known_s <= float(line.split()[-1]) * (1.0 + 1e-9)
+        assert float(line.split()[-1]) == pytest.approx(known_s, rel=0.1, abs=0.1)
+    assert sum(served_s.values()) > 0.2
+
+
 @pytest.mark.parametrize("name", ["popec-async", "todg-blackout"])
 def test_what_the_nodes_say_to_each_other_is_counted(name: str) -> None:
     changes = {"duration_s": 3.0, "warmup_s": 0.0, "faults": [], "expect": []}

@@ -70,7 +70,7 @@ def test_the_page_is_one_file_that_asks_nobody(folder: Path) -> None:
     assert "@import" not in page
     # uPlot's licence comment names its home; nothing else names a place on the network.
     assert set(re.findall(r"https?://[^\s\"'<)]+", page)) <= {"https://github.com/leeoniya/uPlot"}
-    assert page.count("<script") == 3  # the data, uPlot, report.js
+    assert page.count("<script") == 4  # the data, uPlot, axes.js, report.js
     assert "&lt;script&gt;alert" in page
 
 

@@ -228,6 +228,62 @@ def test_a_fault_takes_effect_ends_by_itself_and_shows_as_a_band(tmp_path: Path)
     ]
 
 
+def test_changes_of_one_fault_in_one_turn_all_take_effect(tmp_path: Path) -> None:
+    loss = {"type": "loss", "target": "bs-0", "p": 0.5, "for_s": 3.0}
+
+    def both(steering: Steering) -> None:  # between two turns
+        steering.patch(0, {"p": 0.9})
+        steering.patch(0, {"correlation": 0.7})
+        steering.patch(0, {"for_s": 6.0})
+        steering.patch(0, {"target": "bs-1", "note": "moved"})
+
+    _, steering = live(tmp_path, SPEC | {"faults": []}, {2.0: injected(loss), 3.0: both})
+
+    known = steering.faults[0]
+    wanted = {"p": 0.9, "correlation": 0.7, "target": "bs-1", "note": "moved"}
+    assert known.fault.described().items() >= wanted.items()
+    assert {link.split("->")[-1] for link in known.resolved} & {"bs-0", "bs-1"} == {"bs-1"}
+    told = [r for r in records(tmp_path) if isinstance(r, FaultChange)]
+    assert [each.op for each in told] == ["begin", "patch", "patch", "extend", "patch", "heal"]
+    assert len({each.at_s for each in told[1:5]}) == 1
+    assert told[4].fault.items() >= wanted.items()
+    assert told[5].at_s == pytest.approx(told[1].at_s + 6.0)
+    # The kernel's fold was the same: a replay of the last one gives the same tasks.
+    again = perform(replay.export(tmp_path).model_dump())
+    assert ends(again.records) == ends(records(tmp_path))
+
+
+def test_a_change_that_another_of_its_turn_makes_impossible_is_refused(tmp_path: Path) -> None:
+    loss = {"type": "loss", "target": "bs-0", "p": 0.5, "for_s": 9.0}
+    answers: list[Future[Applied]] = []
+
+    def both(steering: Steering) -> None:
+        steering.patch(0, {"p": 0.9})
+        _, answer, is_same = steering.inject(loss, "test")  # as it was asked, and no longer is
+        assert is_same
+        answers.append(answer)
+
+    live(tmp_path, SPEC | {"faults": []}, {2.0: injected(loss), 3.0: both})
+
+    with pytest.raises(Refused, match="fault 0 was changed meanwhile"):
+        answers[0].result()
+    assert [op for op, _ in changes(tmp_path)] == ["begin", "patch", "heal"]
+
+
+def test_viewers_hear_of_a_fault_at_once_and_that_it_is_not_in_effect() -> None:
+    steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    steering.begin()
+    seen: list[str] = []
+    steering.on_change = lambda: seen.append(steering.faults[1].state)
+
+    steering.inject(BLACKOUT, "test")  # no turn yet
+    assert seen == ["scheduled"]
+    steering.finish()  # it never came to it
+
+    assert seen[-1] == "failed"
+    assert steering.faults[1].as_dict()["applied"] is None
+
+
 def test_the_same_fault_again_extends_it_and_a_patch_changes_it(tmp_path: Path) -> None:
     loss = {"type": "loss", "target": "bs-0", "p": 0.5, "for_s": 3.0}
     asked: list[bool] = []

@@ -13,8 +13,8 @@ from agents.protocols.admm_user import NegotiatingUser
 
 READINGS = (
     Reading("objective", "Weighted peak age, as predicted", "s", per="weights"),
-    Reading("primal", "Primal residual", per="edges", root=True),
-    Reading("dual", "Dual residual", per="edges", root=True),
+    Reading("primal", "Primal residual", per="edges", root=True, log=True),
+    Reading("dual", "Dual residual", per="edges", root=True, log=True),
     Reading("rounds", "Rounds of a user", "per s", per="users", counts=True),
     Reading("messages", "Control messages, all nodes", "per s", counts=True),
     Reading("bytes", "Control bytes, all nodes", "per s", counts=True),

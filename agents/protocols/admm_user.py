@@ -336,11 +336,11 @@ class NegotiatingUser(AllottedUser):
         return Send(edge.name, body, None, via)
 
     def readings(self, now_s: float) -> dict[str, float]:
-        live = self._live()
-        rate_hz = max(self.rate_hz, 1e-9)
+        # Residuals are relative to the rate: before there is one, there is nothing to report.
+        live = self._live() if self.rate_hz else []
         primal = dual = 0.0
         for edge in live:
-            scale = (self.success[edge.name] if edge.is_cell else 1.0) / rate_hz
+            scale = (self.success[edge.name] if edge.is_cell else 1.0) / self.rate_hz
             primal += ((edge.share_hz - edge.copy_hz) * scale) ** 2
             dual += ((edge.share_hz - edge.share_was_hz) * scale) ** 2
         weight = self.view.weight if self.rate_hz else 0.0

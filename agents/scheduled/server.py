@@ -64,6 +64,7 @@ class ScheduledServer:
         self._slot = 0
         self._running: tuple[Job, ...] = ()
         self._started_s = 0.0
+        self._busy_s = 0.0  # with batches that ended
         self._batches = 0
 
     def start(self, now_s: float) -> list[Send]:
@@ -105,7 +106,9 @@ class ScheduledServer:
         """Says what this server knows of itself, for the record."""
         waiting = sum(map(len, self._lines)) + len(self._arrived) + len(self._running)
         moments = self._moments
-        return ServerReport(self.id, now_s, waiting, moments.mean, moments.second_moment)
+        busy_s = self._busy_s + (now_s - self._started_s if self._running else 0.0)
+        mean_s, second_s2 = moments.mean, moments.second_moment
+        return ServerReport(self.id, now_s, waiting, mean_s, second_s2, busy_s=busy_s)
 
     def readings(self, now_s: float) -> dict[str, float]:
         return {
@@ -170,6 +173,7 @@ class ScheduledServer:
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
         done, self._running = self._running, ()
+        self._busy_s += now_s - self._started_s
         work = sum(job.task.work for job in done)
         self._moments.observe(executed.service_s / work)
         sends = self._serve(now_s)
@@ -193,6 +197,7 @@ class ScheduledServer:
         if not self._running or batch != self._batches:
             return []
         given_up, self._running = self._running, ()
+        self._busy_s += now_s - self._started_s
         sends = [Send(ACCELERATOR, Abort())]
         sends += [self._end(job, now_s, "expired", "overrun") for job in given_up]
         return sends + self._serve(now_s)

@@ -35,6 +35,7 @@ class BaseFault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     grows: ClassVar[str] = ""  # the parameter that `ramp_s` lets grow; "": there is none
+    ends_run: ClassVar[bool] = False  # nothing heals it
     whom: ClassVar[str] = "node"  # what its target may name, in words
 
     at_s: float = Field(ge=0.0, description="When it begins, in emulated seconds.")

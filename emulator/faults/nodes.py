@@ -163,6 +163,7 @@ class ActorKill(_NodeFault):
     """
 
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
+    ends_run: ClassVar[bool] = True
 
     type: Literal["actor_kill"]
     target: NodeSelector = Field(description="Nodes; every host that carries one of them dies.")

@@ -44,7 +44,7 @@ PAGES = {
     "/": ("live.html", "text/html"),
     **{
         f"/static/{name}.js": (f"{name}.js", "text/javascript")
-        for name in ("live", "curves", "map", "form", "words")
+        for name in ("live", "curves", "map", "form", "words", "axes")
     },
     "/static/live.css": ("live.css", "text/css"),
     "/static/report.css": ("report.css", "text/css"),

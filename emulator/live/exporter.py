@@ -151,10 +151,14 @@ class Exporter(Collector):
             "Service of a task, all of its batch",
             labels=("model", "server"),
         )
+        busy = CounterMetricFamily(
+            "fresco_server_busy_seconds", "Emulated time spent serving", labels=("server",)
+        )
         for server, report in metrics.servers.items():
             backlog.add_metric((server,), report.backlog)
+            busy.add_metric((server,), report.busy_s)
             _add(service, (self._models[server], server), metrics.service_s[server])
-        yield from (backlog, service)
+        yield from (backlog, busy, service)
 
     def _protocol(self, metrics: Metrics) -> Iterator[Metric]:
         """What the protocol reports of itself, at its latest: as in the report."""

@@ -22,7 +22,6 @@ TOGETHER = {
     "Tasks waiting": ("waiting_users", "waiting_servers"),
     "Virtual queues": ("persistence", "admission"),
 }
-LOGARITHMIC = frozenset({"ADMM residuals"})  # they fall by a factor a round
 
 
 class Curve(Struct, frozen=True):
@@ -111,9 +110,9 @@ def _of_protocol(readings: Sequence[Reading]) -> Iterator[Panel]:
         found = [known.pop(name) for name in names if name in known]
         if found:
             curves = [(f"protocol/{each.name}", each.about) for each in found]
-            yield _plot(title, found[0].unit, curves, log=title in LOGARITHMIC)
+            yield _plot(title, found[0].unit, curves, log=found[0].log)
     for each in known.values():
-        yield _plot(each.about, each.unit, [(f"protocol/{each.name}", "")])
+        yield _plot(each.about, each.unit, [(f"protocol/{each.name}", "")], log=each.log)
 
 
 def model_of(group: ServerGroup) -> str:

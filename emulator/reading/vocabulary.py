@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -38,25 +38,28 @@ class Refused(ValueError):
 def types() -> dict[str, dict[str, Any]]:
     """Returns the JSON Schema of every fault, by type, with the fields that people may set.
 
-    What many faults take and most leave as it is has `modifier: true`.
+    What many faults take and most leave as it is has `modifier: true`. First comes what heals
+    without a trace, last what ends the run, which has `ends_run: true`.
     """
-    grows = {each.model_fields["type"].annotation: each.grows for each in get_args(AnyFault)}
     schemas = {}
     whole = _models.json_schema()
-    for name, place in whole["discriminator"]["mapping"].items():
-        schema = whole["$defs"][place.rpartition("/")[2]]
+    models = sorted(get_args(AnyFault), key=lambda each: each.ends_run)  # links before nodes
+    for model in models:
+        (name,) = get_args(model.model_fields["type"].annotation)
+        schema = whole["$defs"][model.__name__]
         fields = {k: v for k, v in schema["properties"].items() if k not in ("type", *NOT_BY_HAND)}
-        if not grows[Literal[name]]:
+        if not model.grows:
             del fields["ramp_s"]
         for each in fields.values():
             if "anyOf" in each:  # optional fields: what they are when given
                 each |= next(way for way in each.pop("anyOf") if way.get("type") != "null")
-        lasts = {"default": TTL_S, "maximum": TTL_MAX_S, "description": "It heals by itself."}
-        fields["for_s"] |= lasts
+        ends = "Nothing heals it." if model.ends_run else "It heals by itself."
+        fields["for_s"] |= {"default": TTL_S, "maximum": TTL_MAX_S, "description": ends}
         schemas[name] = {
             "title": name,
             "description": schema.get("description", ""),
             "type": "object",
+            **({"ends_run": True} if model.ends_run else {}),
             "properties": fields,
             "required": [k for k in schema.get("required", []) if k in fields],
         }

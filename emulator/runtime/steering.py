@@ -84,7 +84,15 @@ class Steering:
             known.settled = known.settled.model_copy(update={"at_s": at_s})
             return [Order(at_s, "begin", known.id, known.settled)]
 
-        return known, self._ask(begin), False
+        def give_up(answer: Future[Applied]) -> None:
+            if known.state == "scheduled" and (answer.cancelled() or answer.exception()):
+                known.state = "failed"
+                self._changed()
+
+        answer = self._ask(begin)
+        answer.add_done_callback(give_up)
+        self._changed()  # viewers see it at once, and that it is not in effect yet
+        return known, answer, False
 
     def preview(self, given: Mapping[str, Any], source: str) -> Known:
         """Says whom a fault would hit if it were injected next; begins nothing."""
@@ -97,23 +105,23 @@ class Steering:
             raise Refused(422, "a fault keeps its type; heal it and inject another", "type")
         if changes.get("for_s", 0.0) is None:
             raise Refused(422, "for_s: say how many seconds from now on; healing ends it", "for_s")
-        old = {k: v for k, v in known.fault.described().items() if k not in NOT_BY_HAND}
-        fault = self.read(changes, math.inf if old.get("for_s") else None, old)
+        asked = self._patched(known, changes)
         if "for_s" in changes and len(changes) == 1:
-            return known, self._extend(known, fault, shorten=True)
-
-        assert known.settled is not None, "it is active"
+            return known, self._extend(known, asked, shorten=True)
         if "probability" in changes:
             raise Refused(422, "probability: this fault happens already", "probability")
-        if CHOICE & changes.keys():
-            fault = fault.model_copy(update={"probability": 1.0})
-            settled = settle(fault, self._places, self._streams, "injected", str(number))
-            assert settled is not None, "it is certain"
-        else:
-            settled = as_settled(fault, known.settled)
 
         def change(at_s: float) -> list[Order]:
             _must_last(known, at_s)
+            # Since it was asked another change may have taken effect: this one is made on top.
+            fault = self._patched(known, changes)
+            assert known.settled is not None, "it is active"
+            if CHOICE & changes.keys():
+                fault = fault.model_copy(update={"probability": 1.0})
+                settled = settle(fault, self._places, self._streams, "injected", str(number))
+                assert settled is not None, "it is certain"
+            else:
+                settled = as_settled(fault, known.settled)
             known.resolved = self.resolve(settled)
             until_s = at_s + (fault.for_s or 0.0) if "for_s" in changes else known.fault.until_s
             known.fault = _lasting(fault, at_s, until_s)
@@ -308,8 +316,14 @@ class Steering:
         settled = settle(fault, self._places, self._streams, "injected", str(number))
         return self._known(number, fault, source, settled, client)
 
+    def _patched(self, known: Known, changes: Mapping[str, Any]) -> AnyFault:
+        """Returns the fault as it is now with these changes; Refused where they are bad."""
+        old = {k: v for k, v in known.fault.described().items() if k not in NOT_BY_HAND}
+        return self.read(changes, math.inf if old.get("for_s") else None, old)
+
     def _changed(self) -> None:
-        self.version += 1
+        with self._condition:  # both threads change things
+            self.version += 1
         self.on_change()
 
     def _must_run(self) -> None:
@@ -342,6 +356,8 @@ class Steering:
             _must_last(known, at_s)
             until_s = at_s + (fault.for_s or 0.0)
             if not shorten:
+                if not _same(known.fault, fault):
+                    raise Refused(409, f"fault {known.id} was changed meanwhile; inject it again")
                 until_s = max(until_s, known.fault.until_s)
             known.fault = _lasting(known.fault, known.fault.at_s, until_s)
             assert known.settled is not None, "it is active"

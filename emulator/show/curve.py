@@ -9,6 +9,8 @@ from msgspec import Struct
 SIZE_PX = (520.0, 300.0)
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 74.0, 34.0, 34.0, 50.0
 TICKS = 5  # about so many on an axis
+LOG_TICKS = 8  # at most so many powers of ten on an axis
+LOG_DECADES = 3.0  # from so many on, only powers of ten
 CAP_PX = 4.0  # half the width of a whisker's ends
 NAME_PX = 60.0  # what the name of a point takes, at most
 Words = Callable[[float], str]
@@ -91,9 +93,13 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Returns 1, 2 and 5 times the powers of ten between two positive values."""
-    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
-    every = [m * 10.0**power for power in powers for m in (1.0, 2.0, 5.0)]
+    """Returns 1, 2 and 5 times the powers of ten between two positive values; where these are so
+    far apart that the words would touch, only every so many powers."""
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
+    decades = math.log10(high / low)
+    rounds = (1.0, 2.0, 5.0) if decades < LOG_DECADES else (1.0,)
+    powers = range(first, last + 1, max(1, math.ceil(decades / LOG_TICKS)))
+    every = [m * 10.0**power for power in powers for m in rounds]
     return [value for value in every if low <= value <= high]
 
 

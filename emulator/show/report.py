@@ -28,7 +28,7 @@ from emulator.world.planning import plan
 from models.files import write_whole
 
 STYLES = ("vendor/uPlot.min.css", "report.css")
-SCRIPTS = ("vendor/uPlot.iife.min.js", "report.js")
+SCRIPTS = ("vendor/uPlot.iife.min.js", "axes.js", "report.js")
 POINTS_MAX = 120  # a curve; more than this and single tasks drown what the curve is about
 CURVES_MAX = 6  # a plot; as many as there are colours that everybody can tell apart
 LOSS_ROWS_MAX = 40
@@ -191,6 +191,7 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
     backlogs = [name for name in columns if name.startswith("backlog/")]
     classes = sorted({group.priority for group in result.scenario.users})
     readings = metrics.series.readings
+    logarithmic = {each.about for each in readings if each.log}
     told = [(each.about, each.unit, "", [f"protocol/{each.name}"]) for each in readings]
     for title, unit, said, names in (
         ("Age of information", "s", "", [f"aoi_s/{group}" for group in groups]),
@@ -213,7 +214,8 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
             for name in names[:CURVES_MAX]
         ]
         if any(value is not None for each in series for value in each["values"]):
-            data = {"unit": unit, "x": "time", "at": at_s, "series": series}
+            data: dict[str, Any] = {"unit": unit, "x": "time", "at": at_s, "series": series}
+            data["log"] = title in logarithmic
             yield {"title": title, "more": len(names) - len(series), "data": data}
     delays = {name: metrics.groups[name].delay_s.distribution() for name in groups}
     at = sorted({value for points in delays.values() for value, _ in points})

@@ -2,7 +2,6 @@
 import { $, formatOf, make, style, write } from "/static/words.js";
 
 const HEIGHT = 190;
-const FLOOR = 1e-9; // a logarithmic axis has no zero
 const rows = { at_s: [], columns: {} };
 let charts = [], look = { bands: () => [], now: () => 0, width: () => 0 };
 
@@ -26,8 +25,7 @@ export function add(at_s, row) {
 export function draw() {
   $("charts").dataset.rows = rows.at_s.length;
   for (const c of charts) {
-    const lift = c.panel.log ? (v) => (v === null ? null : Math.max(v, FLOOR)) : null;
-    c.plot.setData([rows.at_s, ...c.panel.curves.map(({ column }) => (lift ? column_(column).map(lift) : column_(column)))]);
+    c.plot.setData([rows.at_s, ...c.panel.curves.map(({ column }) => (c.panel.log ? column_(column).map(lifted) : column_(column)))]);
     tell(c);
   }
 }
@@ -60,17 +58,14 @@ function chart(panel) {
   card.append(keys, place);
   $("charts").append(card);
   const axis = { stroke: () => style("--soft"), grid: { stroke: () => style("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-  const y = panel.log
-    ? { distr: 3, range: (u, lo, hi) => (hi > 0 ? [10 ** Math.floor(Math.log10(Math.max(lo, hi / 1e6))), 10 ** Math.ceil(Math.log10(hi) + 1e-9)] : [0.01, 1]) }
-    : { range: (u, lo, hi) => [0, 1.08 * top(panel, hi)] };
-  const decades = (u, ticks) => ticks.map((v) => (v !== null && Math.abs(Math.log10(v) % 1) < 1e-6 ? +v.toPrecision(1) + "" : ""));
+  const y = panel.log ? logScale : { range: (u, lo, hi) => [0, 1.08 * top(panel, hi)] };
   const plot = new uPlot({
     width: place.clientWidth || 400, height: HEIGHT, legend: { show: false }, padding: [8, 14, 0, 0],
     cursor: { drag: { x: false, y: false }, sync: { key: "time" } },
     scales: { x: { time: false, range: span }, y },
     axes: [
       { ...axis, size: 30, values: (u, ticks) => ticks.map((v) => +v.toFixed(1) + " s") },
-      { ...axis, size: 62, values: panel.log ? decades : (u, ticks) => ticks.map(format) },
+      { ...axis, size: 62, values: (u, ticks) => ticks.map(format), ...(panel.log ? { ...logTicks("y"), values: (u, ticks) => ticks.map(power) } : {}) },
     ],
     series: [{}, ...panel.curves.map(({ label }, i) => ({
       label, stroke: () => style("--c" + i), width: 1.8,

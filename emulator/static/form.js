@@ -9,7 +9,8 @@ const isNumber = (spec) => spec.type === "number" || spec.type === "integer";
 export function begin(found, topology) {
   types = found;
   const chosen = $("type").value;
-  $("type").replaceChildren(...Object.keys(types).map((type) => make("option", {}, type)));
+  const says = (type) => type + (types[type].ends_run ? " (ends the run)" : "");
+  $("type").replaceChildren(...Object.keys(types).map((type) => make("option", { value: type }, says(type))));
   if (chosen in types) $("type").value = chosen;
   const nodes = [...topology.base_stations, ...topology.servers, ...topology.users].map((node) => node.id);
   const groups = [...new Set(nodes.map((id) => id.replace(/-\d+$/, "-*")))];

@@ -50,7 +50,7 @@ function showNumbers(shown = frame) {
   map.draw(ages, cut, shown?.loss ?? {});
 }
 function showFaults() {
-  const active = faults.filter((f) => f.state === "active");
+  const active = faults.filter((f) => f.state === "active" || (f.state === "scheduled" && f.source !== "scenario"));
   keep($("active"), active.length ? active : [null], (f) => f?.id ?? "none",
     (f) => {
       if (!f) return make("li", { class: "none" }, "none");
@@ -61,7 +61,9 @@ function showFaults() {
     (element, f) => {
       if (!f) return;
       const left = f.until_s === null ? "to the end" : Math.max(0, f.until_s - now()).toFixed(0) + " s left";
-      write(element.firstChild, `${says(f)} (${f.n} hit${f.applied ? `, applied ${f.applied.join("/")}` : ""}), ${left}`);
+      const isAsked = f.state === "scheduled"; // the run has not taken it up yet
+      element.lastChild.disabled = isAsked;
+      write(element.firstChild, isAsked ? `${says(f)}: asked, not in effect yet` : `${says(f)} (${f.n} hit${f.applied ? `, applied ${f.applied.join("/")}` : ""}), ${left}`);
     });
 }
 function showLog() {

@@ -89,17 +89,6 @@ function follow(card, panel, format) {
   };
 }
 
-// Round values on a logarithmic axis: as many per decade as there is room for.
-function roundValues(from, to) {
-  const decades = Math.log10(to / from);
-  const rounds = decades < 1.5 ? [1, 1.5, 2, 3, 5, 7] : decades < 3 ? [1, 2, 5] : [1];
-  const values = [];
-  for (let power = Math.floor(Math.log10(from)); 10 ** power <= to; power += 1) {
-    values.push(...rounds.map((r) => r * 10 ** power).filter((v) => v >= from && v <= to));
-  }
-  return values;
-}
-
 function make(panel, place) {
   const format = formats[panel.unit] ?? formats.tasks;
   const overTime = panel.x === "time";
@@ -113,10 +102,10 @@ function make(panel, place) {
     width: place.clientWidth, height: 220, legend: { show: false },
     padding: [8, 14, 0, 0],
     cursor: { drag: { x: true, y: false }, ...(overTime ? { sync: { key: "time" } } : {}) },
-    scales: { x, y: { range: (u, lo, hi) => [0, hi > 0 ? 1.08 * hi : 1] } },
+    scales: { x, y: panel.log ? logScale : { range: (u, lo, hi) => [0, hi > 0 ? 1.08 * hi : 1] } },
     axes: [
-      { ...axis, size: 30, values: label(overTime ? instant : seconds), ...(overTime ? {} : { splits: (u) => roundValues(u.scales.x.min, u.scales.x.max), filter: (u, splits) => splits }) },
-      { ...axis, size: 62, values: label(format) },
+      { ...axis, size: 30, values: label(overTime ? instant : seconds), ...(overTime ? {} : logTicks("x")) },
+      { ...axis, size: 62, values: label(format), ...(panel.log ? { ...logTicks("y"), values: label(power) } : {}) },
     ],
     series: [{}, ...panel.series.map((s, i) => ({
       label: s.label, stroke: () => style("--c" + i), width: 1.8,
@@ -124,7 +113,7 @@ function make(panel, place) {
     }))],
     hooks: { setCursor: [follow(place.parentElement, panel, format)], ...(overTime ? { drawClear: [shade], draw: [nameBands] } : { draw: [mark(panel)] }) },
   };
-  return new uPlot(options, [panel.at, ...panel.series.map((s) => s.values)], place);
+  return new uPlot(options, [panel.at, ...panel.series.map((s) => (panel.log ? s.values.map(lifted) : s.values))], place);
 }
 
 const plots = report.panels.map((panel, i) => make(panel, places[i]));

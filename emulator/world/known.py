@@ -14,7 +14,7 @@ from emulator.spec.scheduling import is_scheduled
 from emulator.world.plan import Plan
 
 RESOLVED_MAX = 50  # names in an answer
-State = Literal["scheduled", "active", "healed", "expired", "spared"]
+State = Literal["scheduled", "active", "healed", "expired", "spared", "failed"]
 Ends = tuple[NodeId, NodeId, LinkKind]
 
 
