@@ -158,7 +158,10 @@ class Interference(Directed):
 
 
 class Delay(LinkFaultBase):
-    """Everything takes `delay_s` longer, give or take a random time of the size `jitter_s`."""
+    """Everything takes `delay_s` longer, give or take a random time of the size `jitter_s`.
+
+    Never shorter: where the deviation would take away more than `delay_s`, the fault adds nothing.
+    """
 
     grows: ClassVar[str] = "delay_s"
 

@@ -166,7 +166,6 @@ class Link:
                 return Deliver(at_s)
             return self._failed(channel.reason, attempt, at_s)
         at_s = max(at_s, now_s + size_bits / effect.rate_bps) + disturbance.delay_s(effect)
-        at_s = max(now_s, at_s)  # a deviation may be longer than the delay
         is_struck = disturbance.strikes(effect)
         if effect.blocked_by:
             return self._failed(effect.blocked_by, attempt, at_s)
