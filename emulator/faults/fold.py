@@ -64,7 +64,7 @@ class Effect(Struct, frozen=True):
     on that, so the full strength stands beside it.
     """
 
-    blocked_by: str = ""  # "blackout", "partition", "bs-outage", or "" for open
+    blocked_by: str = ""  # "blackout", "rate", ..., or "" for open
     pass_p: float = 1.0  # probability that independent loss faults let an attempt pass
     runs: tuple[tuple[float, float, float], ...] = ()  # (p, correlation, share) of losses in runs
     bursts: tuple[tuple[float, float, float], ...] = ()  # (p, r, slot_s) of each burst chain
@@ -115,7 +115,7 @@ def fold(
             continue
         share = fault.share(now_s)
         match fault:
-            case Blackout() | Partition():
+            case Blackout() | Partition() | Rate(rate_bps=0.0):
                 blocked_by = max(blocked_by, fault.type)
             case BsOutage():
                 blocked_by = max(blocked_by, "bs-outage")

@@ -177,10 +177,10 @@ class Delay(LinkFaultBase):
 
 
 class Rate(LinkFaultBase):
-    """No attempt is faster than `rate_bps`."""
+    """No attempt is faster than `rate_bps`; 0: nothing gets through."""
 
     type: Literal["rate"]
-    rate_bps: float = Field(gt=0.0)
+    rate_bps: float = Field(ge=0.0)
 
 
 class Partition(Directed):
