@@ -65,7 +65,7 @@ KINDS: dict[str, st.SearchStrategy[AnyFault]] = {
         MORE,
         st.sampled_from(["uniform", "normal", "pareto"]),
     ),
-    "rate": st.builds(lambda r: fault("rate", rate_bps=r), MORE),
+    "rate": st.builds(lambda r: fault("rate", rate_bps=r), st.just(0.0) | MORE),
     "partition": st.just(fault("partition", a=["user-*"], b=["bs-0"])),
     "message_drop": st.builds(lambda p: fault("message_drop", message="beacon", p=p), P),
     "message_delay": st.builds(lambda d: fault("message_delay", message="*", delay_s=d), MORE),
