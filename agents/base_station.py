@@ -19,6 +19,7 @@ from agents.bodies import (
     Result,
     ServerReport,
     Undelivered,
+    Vacate,
     Wake,
     ended,
 )
@@ -54,7 +55,9 @@ class BaseStation:
         self._channels = channels
         self._beacon_s = beacon_s
         self._beacon_seq = 0
+        self._grants = channels.count > 0 and not channels.slotted
         self._requests: dict[NodeId, Request] = {}
+        self._relayed: dict[NodeId, int] = {}  # user -> seq of the last task that came on a grant
         self._holders: dict[int, tuple[NodeId, float]] = {}  # channel -> (user, until_s)
 
     def start(self, now_s: float) -> list[Send]:
@@ -100,8 +103,12 @@ class BaseStation:
         match message.body:
             case Offload() as offload:
                 return self._relay(offload, message, now_s)
-            case Request() as request if not self._channels.slotted:
-                self._requests[message.source] = request
+            case Request() as request if self._grants:
+                return self._hear(request, message.source, now_s)
+            case Vacate(channel=channel, until_s=until_s):
+                if self._holders.get(channel) != (message.source, until_s):
+                    return []  # a copy, or it came too late
+                del self._holders[channel]
                 return self._share_out(now_s)
             case ServerReport() as report:
                 self._policy.view.hear(report)
@@ -122,12 +129,25 @@ class BaseStation:
             server = self._policy.route(offload.task, now_s)
             view.sent_since[server] += 1
         sends = [Send(server, Offload(offload.task, server, message.attempts))]
-        if self._holders:
-            freed = [c for c, (user, _) in self._holders.items() if user == message.source]
-            for channel in freed:
-                del self._holders[channel]
+        if self._grants:
+            user, seq = message.source, offload.task.seq
+            self._relayed[user] = seq
+            if user in self._requests and self._requests[user].seq == seq:
+                del self._requests[user]
+            self._holders = {c: held for c, held in self._holders.items() if held[0] != user}
             sends += self._share_out(now_s)
         return sends
+
+    def _hear(self, request: Request, user: NodeId, now_s: float) -> list[Send]:
+        """Keeps a request, unless it is late: a repeat that was overtaken by what it asks for.
+
+        Such a one would win a channel for nothing. An older one is no loss, as a grant is for
+        whichever task the user has next.
+        """
+        kept = self._requests.get(user)
+        if request.seq != self._relayed.get(user) and (kept is None or kept.seq <= request.seq):
+            self._requests[user] = request
+        return self._share_out(now_s)
 
     def _share_out(self, now_s: float) -> list[Send]:
         """Grants what is free. A user holds at most one channel: it has one radio."""

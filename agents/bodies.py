@@ -53,16 +53,28 @@ class Offload(Struct, frozen=True, gc=False, tag="offload", array_like=True):
 
 
 class Request(Struct, frozen=True, gc=False, tag="request", array_like=True):
-    """A user asks its base station for a channel for the task at the head of its queue."""
+    """A user asks its base station for a channel for the task at the head of its queue.
+
+    `seq` is that of the task: once it has come, what still asks for it is void.
+    """
 
     priority: int
     born_s: float
     task_bits: float
+    seq: int
     size_bits: float = HEADER_BITS + 128.0
 
 
 class Grant(Struct, frozen=True, gc=False, tag="grant", array_like=True):
     """A base station gives one of its channels to one user until `until_s`."""
+
+    channel: int
+    until_s: float
+    size_bits: float = HEADER_BITS + 96.0
+
+
+class Vacate(Struct, frozen=True, gc=False, tag="vacate", array_like=True):
+    """A user hands the rest of a `Grant` back, which both name by what it said."""
 
     channel: int
     until_s: float
@@ -227,6 +239,7 @@ Body = (
     | Offload
     | Request
     | Grant
+    | Vacate
     | ServerReport
     | Beacon
     | Join
@@ -260,7 +273,7 @@ AllocationBody = Table | State | Propose | Released | Commit
 Control = Join | Hint | Ask | Share | QueueReport | SlotGrant | Board | AllocationBody
 """What protocols negotiate with; it crosses the control channel where the scenario has one."""
 
-Airborne = Offload | Request | Grant | ServerReport | Beacon | Burst | Result | Control
+Airborne = Offload | Request | Grant | Vacate | ServerReport | Beacon | Burst | Result | Control
 """The bodies that cross the network; each has `size_bits`."""
 
 

@@ -22,6 +22,7 @@ from agents.bodies import (
     TaskEnd,
     Tempo,
     Undelivered,
+    Vacate,
     Wake,
     ended,
 )
@@ -213,7 +214,8 @@ class User:
         bs, _ = self._placed[head.task.seq]
         if self._access[bs] == "slotted":
             return []  # slots come unasked
-        request = Request(head.task.priority, head.task.born_s, head.task.size_bits)
+        task = head.task
+        request = Request(task.priority, task.born_s, task.size_bits, task.seq)
         self._asked += 1
         again = Wake(now_s + ASK_AGAIN_S, "ask", self._asked)
         return [Send(bs, request), Send(CLOCK, again)]
@@ -253,7 +255,16 @@ class User:
             sends.append(Send(bs, Offload(job.task, server), grant))
             sends += self._policy.sent(bs, job.task.seq, grant.until_s, now_s)
             break
+        else:
+            sends += self._vacate(bs)
         return sends + self._ask(now_s)
+
+    def _vacate(self, bs: NodeId) -> list[Send]:
+        """Hands the last grant back, so that it blocks nobody; slots are not a user's to give."""
+        if self._used is None or self._used[0] != bs or self._access[bs] != "granted":
+            return []
+        grant = self._used[1]
+        return [Send(bs, Vacate(grant.channel, grant.until_s))]
 
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
@@ -267,7 +278,7 @@ class User:
         end = ended(lost.task, now_s, "dropped", undelivered.reason, attempts=attempts)
         # Not at once: where nothing takes time and nothing passes, time would stand still.
         again = self._next_at_will(lost.task.seq, now_s, LOSS_WAIT_S)
-        return [Send(JOURNAL, end), *again, *told]
+        return [Send(JOURNAL, end), *again, *self._vacate(undelivered.target), *told]
 
     def _receive(self, result: Result, now_s: float) -> list[Send]:
         task = result.task

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Played, Spec, law, perform, scenario, server_group, user_group
 from hypothesis import given, settings
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from agents import radio
-from agents.bodies import TaskEnd
+from agents.bodies import Offload, TaskEnd
+from agents.tasks import Task
 from emulator.streams import Streams
 from emulator.surroundings.channel import (
     BurstChain,
@@ -25,6 +27,7 @@ from emulator.surroundings.channel import (
     TraceChannel,
     airtime,
 )
+from emulator.surroundings.network import Air, Flight
 
 SEED = 7
 SIGMAS = 4.0
@@ -271,6 +274,52 @@ def test_contention_collides_like_pure_aloha(load: float, channels: int) -> None
     expected = 1.0 - math.exp(-2.0 * load)
     error = math.sqrt((1.0 + 4.0 * load) * expected * (1.0 - expected) / attempts)
     assert share == pytest.approx(expected, abs=SIGMAS * error)
+
+
+@pytest.mark.parametrize(("load", "slot_s"), [(0.5, 0.1), (1.0, 0.3), (2.0, 0.007)])
+def test_contention_in_slots_collides_like_slotted_aloha(
+    load: float, slot_s: float, tmp_path: Path
+) -> None:
+    users, slots = 40, 4000
+    dice = np.random.default_rng(SEED)
+    begun = dice.poisson(load, slots)
+    births_s: list[list[float]] = [[] for _ in range(users)]
+    for slot, count in enumerate(begun):
+        for user in dice.integers(users, size=count):
+            births_s[user].append(slot * slot_s)
+    groups = []
+    for user, times_s in enumerate(births_s):
+        file = tmp_path / f"{user}.txt"
+        file.write_text("\n".join(map(repr, times_s)))
+        groups.append(user_group(name=f"u{user}", arrival={"kind": "trace", "file": str(file)}))
+    # An attempt fills its slot, so that it touches those of the slots before and after.
+    spec = crowd({"kind": "bernoulli", "airtime": law("deterministic", slot_s)}) | {
+        "duration_s": (slots + 1) * slot_s,
+        "users": groups,
+        "base_stations": [{"name": "bs", "access": "contention", "channels": 1}],
+    }
+
+    summary = perform(spec).metrics.summary()["all"]
+
+    # Roberts 1975: what is alone in its slot gets through. Slots are independent, hence three
+    # standard errors of a share; by the draws themselves it is exact.
+    expected = load * math.exp(-load)
+    error = math.sqrt(expected * (1.0 - expected) / slots)
+    assert summary["completed"] == int(np.sum(begun == 1))
+    assert summary["completed"] / slots == pytest.approx(expected, abs=3.0 * error)
+
+
+def test_flights_overlap_whichever_is_told_of_first() -> None:
+    def lost(*spans_s: tuple[float, float]) -> list[bool]:
+        air, offload = Air(1), Offload(Task("u", 0, 0.0, 0, 1.0, 0), None)
+        flights = [Flight("u", "bs", 0.0, offload, None, 1, 0, *span_s) for span_s in spans_s]
+        for flight in flights:
+            air.enter(flight)
+        return [flight.lost_by == "collision" for flight in flights]
+
+    assert lost((0.0, 0.3), (0.2, 0.5)) == lost((0.2, 0.5), (0.0, 0.3)) == [True, True]
+    assert lost((0.1, 3 * 0.1), (0.3, 0.5)) == lost((0.3, 0.5), (0.1, 3 * 0.1)) == [False, False]
+    assert lost((0.0, 0.4), (0.1, 0.2), (0.4, 0.5)) == [True, True, False]
 
 
 @pytest.mark.parametrize("attempts_max", [1, 4])

@@ -17,8 +17,8 @@ from emulator.reading.check import problems
 from emulator.reading.vocabulary import types
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
-from emulator.surroundings.channel import Bernoulli, Rayleigh, airtime
-from emulator.surroundings.network import Drop, Link, Resend, Verdict
+from emulator.surroundings.channel import Bernoulli, Rayleigh, TraceChannel, airtime
+from emulator.surroundings.network import Deliver, Drop, Link, Resend, Verdict
 
 SEED = 11
 SIGMAS = 4.0
@@ -65,7 +65,7 @@ KINDS: dict[str, st.SearchStrategy[AnyFault]] = {
         MORE,
         st.sampled_from(["uniform", "normal", "pareto"]),
     ),
-    "rate": st.builds(lambda r: fault("rate", rate_bps=r), MORE),
+    "rate": st.builds(lambda r: fault("rate", rate_bps=r), st.just(0.0) | MORE),
     "partition": st.just(fault("partition", a=["user-*"], b=["bs-0"])),
     "message_drop": st.builds(lambda p: fault("message_drop", message="beacon", p=p), P),
     "message_delay": st.builds(lambda d: fault("message_delay", message="*", delay_s=d), MORE),
@@ -186,6 +186,44 @@ def test_a_rate_above_that_of_the_channel_changes_nothing() -> None:
     link.feel([fault("rate", rate_bps=1.0e9)])
 
     assert link.judge(1000.0, 1, 0.0).at_s == pytest.approx(0.001)
+
+
+def test_a_rate_of_zero_loses_what_begins_under_it_and_resends_as_a_blackout() -> None:
+    def ends_of(stop: dict[str, object]) -> list[tuple[float, str, int]]:
+        spec = scenario(
+            users=[user_group(arrival={"kind": "periodic", "period_s": 0.3})],
+            channel={"kind": "bernoulli", "rate_bps": 1.0e4},  # 0.12 s an attempt
+            resend={"attempts_max": 4, "ack_s": 0.1},
+            faults=[{"at_s": 3.0, "for_s": 2.0, "target": "user-*", **stop}],
+        )
+        ends = [record for record in perform(spec).records if isinstance(record, TaskEnd)]
+        return [(end.ended_s, end.outcome, end.attempts) for end in ends]
+
+    rate = ends_of({"type": "rate", "rate_bps": 0})
+
+    assert rate == ends_of({"type": "blackout"})
+    dropped = [end for end in rate if end[1] == "dropped"]
+    assert dropped, "some had no attempt after the outage"
+    assert all(attempts == 4 for _, _, attempts in dropped)
+    assert any(outcome == "completed" and attempts > 1 for _, outcome, attempts in rate)
+
+
+def test_a_rate_of_zero_is_the_minimum_of_all_and_no_attempt_lasts_for_ever() -> None:
+    link = uplink()
+    link.feel([fault("rate", rate_bps=1.0e4), fault("rate", rate_bps=0)])
+
+    # 1000 bits at the lowest rate at which anything is sent
+    assert link.judge(1000.0, 1, 0.0) == Drop(pytest.approx(0.1), "rate")
+
+
+@pytest.mark.parametrize(("cap_bps", "took_s"), [(1.8e3, 1.5), (700.0, 1.5 / 0.7)])
+def test_a_capped_trace_takes_the_slower_of_the_two(cap_bps: float, took_s: float) -> None:
+    rows = TraceChannel([0.0, 0.5, 1.0, 4.0], [1.0, 1.0, 1.0, 1.0], [2.0e3, 0.0, 1.0e3, 1.0])
+    link = Link("user-0", "bs-0", "uplink", rows, Resend(), Streams(SEED))
+    link.feel([fault("rate", rate_bps=cap_bps)])
+
+    # 1500 bits: 1000 in the first row, none in the second, 500 in the third, so 1.5 s by itself
+    assert link.judge(1500.0, 1, 0.0) == Deliver(pytest.approx(took_s))
 
 
 def test_jitter_is_uniform_around_the_delay() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
 from pydantic import TypeAdapter, ValidationError
+from scipy import stats
 from test_kernel import Trio
 
 from agents.bodies import Beacon, Offload, TaskEnd
@@ -208,6 +209,69 @@ def test_jitter_has_the_mean_and_the_size_asked_for(distribution: str) -> None:
     median = {"uniform": 0.0, "normal": 0.0, "pareto": (2.0 ** (1 / 3) - 1.5) / math.sqrt(0.75)}
     below = sum(each_s < 1.0 + 0.2 * median[distribution] for each_s in found_s)
     assert_share(below / count, 0.5, count)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+@pytest.mark.parametrize("distribution", ["uniform", "normal", "pareto"])
+def test_jitter_beyond_the_delay_adds_nothing_and_takes_nothing(
+    distribution: str, correlation: float
+) -> None:
+    count, delay_s, jitter_s = 40_000, 0.05, 0.9
+    law = {"distribution": distribution, "correlation": correlation}
+    jittered = fault("delay", delay_s=delay_s, jitter_s=jitter_s, **law)
+
+    found_s = np.array(delays_s(uplink(jittered), count))
+
+    # What docs/scenarios.md says, and a quadrature over the deviation (of standard deviation 1, or
+    # half-width 1) that knows nothing of it
+    z, y = delay_s / jitter_s, 1.5 - math.sqrt(0.75) * delay_s / jitter_s
+    expected_s = {
+        "uniform": (delay_s + jitter_s) ** 2 / (4.0 * jitter_s),
+        "normal": delay_s * NormalDist().cdf(z) + jitter_s * NormalDist().pdf(z),
+        "pareto": jitter_s / (math.sqrt(3.0) * y * y),
+    }[distribution]
+    deviation = {
+        "uniform": stats.uniform(-1.0, 2.0),
+        "normal": stats.norm(),
+        "pareto": stats.pareto(3.0, loc=-1.5 / math.sqrt(0.75), scale=1.0 / math.sqrt(0.75)),
+    }[distribution]
+    integral_s = deviation.expect(lambda x: delay_s + jitter_s * x, lb=-z, epsabs=1e-10)
+    assert expected_s == pytest.approx(integral_s, rel=1e-6)
+    # Runs of equal draws, 1 / (1 - correlation) long on average, make the mean spread more.
+    spread_s = float(found_s.std()) * math.sqrt((1.0 + correlation) / (1.0 - correlation) / count)
+    assert found_s.min() > -1e-9, "nothing is quicker than its airtime"
+    assert fmean(found_s) == pytest.approx(expected_s, abs=SIGMAS * spread_s)
+
+
+def test_the_jitter_of_one_fault_does_not_use_up_the_delay_of_another() -> None:
+    jittered, plain = fault("delay", delay_s=0.01, jitter_s=0.9), fault("delay", delay_s=0.5)
+
+    assert min(delays_s(uplink(jittered, plain), 1000)) > 0.5 - 1e-9
+
+
+def test_late_arrivals_under_jitter_are_later_than_their_airtime() -> None:
+    faults = [fault("delay", delay_s=0.01, jitter_s=0.9), fault("reorder", p=0.5, delay_s=0.2)]
+
+    assert min(delays_s(uplink(*faults), 1000)) > -1e-9
+
+
+def test_no_uplink_of_a_run_is_quicker_than_its_airtime() -> None:
+    spec = scenario(
+        duration_s=400.0,
+        users=[user_group(arrival={"kind": "periodic", "period_s": 2.0}, input_bits=1.0e6)],
+        servers=[server_group(law("deterministic", 0.001))],
+        channel={"kind": "bernoulli", "rate_bps": 1.0e6},
+        downlink={"kind": "ideal"},
+        faults=[
+            {"at_s": 0, "type": "delay", "target": "user-0->bs-0", "delay_s": 0.01, "jitter_s": 0.9}
+        ],
+    )
+
+    ends = [record for record in perform(spec).records if isinstance(record, TaskEnd)]
+
+    uplinks_s = [end.arrived_s - end.born_s for end in ends]
+    assert len(uplinks_s) > 190
+    assert min(uplinks_s) > 1.0
 
 
 def test_the_heaviest_deviations_are_finite_and_the_middle_is_none() -> None:

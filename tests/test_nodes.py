@@ -348,7 +348,7 @@ def test_a_base_station_grants_no_channel_twice_and_no_user_two() -> None:
     granted: dict[str, int] = {}
     for k in range(4):
         for _ in range(2):  # requests are repeated
-            sends = cell.on_message(message(f"user-{k}", Request(0, float(k), 1e3), "bs-0"), 5.0)
+            sends = cell.on_message(message(f"user-{k}", Request(0, float(k), 1e3, 0), "bs-0"), 5.0)
             granted |= {s.target: s.body.channel for s in sends if isinstance(s.body, Grant)}
 
     assert granted == {"user-0": 0, "user-1": 1}
@@ -357,7 +357,7 @@ def test_a_base_station_grants_no_channel_twice_and_no_user_two() -> None:
 def test_a_used_or_expired_grant_goes_to_the_most_urgent_request() -> None:
     cell = new_cell(channels=1)
     for user, priority, born_s in (("user-0", 1, 0.0), ("user-1", 1, 1.0), ("user-2", 0, 2.0)):
-        cell.on_message(message(user, Request(priority, born_s, 1e3), "bs-0"), 3.0)
+        cell.on_message(message(user, Request(priority, born_s, 1e3, 0), "bs-0"), 3.0)
 
     used = cell.on_message(message("user-0", Offload(TASK, "edge-0"), "bs-0"), 3.05)
     expired = cell.on_tick(Wake(3.15, "grant-over"), 3.15)

@@ -64,15 +64,16 @@ class Effect(Struct, frozen=True):
     on that, so the full strength stands beside it.
     """
 
-    blocked_by: str = ""  # "blackout", "partition", "bs-outage", or "" for open
+    blocked_by: str = ""  # "blackout", "rate", ..., or "" for open
     pass_p: float = 1.0  # probability that independent loss faults let an attempt pass
     runs: tuple[tuple[float, float, float], ...] = ()  # (p, correlation, share) of losses in runs
     bursts: tuple[tuple[float, float, float], ...] = ()  # (p, r, slot_s) of each burst chain
     clean_p: float = 1.0  # probability that what got through is not corrupted
     fade_db: float = 0.0
     shadows: tuple[tuple[float, float], ...] = ()  # (sigma_db, share)
-    delay_s: float = 0.0
-    jitters: tuple[tuple[Distribution, float, float, float], ...] = ()  # ... jitter_s, corr., share
+    delay_s: float = 0.0  # of delays without jitter
+    # Of those with: (law, jitter_s, correlation, share, delay_s)
+    jitters: tuple[tuple[Distribution, float, float, float, float], ...] = ()
     lates: tuple[tuple[float, float, float], ...] = ()  # (p, delay_s, share) of reordering
     single_p: float = 1.0  # probability that what arrives is not duplicated
     rate_bps: float = math.inf
@@ -103,7 +104,7 @@ def fold(
     fades_db: list[float] = []
     shadows: list[tuple[float, float]] = []
     delays_s: list[float] = []
-    jitters: list[tuple[Distribution, float, float, float]] = []
+    jitters: list[tuple[Distribution, float, float, float, float]] = []
     lates: list[tuple[float, float, float]] = []
     singles: list[float] = []
     dead: set[int] = set()
@@ -114,7 +115,7 @@ def fold(
             continue
         share = fault.share(now_s)
         match fault:
-            case Blackout() | Partition():
+            case Blackout() | Partition() | Rate(rate_bps=0.0):
                 blocked_by = max(blocked_by, fault.type)
             case BsOutage():
                 blocked_by = max(blocked_by, "bs-outage")
@@ -138,10 +139,10 @@ def fold(
                 fades_db.append(share * rise_db)
             case Shadowing(sigma_db=sigma_db):
                 shadows.append((sigma_db, share))
-            case Delay(delay_s=more_s, jitter_s=jitter_s):
+            case Delay(delay_s=more_s, jitter_s=0.0):
                 delays_s.append(share * more_s)
-                if jitter_s:
-                    jitters.append((fault.distribution, jitter_s, fault.correlation, share))
+            case Delay(delay_s=more_s, jitter_s=jitter_s, correlation=correlation):
+                jitters.append((fault.distribution, jitter_s, correlation, share, more_s))
             case Rate(rate_bps=cap_bps):
                 rate_bps = min(rate_bps, cap_bps)
             case MessageDrop(message=message, p=p):

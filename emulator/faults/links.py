@@ -158,7 +158,10 @@ class Interference(Directed):
 
 
 class Delay(LinkFaultBase):
-    """Everything takes `delay_s` longer, give or take a random time of the size `jitter_s`."""
+    """Everything takes `delay_s` longer, give or take a random time of the size `jitter_s`.
+
+    Never shorter: where the deviation would take away more than `delay_s`, the fault adds nothing.
+    """
 
     grows: ClassVar[str] = "delay_s"
 
@@ -174,10 +177,10 @@ class Delay(LinkFaultBase):
 
 
 class Rate(LinkFaultBase):
-    """No attempt is faster than `rate_bps`."""
+    """No attempt is faster than `rate_bps`; 0: nothing gets through."""
 
     type: Literal["rate"]
-    rate_bps: float = Field(gt=0.0)
+    rate_bps: float = Field(ge=0.0)
 
 
 class Partition(Directed):

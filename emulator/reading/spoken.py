@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, get_args
 
-from agents.bodies import AllocationBody, Beacon, Grant, Request, ServerReport
+from agents.bodies import AllocationBody, Beacon, Grant, Request, ServerReport, Vacate
 from agents.protocols import PROTOCOLS
 from agents.slot_bodies import Board, QueueReport, SlotGrant
 from emulator.surroundings.disturbance import message_type
@@ -24,6 +24,6 @@ def spoken(chosen: "Scenario") -> list[str]:
         bodies += protocol.says
         bodies += [Beacon] if protocol.beacons else []
         bodies += [ServerReport] if protocol.reports else []
-        bodies += [Request] if "granted" in access else []
+        bodies += [Request, Vacate] if "granted" in access else []
         bodies += [Grant] if access & {"granted", "slotted"} else []
     return [message_type(body) for body in bodies]

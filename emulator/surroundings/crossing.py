@@ -15,12 +15,10 @@ from agents.bodies import Body, Control, NodeId, Offload, Result, Undelivered
 from agents.slot_bodies import Burst
 from agents.tasks import HEADER_BITS
 from emulator.faults.orders import Handler
-from emulator.surroundings.network import Again, Deliver, Flight, Link, Network
+from emulator.surroundings.network import ROUNDING_S, Again, Deliver, Flight, Link, Network
 
 if TYPE_CHECKING:
     from emulator.surroundings.kernel import Kernel
-
-ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 
 TOKENS = (Offload, Result, Burst)  # what carries tasks; all else is a protocol's message
 
@@ -164,7 +162,7 @@ class Crossing:
         if grant is not None and verdict.at_s > grant.until_s + ROUNDING_S:
             self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
             return
-        flight.until_s = verdict.at_s
+        flight.begin_s, flight.until_s = now_s, verdict.at_s
         flight.lost_by = "" if isinstance(verdict, Deliver) else verdict.reason
         if flight.target in self._nodes:
             self.enter(flight)

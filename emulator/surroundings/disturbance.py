@@ -91,10 +91,10 @@ class Disturbance:
             draw(correlation, "loss-run", *name)
             for (_, correlation, _), name in zip(effect.runs, runs, strict=True)
         ]
-        jitters = _named([f"{law}/{s}/{correlation}" for law, s, correlation, _ in effect.jitters])
+        jitters = _named([f"{law}/{s}/{correlation}" for law, s, correlation, *_ in effect.jitters])
         self._jitters = [
             draw(correlation, "jitter", *name)
-            for (_, _, correlation, _), name in zip(effect.jitters, jitters, strict=True)
+            for (_, _, correlation, *_), name in zip(effect.jitters, jitters, strict=True)
         ]
         lates = _named([f"{p}/{late_s}" for p, late_s, _ in effect.lates])
         self._lates = [draw(0.0, "reorder", *name) for name in lates]
@@ -123,12 +123,15 @@ class Disturbance:
         return any(chain.bad(now_s) for chain in self._chains)
 
     def delay_s(self, effect: Effect) -> float:
-        """Draws how much longer this attempt takes."""
+        """Draws how much longer this attempt takes: no fault makes it shorter."""
         if not self._jitters:
             return effect.delay_s
         pairs = zip(effect.jitters, self._jitters, strict=True)
-        jitters_s = [share * s * deviate(law, draw()) for (law, s, _, share), draw in pairs]
-        return effect.delay_s + math.fsum(jitters_s)
+        jittered_s = [
+            share * max(0.0, delay_s + s * deviate(law, draw()))
+            for (law, s, _, share, delay_s), draw in pairs
+        ]
+        return effect.delay_s + math.fsum(jittered_s)
 
     def late_s(self, effect: Effect) -> float:
         """Draws how much later than others this arrival is."""
