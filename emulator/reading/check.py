@@ -4,26 +4,24 @@ Every check yields (path, message, remedy). A problem stops the scenario before 
 warning is shown by `fresco check` and does not.
 """
 
-import csv
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
 
 from agents.protocols import PROTOCOLS
+from emulator.reading import arrivals as check_arrivals
 from emulator.reading import capacity as check_capacity
 from emulator.reading import devices as check_devices
 from emulator.reading import faults as check_faults
+from emulator.reading import graph as check_graph
 from emulator.reading import scheduled as check_scheduled
-from emulator.reading.complaints import Complaint, kinds_of, suggest
+from emulator.reading.complaints import Complaint, kinds_of, readable, suggest
 from emulator.record.stats import ALL, METRICS
 from emulator.spec import scenario, traces
 from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import is_scheduled
-from emulator.spec.topology import Graph, Layout, build, layout
 from emulator.world.plan import draw
 
 SLOTTED = ("slotted", "scheduled")
@@ -34,7 +32,7 @@ def problems(chosen: Scenario) -> list[Complaint]:
 
     Every check is made whatever the others find; but for the last, which needs all of them.
     """
-    wrong_map, tables = _map(chosen)
+    wrong_map, tables = check_graph.problems(chosen)
     found = [
         *_names(chosen),
         *_protocol(chosen),
@@ -63,6 +61,8 @@ def warnings(chosen: Scenario) -> list[Complaint]:
     """Returns what runs, but probably not as meant."""
     drawn = draw(chosen, stopwatch=False)
     return [
+        *check_arrivals.out_of_the_run(drawn),
+        *check_arrivals.in_step(drawn),
         *check_capacity.load(chosen),
         *check_capacity.deadlines(chosen),
         *check_capacity.unreached(drawn),
@@ -203,89 +203,7 @@ def _files(chosen: Scenario) -> Iterator[Complaint]:
     for index, group in enumerate(chosen.users):
         if isinstance(group.arrival, scenario.TraceArrivals):
             where = ("users", index, "arrival", "file")
-            yield from _readable(where, group.arrival.file, traces.read_times)
+            yield from readable(where, group.arrival.file, traces.read_times)
     for place, spec in _all_channels(chosen):
         if isinstance(spec, scenario.TraceChannel):
-            yield from _readable((*place, "file"), spec.file, traces.read_channel)
-
-
-def _readable(
-    where: tuple[str | int, ...], file: str, read: Callable[[Path], object]
-) -> Iterator[Complaint]:
-    try:
-        read(Path(file))
-    except FileNotFoundError:
-        text = f"there is no file {Path(file).name} in {Path(file).parent}"
-        yield where, text, "name it relative to the scenario"
-    except OSError as error:
-        yield where, f"{Path(file).name} cannot be read: {error.strerror}", "name a text file"
-    except (ValueError, csv.Error) as error:
-        yield where, str(error), "see docs/scenarios.md"
-
-
-def _map(chosen: Scenario) -> tuple[list[Complaint], Layout | None]:
-    """Returns what is wrong with the topology, and the topology where it can be read."""
-    where = ("topology", "file") if chosen.topology.kind == "file" else ("topology",)
-
-    def wrong(*found: tuple[str, str]) -> tuple[list[Complaint], None]:
-        return [(where, text, remedy) for text, remedy in found], None
-
-    try:
-        graph = build(chosen)
-    except FileNotFoundError as error:
-        return wrong((f"there is no file {error.filename}", "name it relative to the scenario"))
-    except Exception as error:  # networkx has a zoo of its own for files it cannot read
-        return wrong((f"cannot be read: {error}", "see docs/scenarios.md"))
-    strangers = list(_strangers(chosen, graph))
-    if strangers:
-        return wrong(*strangers)
-    try:
-        tables = layout(graph, chosen.backhaul.delay_s)
-    except (TypeError, ValueError) as error:
-        text = f"has a position, distance or delay that is no number: {error}"
-        return wrong((text, "write x_m, y_m, distance_m and delay_s as numbers"))
-    return [(where, *each) for each in _paths(chosen, graph, tables)], tables
-
-
-def _strangers(chosen: Scenario, graph: Graph) -> Iterator[tuple[str, str]]:
-    """Yields in what the nodes of the topology are not those of the scenario."""
-    expected = dict(kinds_of(chosen))
-    found = {str(name): attributes.get("kind") for name, attributes in graph.nodes(data=True)}
-    for name in sorted(expected.keys() - found.keys())[:5]:
-        yield f"lacks the {expected[name]} '{name}'", "add it, or change the counts"
-    for name in sorted(found.keys() - expected.keys())[:5]:
-        yield f"has '{name}', which no group makes", "remove it, or add a group"
-    for name in sorted(n for n in found.keys() & expected.keys() if found[n] != expected[n]):
-        text = f"says '{name}' is a {found[name]}, the scenario says {expected[name]}"
-        yield text, "set its attribute `kind`"
-
-
-def _paths(chosen: Scenario, graph: Graph, tables: Layout) -> Iterator[tuple[str, str]]:
-    """Yields in what the topology does not join users to servers, or does not say how far."""
-    yield from ((text, "it must be finite, and not negative") for text in _crooked(tables))
-    for user, cells in tables.cells.items():
-        if not any(tables.servers[bs] for bs, _ in cells):
-            yield f"no path leads from '{user}' to a server", "join it to a base station"
-    for bs, users in tables.users.items():
-        if users and not tables.servers[bs]:
-            yield f"no server stands behind '{bs}'", "join it to one"
-    if not tables.unplaced:
-        return
-    example = f"give '{min(tables.unplaced)}' its x_m and y_m"
-    if is_scheduled(chosen) and chosen.topology.hear_m > 0.0:
-        yield f"does not say where all are, which hear_m = {chosen.topology.hear_m:g} asks", example
-    if any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels):
-        for user, cells in tables.cells.items():
-            for bs, _ in cells:
-                if {user, bs} & tables.unplaced and "distance_m" not in graph.edges[user, bs]:
-                    remedy = f"{example}, or the edge its distance_m"
-                    yield f"does not say how far '{user}' is from '{bs}', where it fades", remedy
-
-
-def _crooked(tables: Layout) -> Iterator[str]:
-    """Yields the edges whose length no link can have."""
-    for edges, unit in ((tables.cells, "m"), (tables.servers, "s")):
-        for name, others in edges.items():
-            for other, length in others:
-                if not 0.0 <= length < math.inf:
-                    yield f"says it is {length:g} {unit} from '{name}' to '{other}'"
+            yield from readable((*place, "file"), spec.file, traces.read_channel)

@@ -1,7 +1,9 @@
 """What all checks of a scenario share: how they complain, whom they know, what they suggest."""
 
-from collections.abc import Iterable, Iterator
+import csv
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 
 from emulator.faults.selectors import NodeKind
 from emulator.spec.scenario import Scenario
@@ -29,3 +31,18 @@ def suggest(given: str, known: Iterable[str]) -> str:
     near = nearest(given, names)
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"did you mean '{near}'?" if near is not None else f"known: {shown}"
+
+
+def readable(
+    where: tuple[str | int, ...], file: str, read: Callable[[Path], object]
+) -> Iterator[Complaint]:
+    """Checks that what a scenario names is there, and is what `read` reads."""
+    try:
+        read(Path(file))
+    except FileNotFoundError:
+        text = f"there is no file {Path(file).name} in {Path(file).parent}"
+        yield where, text, "name it relative to the scenario"
+    except OSError as error:
+        yield where, f"{Path(file).name} cannot be read: {error.strerror}", "name a text file"
+    except (ValueError, csv.Error) as error:
+        yield where, str(error), "see docs/scenarios.md"

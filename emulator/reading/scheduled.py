@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -94,8 +95,15 @@ def frame(chosen: Scenario, layout: Layout) -> Iterator[Complaint]:
     """Checks what needs the whole network: that slots, deadlines and V fit together."""
     protocol = PROTOCOLS[chosen.protocol.kind]
     assert protocol.discipline is not None
+    rates_hz = arrival_rates_hz(chosen)
+    for index, user in enumerate(chosen.users):
+        arrival = user.arrival
+        if isinstance(arrival, scenario.TraceArrivals) and not rates_hz[arrival.file] > 0.0:
+            text = f"{Path(arrival.file).name} has no instant after 0: no rate to plan with"
+            yield ("users", index, "arrival", "file"), text, "add instants, or choose kind: poisson"
+            return
     try:
-        public = frame_of(chosen, layout, arrival_rates_hz(chosen))
+        public = frame_of(chosen, layout, rates_hz)
     except DeadlineError as error:
         where = ("users", error.group, "deadline_s")
         yield where, str(error), "a longer deadline, shorter slots or faster servers"

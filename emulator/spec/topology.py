@@ -5,7 +5,6 @@ a base station (`distance_m`), a backhaul edge a base station and a server (`del
 see the graph: `Layout` is what they need of it.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import networkx as nx
 from msgspec import Struct
 
 from agents.bodies import NodeId
+from emulator.spec import graph_file
 from emulator.streams import Streams
 
 if TYPE_CHECKING:
@@ -93,14 +93,12 @@ def build(scenario: "Scenario") -> Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Reads GraphML, or the node-link JSON that networkx writes; ValueError says what is wrong."""
-    if path.suffix == ".graphml":
-        graph = nx.read_graphml(path)
-    elif path.suffix == ".json":
-        graph = nx.node_link_graph(json.loads(path.read_text()), edges="edges")
-    else:
-        raise ValueError(f"{path.name}: a topology ends in .graphml or .json")
-    return nx.Graph(graph)
+    """Reads a file that `reading/graph.py` found nothing wrong with; it may still be no file."""
+    file = graph_file.read(path)
+    graph: Graph = nx.Graph()
+    graph.add_nodes_from(file.nodes)
+    graph.add_edges_from((edge.source, edge.target, edge.attributes) for edge in file.edges)
+    return graph
 
 
 def layout(graph: Graph, backhaul_delay_s: float) -> Layout:
