@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -318,3 +319,17 @@ def test_utility_is_that_of_the_tasks_that_came_back_on_time() -> None:
             got_hz = on_time / (spec["duration_s"] - 1.0)
             expected += group.get("value", 1.0) * rate_hz * math.log(1.0 + got_hz / rate_hz)
     assert metrics.summary()["all"]["utility"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_service_is_recorded_as_long_as_it_took_also_where_the_next_follows_at_once() -> None:
+    spec = network(users=[kind("alarm", input_bits=2.0e4)], duration_s=10.0)
+    spec["servers"] = [server_group(law("deterministic", 0.02), name="rack")]
+
+    played = perform(spec)
+
+    ends = [r for r in played.records if isinstance(r, TaskEnd) and r.outcome == "completed"]
+    assert len(ends) > 100
+    services_s = [end.finished_s - end.started_s for end in ends]
+    assert services_s == pytest.approx([0.02] * len(ends), abs=1e-9)
+    starts_s = sorted(end.started_s for end in ends)
+    assert any(b - a == pytest.approx(0.02) for a, b in pairwise(starts_s))  # at once

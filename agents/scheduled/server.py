@@ -173,17 +173,17 @@ class ScheduledServer:
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
         done, self._running = self._running, ()
-        self._busy_s += now_s - self._started_s
+        started_s = self._started_s
+        self._busy_s += now_s - started_s
         work = sum(job.task.work for job in done)
         self._moments.observe(executed.service_s / work)
         sends = self._serve(now_s)
         correct = executed.correct or (None,) * len(done)
         for job, is_correct in zip(done, correct, strict=True):
-            task, started_s = job.task, self._started_s
             result = Result(
-                task, self.id, job.arrived_s, started_s, now_s, is_correct, job.attempts
+                job.task, self.id, job.arrived_s, started_s, now_s, is_correct, job.attempts
             )
-            sends.append(Send(task.user, result, None, job.brought_by))
+            sends.append(Send(job.task.user, result, None, job.brought_by))
         return sends
 
     def _limit(self) -> list[Send]:
