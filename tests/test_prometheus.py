@@ -229,6 +229,8 @@ class Asking:
         except ConnectionError:
             return {}
         except urllib.error.HTTPError as error:
+            if error.code == 503:  # it listens, and is not ready yet
+                return {}
             raise AssertionError(f"{query}: {error.read().decode()}") from error
         except urllib.error.URLError:
             return {}
