@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -20,14 +20,12 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from models import zoo
+from models.engines import TORCH
 from models.files import write_whole
 from models.zoo import ModelError
 
 BATCH_MAX = 8
 ROUNDS = 512
-ENGINES = TORCH, ONNX, ONNX_INT8 = ("torch", "onnx", "onnx-int8")
-"""What can run a network; the last two are ONNX Runtime in float32 and, quantised, in int8."""
-ORT_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # the optional part `ort`
 
 
 class Latency(Struct, frozen=True):
@@ -43,20 +41,6 @@ class Latency(Struct, frozen=True):
     engine: str = TORCH
     onnxruntime: str = ""  # version; "" where it was not used
     load: float | None = None  # None: not noted
-
-
-def require(engine: str) -> None:
-    """Raises ModelError where an engine needs packages that are not installed."""
-    if engine == TORCH:
-        return
-    try:
-        for package in ORT_PACKAGES:
-            version(package)
-    except PackageNotFoundError as error:
-        raise ModelError(
-            f"the engine '{engine}' needs {error.name}, which is not installed: "
-            "run `pip install -e '.[ort]'` in the checkout"
-        ) from error
 
 
 def _path(name: str, engine: str) -> Path:

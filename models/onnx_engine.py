@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from onnxruntime import quantization
 
 from models import zoo
-from models.engine import Logits, fuse, network_data
 from models.splits import Splits
+from models.torch_engine import Logits, fuse
 
 CALIBRATION_IMAGES = 256  # of the training split; twice as many change no label of the digits
 CALIBRATION_BATCH = 32
@@ -68,7 +68,7 @@ def pixels(images: NDArray[np.uint8], splits: Splits) -> NDArray[np.float32]:
 @cache
 def exported(name: str, is_int8: bool) -> bytes:
     """Returns a network as an ONNX model, batch norms folded, for batches of any size."""
-    splits = network_data(name)
+    splits = zoo.data_of(name)
     with _quiet():
         model = _model(name, splits)
         if not is_int8:

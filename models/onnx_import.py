@@ -18,9 +18,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models import scores, zoo
-from models.engine import Logits
+from models.files import write_whole
 from models.onnx_engine import session_logits
 from models.splits import Split, Splits
+from models.torch_engine import Logits
 from models.zoo import ModelError
 
 BATCH = 100  # images at a time when it is judged
@@ -88,9 +89,9 @@ def write(
         mean=splits.mean,
         deviation=splits.deviation,
     )
-    folder.mkdir(parents=True)
-    (folder / zoo.ONNX_FILE).write_bytes(packed)
-    (folder / "manifest.json").write_text(json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / zoo.ONNX_FILE, packed)
+    write_whole(folder / "manifest.json", json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
     return made
 
 

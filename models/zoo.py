@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
+from models import data
+from models.splits import Splits
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -101,6 +104,15 @@ def _read(path: Path) -> Manifest:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except msgspec.DecodeError as error:
         raise ModelError(f"{path} is no manifest: {error}") from error
+
+
+def data_of(name: str) -> Splits:
+    """Loads the data set of a network, normalised as the network was trained."""
+    made = manifest(name)
+    splits = data.load(made.dataset)
+    if made.mean is None or made.deviation is None:
+        return splits
+    return msgspec.structs.replace(splits, mean=made.mean, deviation=made.deviation)
 
 
 def build(architecture: str, classes: int) -> "nn.Module":

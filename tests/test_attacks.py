@@ -13,6 +13,8 @@ from conftest import PATIENCE_S
 from test_control import Running
 from test_steering import BLACKOUT, SPEC
 
+from emulator.cli.arguments import token
+from emulator.cli.client import Client, Unanswered
 from emulator.live.control import PAGES, VIEWERS_MAX, Service
 from emulator.record import journal
 from emulator.runtime.loop import sample_times
@@ -187,6 +189,26 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
         assert secured.ask("POST", f"{V1}/run/stop", {}, forged).status == 403
     finally:
         secured.end()
+
+
+def test_the_token_may_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRESCO_TOKEN", raising=False)
+    monkeypatch.delenv("FRESCO_TOKEN_FILE", raising=False)
+    assert token() is None
+
+    file = tmp_path / "token"
+    monkeypatch.setenv("FRESCO_TOKEN_FILE", str(file))
+    with pytest.raises(ValueError, match=f"{file}: No such file"):
+        token()
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="empty"):
+        token()
+    with pytest.raises(Unanswered, match="empty"):  # not: asked without one
+        Client("http://127.0.0.1:1").request("GET", "run")
+    file.write_text("of a file\n")
+    assert token() == "of a file"
+    monkeypatch.setenv("FRESCO_TOKEN", "given")
+    assert token() == "given"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.org"])

@@ -1,6 +1,7 @@
 """Paired comparison against an independent computation of the same intervals."""
 
 import csv
+import io
 import math
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 from conftest import PATIENCE_S, Spec, law, perform, scenario, server_group, user_group
+from rich.console import Console
 from scipy import stats
 
+from emulator.record.stats import METRICS, MORE_IS_BETTER
 from emulator.show import compare
 from emulator.show.curve import TICKS, ticks
+from emulator.show.display import NAMES
 from emulator.spec.scenario import Scenario
 
 SPEC = scenario(
@@ -85,6 +89,35 @@ def test_knowing_the_backlog_beats_not_knowing_it(compared: Compared) -> None:
     assert gap.difference is not None
     assert gap.difference.mean + gap.difference.half_width < 0.0
     assert gap.differs
+
+
+def test_better_is_counted_whichever_way_a_metric_goes(compared: Compared) -> None:
+    comparison = compared.comparison
+    rows = {(row.metric, row.protocol): row for row in comparison.rows}
+
+    delays = [rows["delay_mean_s", name].values for name in ("random", "shortest-wait")]
+    assert rows["delay_mean_s", "shortest-wait"].wins == sum(
+        b < a for a, b in zip(*delays, strict=True)
+    )
+    assert compare.is_better("accuracy", 0.1)
+    assert not compare.is_better("accuracy", -0.1)
+    assert compare.is_better("delay_mean_s", -0.1)
+    # Every metric of a comparison has a direction: more of a share of losses is never better.
+    assert not {"miss_ratio", "drop_ratio", "aoi_mean_s", "stay_max_ratio"} & MORE_IS_BETTER
+    assert set(MORE_IS_BETTER) <= METRICS.keys()
+
+
+def test_tables_use_the_words_of_run(compared: Compared, tmp_path: Path) -> None:
+    comparison = compared.comparison
+    console = Console(width=120, record=True, file=io.StringIO())
+
+    console.print(comparison.table())
+
+    text = console.export_text()
+    assert {row.metric for row in comparison.rows} <= NAMES.keys()
+    assert "age of information, mean" in text
+    assert "better" in text
+    assert "aoi_mean_s" not in text
 
 
 def test_every_difference_is_that_of_scipy(compared: Compared) -> None:

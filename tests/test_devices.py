@@ -93,8 +93,12 @@ def test_the_schema_names_the_classes_and_asks_for_a_class_or_an_accelerator() -
 def test_latencies_measured_on_different_processors_are_warned_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    int8 = {"engine": "onnx-int8"}
     spec = scenario(
-        servers=[{"name": "pi", "device": "raspberry"}, {"name": "r", "device": "rack"}]
+        servers=[
+            {"name": "pi", "device": "raspberry", "accelerator": {"model": "noisy-s"} | int8},
+            {"name": "r", "device": "rack", "accelerator": {"model": "noisy-l"}},
+        ]
     )
     chosen = Scenario.model_validate(spec)
     assert not [text for _, text, _ in check.warnings(chosen) if "measured apart" in text]

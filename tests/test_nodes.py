@@ -679,6 +679,31 @@ def test_best_channel_follows_the_beacons() -> None:
     assert chosen(10.0) == "bs-1"
 
 
+def test_shortest_wait_fails_over_while_its_cell_is_dark_and_comes_back() -> None:
+    view = UserView("user-0", cells(count=2))
+    policy = PROTOCOLS["shortest-wait"].user(view, Streams(3).uniform("p"), NoOptions())
+
+    def chosen(now_s: float) -> str:
+        placement = policy.place(TASK, now_s)
+        assert placement is not None
+        return placement.bs
+
+    for seq in range(300):
+        view.quality["bs-1"].hear(seq, 0.1, 0.1 * seq)
+        if not 100 <= seq < 200:  # bs-0 is dark from 10 to 20 s
+            view.quality["bs-0"].hear(seq, 0.1, 0.1 * seq)
+        if seq == 99:
+            assert chosen(9.95) == "bs-0"  # the nearest, though both are heard
+        if seq == 108:
+            # 0.9 to the power of 7 is the first below a half: from the seventh missing beacon on.
+            assert chosen(10.55) == "bs-0"
+            assert chosen(10.65) == "bs-1"
+        if seq == 199:
+            assert chosen(19.95) == "bs-1"
+    assert chosen(29.95) == "bs-0"
+    assert chosen(99.0) == "bs-0"  # none is heard: it stays with the nearest
+
+
 def test_beacon_quality_is_the_weighted_share_of_beacons_heard() -> None:
     heard = [seq % 3 != 1 for seq in range(30)]
     quality, naive = BeaconQuality(), 1.0

@@ -1,10 +1,12 @@
 """A real Prometheus scrapes a run that a fault disturbs; its rules, alerts and dashboard answer."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -30,7 +32,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
 from agents.bodies import TaskEnd
-from emulator.live.exporter import USERS_MAX, Exporter
+from emulator.live.exporter import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
 from emulator.reading import source
 from emulator.record.journal import Readings
 from emulator.record.stats import Bins
@@ -40,6 +42,7 @@ from emulator.spec.scenario import Scenario
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ROOT / "deploy" / "prometheus"
 BOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "fresco.json").read_text())
+TOKEN_PATH = "/run/secrets/fresco-token"
 DEADLINE_S = 0.37  # no bucket's border by itself
 
 needs_prometheus = pytest.mark.skipif(
@@ -184,7 +187,7 @@ def test_the_dashboard_is_well_formed_and_names_the_provisioned_source() -> None
 @pytest.mark.parametrize(
     "words",
     [
-        ["check", "config", "prometheus.yml"],
+        ["check", "config", "--syntax-only", "prometheus.yml"],  # the token's file is a secret
         ["check", "rules", "--lint=all", "--lint-fatal", "rules.yml", "alerts.yml"],
         ["test", "rules", "alerts.test.yml"],
     ],
@@ -204,6 +207,25 @@ def test_promtool_finds_no_fault_with_the_metrics() -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_end_of_a_run_waits_for_one_more_scrape_where_somebody_scrapes() -> None:
+    exporter = Exporter(Scenario.model_validate(spec()))
+
+    def scrape() -> float:
+        (over,) = (f for f in exporter.collect() if f.name == "fresco_run_over")
+        return over.samples[0].value
+
+    exporter.finish()  # nobody has scraped: it would wait for `LAST_SCRAPE_MAX_S` otherwise
+    exporter = Exporter(Scenario.model_validate(spec()))
+    assert scrape() == 0.0
+    ending = threading.Thread(target=exporter.finish)
+    ending.start()
+    told = eventually("over", scrape, within_s=LAST_SCRAPE_MAX_S)
+    ending.join(timeout=LAST_SCRAPE_MAX_S / 2)
+
+    assert told == 1.0
+    assert not ending.is_alive()
 
 
 def eventually(what: str, holds: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
@@ -229,7 +251,7 @@ class Asking:
         except ConnectionError:
             return {}
         except urllib.error.HTTPError as error:
-            if error.code == 503:  # it listens, and is not ready yet
+            if error.code == 503:  # it is starting
                 return {}
             raise AssertionError(f"{query}: {error.read().decode()}") from error
         except urllib.error.URLError:
@@ -246,13 +268,19 @@ class Asking:
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
     folder, port, metrics = tmp_path_factory.mktemp("prom"), free_port(), free_port()
+    secret = folder / "token"
+    secret.write_text("a secret\n")
     for name in ("rules.yml", "alerts.yml"):
         shutil.copy(RULES / name, folder)
     config = (RULES / "prometheus.yml").read_text()
-    config = config[: config.index("  - job_name: ray")].replace("9095", str(metrics))
+    config = (
+        config[: config.index("  - job_name: ray")]
+        .replace("emulator:7373", f"127.0.0.1:{metrics}")
+        .replace(TOKEN_PATH, str(secret))
+    )
     (folder / "prometheus.yml").write_text(config)
     words = ["run", "popec-live", "--runtime", "loop", "--paced", "--duration", "300"]
-    words += ["--accelerator", "replay", "--metrics-port", str(metrics), "--out", str(folder)]
+    words += ["--accelerator", "replay", "--dashboard-port", str(metrics), "--out", str(folder)]
     words += UNHURRIED
     # From 10 to 25 s nothing gets through, then everything is as before.
     words += ["-s", "users.0.deadline_s=0.3"]
@@ -261,6 +289,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
         subprocess.Popen(
             [sys.executable, "-m", "emulator", *words],
             cwd=ROOT,
+            env={**os.environ, "FRESCO_TOKEN_FILE": str(secret)},
             stdout=subprocess.DEVNULL,
         ),
         subprocess.Popen(

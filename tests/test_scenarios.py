@@ -1,16 +1,20 @@
 """Every shipped scenario keeps its promises in virtual time: `expect` makes each a test."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import SHIPPED
 
 from emulator.reading import source
 from emulator.record.stats import METRICS
 from emulator.runtime.loop import play
 from emulator.runtime.run import run
+from emulator.spec.scenario import Device, ServerGroup
 from emulator.world.planning import plan
+from models.devices import CLASSES
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -19,6 +23,34 @@ def test_the_docs_list_every_metric_that_a_scenario_may_expect() -> None:
     _, section = (DOCS / "scenarios.md").read_text().split("\n## Metrics\n")
 
     assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == METRICS
+
+
+SLOWEST = 1 / 50  # a timing that is stretched further shows the machine's noise, not the device
+
+
+def devices() -> Iterator[tuple[str, Device]]:
+    """Yields the devices of shipped scenarios, of scenarios in the docs, and of the classes."""
+    root = DOCS.parent
+    texts = {path.name: path.read_text() for path in (root / "scenarios").glob("*.yaml")}
+    for path in (root / "README.md", *DOCS.glob("*.md")):
+        fenced = re.findall(r"^```yaml\n(.+?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+        texts |= {f"{path.name} {number}": text for number, text in enumerate(fenced)}
+    for name, text in texts.items():
+        spec = yaml.safe_load(text)
+        for server in spec.get("servers", []) if isinstance(spec, dict) else []:
+            yield name, ServerGroup.model_validate(server)
+        for user in spec.get("users", []) if isinstance(spec, dict) else []:
+            if "cpu" in user:
+                yield name, Device.model_validate(user["cpu"])
+    for name in CLASSES:
+        yield f"device {name}", Device.model_validate({"device": name})
+
+
+def test_no_measured_time_is_stretched_more_than_fifty_fold() -> None:
+    measured = [(name, each) for name, each in devices() if each.accelerator.kind != "fitted"]
+
+    assert {"quickstart.yaml", "popec-live.yaml", "README.md 0"} <= {name for name, _ in measured}
+    assert [(name, each.speed) for name, each in measured if each.speed < SLOWEST] == []
 
 
 @pytest.mark.parametrize("path", SHIPPED)

@@ -42,7 +42,7 @@ def right_by_hand(numbers: list[int]) -> list[bool]:
 
 def test_a_live_answer_is_right_when_nine_of_ten_pixels_are() -> None:
     uniform = Streams(1).uniform("service")
-    device = Live(Students((NAME,), 4, 1.0), 4, 1, 1.0, uniform, stopwatch=False)
+    device = Live(Students((NAME,), 4, 1.0), 4, 1, uniform, stopwatch=None)
     numbers = list(range(40))
 
     found: list[bool] = []

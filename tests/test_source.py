@@ -169,7 +169,7 @@ def test_overload_and_faults_past_the_end_are_warned_of() -> None:
     messages = [message for _, message, _ in check.warnings(source.load(path, changes))]
 
     assert [message.split(":")[0] for message in messages] == [
-        "the users offer 2.41e+03 tasks/s, the servers can do 274",
+        "the users offer 2.41e+03 tasks/s, the servers can do 604",
         "fault 0 (blackout) lasts past the end of the run",
     ]
 

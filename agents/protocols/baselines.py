@@ -22,6 +22,8 @@ from agents.policy import (
 from agents.protocols.delay_baselines import LocalDiscipline, LotDiscipline, TurnDiscipline
 from agents.tasks import Task, Uniform
 
+HEARD = 0.5  # of its last ten beacons or so: below, a base station is taken to be dark
+
 
 class LocalOnly(UserPolicy):
     """Offloads nothing."""
@@ -86,6 +88,18 @@ class BestChannel(UserPolicy):
         return Placement(best.bs, None)
 
 
+class NearestHeard(UserPolicy):
+    """Takes the nearest base station that it hears, so that it fails over while that one is dark.
+
+    Where none is heard it stays with the nearest.
+    """
+
+    def place(self, task: Task, now_s: float) -> Placement | None:
+        quality, cells = self.view.quality, self.view.cells
+        heard = (cell for cell in cells if quality[cell.bs].at(now_s) >= HEARD)
+        return Placement(next(heard, cells[0]).bs, None)
+
+
 class ShortestWait(CellPolicy):
     """Takes the server with the least expected delay: its last report, and what was sent since."""
 
@@ -108,5 +122,9 @@ ROUND_ROBIN = Protocol("Every server in turn.", user=RoundRobin, discipline=Turn
 NEAREST = Protocol("The nearest base station and its nearest server.")
 BEST_CHANNEL = Protocol("The base station heard best.", user=BestChannel, beacons=True)
 SHORTEST_WAIT = Protocol(
-    "The server with the least expected delay.", cell=ShortestWait, reports=True
+    "The nearest base station that is heard; there the server with the least expected delay.",
+    user=NearestHeard,
+    cell=ShortestWait,
+    beacons=True,
+    reports=True,
 )

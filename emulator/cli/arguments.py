@@ -1,5 +1,6 @@
 """What verbs share: the scenario that they are given, its overrides, and how they refuse."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,27 @@ def run_folder_argument(command: Callable[..., Any]) -> Callable[..., Any]:
         default=RUNS / "latest",
         callback=checked,
     )(command)
+
+
+def token() -> str | None:
+    """Returns the secret of the control service: FRESCO_TOKEN, or what FRESCO_TOKEN_FILE holds.
+
+    ValueError where that file cannot be read or is empty.
+    """
+    if (told := os.environ.get("FRESCO_TOKEN")) or not (
+        path := os.environ.get("FRESCO_TOKEN_FILE")
+    ):
+        return told
+    try:
+        held = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"FRESCO_TOKEN_FILE {path}: {why}; whoever runs this must be able to read it"
+        ) from None
+    if not held:
+        raise ValueError(f"FRESCO_TOKEN_FILE {path} is empty: write a secret into it")
+    return held
 
 
 def counted(number: int, thing: str) -> str:

@@ -4,13 +4,12 @@ Without an address it is the run that goes on here, whose own folder says where 
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from emulator.cli.arguments import RUNS, fail
+from emulator.cli.arguments import RUNS, fail, token
 from emulator.runtime import folders
 
 TIMEOUT_S = 10.0
@@ -39,8 +38,12 @@ class Client:
         """Returns what the run answers; Unanswered where it does not or refuses."""
         url = self._address()
         headers = {"Content-Type": "application/json", "X-Fresco-Source": "cli"}
-        if token := os.environ.get("FRESCO_TOKEN"):
-            headers["Authorization"] = f"Bearer {token}"
+        try:
+            secret = token()
+        except ValueError as error:
+            raise Unanswered(str(error)) from None
+        if secret:
+            headers["Authorization"] = f"Bearer {secret}"
         data = None if method == "GET" else json.dumps(body or {}).encode()
         request = Request(f"{url}/api/v1/{path}", data, headers, method=method)
         try:

@@ -5,7 +5,6 @@ Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -32,6 +31,7 @@ from emulator.cli.arguments import (
     override_options,
     run_folder_argument,
     scenario_argument,
+    token,
 )
 from emulator.cli.groups import Verbs
 from models.files import write_whole
@@ -124,6 +124,7 @@ def run(
     """
     from emulator.live.exporter import Exporter
     from emulator.reading import check, source
+    from emulator.record.journal import Unwritten
     from emulator.runtime import folders
     from emulator.runtime.run import EXIT_STATUS, Progress, RunError
     from emulator.runtime.run import run as drive
@@ -177,8 +178,7 @@ def run(
         from emulator.live.control import Service
 
         try:
-            token = os.environ.get("FRESCO_TOKEN")
-            place = (dashboard_host, dashboard_port, token)
+            place = (dashboard_host, dashboard_port, token())
             service = Service(planned, steering, folder, *place, per_user=metrics_per_user)
             service.start()
         except OSError as error:
@@ -213,7 +213,10 @@ def run(
         def shown(progress: Progress) -> None:
             nonlocal is_latest
             if not is_latest:  # now that it began
-                folders.name_latest(folder, latest)
+                try:
+                    folders.name_latest(folder, latest)
+                except OSError as error:
+                    raise Unwritten(f"{latest[-1]}: {error.strerror}") from error
                 is_latest = True
             if server is not None:
                 exporter.take(progress)  # first: what people see is then on the page too
@@ -223,6 +226,11 @@ def run(
 
         try:
             summary = drive(planned, steps, folder, shown, steering)
+            # A run that broke in its middle is not over: who scrapes is to notice.
+            if summary["verdict"] != "broken" or summary["emulated_s"] >= chosen.duration_s:
+                exporter.finish()
+                if service is not None:
+                    service.finish()
         except RunError as error:
             fail(str(error), status=3)
         finally:

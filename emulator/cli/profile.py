@@ -45,7 +45,7 @@ def profile(
     """Measure how long NETWORK takes on this machine, in CPU time of the computing thread.
 
     Batch sizes and engines in turn, so that a drift of the machine hits them alike; each batch is
-    run twice and the second run is timed, as in a live run.
+    run twice and the second run is timed, or the lesser of two where it is short, as in a live run.
 
     \b
     fresco profile digits-s
@@ -56,18 +56,19 @@ def profile(
     from rich.table import Table
 
     from models import latency, zoo
+    from models.engines import ENGINES, require
     from models.splits import DataError
 
     console = Console()
-    engines = latency.ENGINES if engine == "all" else tuple(engine.split(","))
+    engines = ENGINES if engine == "all" else tuple(engine.split(","))
     for each in engines:
-        if each not in latency.ENGINES:
-            fail(f"unknown engine '{each}' (known: {', '.join(latency.ENGINES)}, or all)")
+        if each not in ENGINES:
+            fail(f"unknown engine '{each}' (known: {', '.join(ENGINES)}, or all)")
     folder = Path("runs") / "models" / name
     try:
         zoo.manifest(name)
         for each in engines:
-            latency.require(each)
+            require(each)
         if writes:
             room_in(zoo.folder(name), "put a copy of the network under $FRESCO_MODELS")
         room_in(folder, "run it in another folder")
@@ -125,11 +126,11 @@ def _numbers(row: "Profile") -> tuple[str, ...]:
 
 def _conditions(measured: "Latency", rounds: int) -> list[str]:
     """Says how it was measured, and what to doubt."""
-    from models.engine import WARM_UP_RUNS
+    from models.engine import SHORT_S, WARM_UP_RUNS
 
     said = [
         f"{rounds} rounds after {WARM_UP_RUNS} for each batch size to warm up; every batch run "
-        f"twice, the second timed; torch {measured.torch}"
+        f"twice, the second timed, and repeated below {1e3 * SHORT_S:g} ms; torch {measured.torch}"
     ]
     if measured.load is not None:
         said.append(f"load average while measuring: {measured.load:g}")

@@ -80,7 +80,8 @@ class Service:
         `per_user`: metrics of single users too."""
         if host not in LOOPBACK and not token:
             raise ValueError(
-                f"--dashboard-host {host} is not loopback: set FRESCO_TOKEN to a secret first"
+                f"--dashboard-host {host} is not loopback: set FRESCO_TOKEN to a secret first, "
+                "or FRESCO_TOKEN_FILE to a file that holds one"
             )
         self.feed = Feed(plan, steering, str(folder))
         self.url = ""
@@ -105,6 +106,10 @@ class Service:
         self._announced = folders.announce(self._folder, self.url)
         self.feed.publish = lambda frame: self._tell(self._send_frame)
         self._steering.on_change = lambda: self._tell(self._send_change)
+
+    def finish(self) -> None:
+        """Lets whoever scrapes know that the run is over, before `stop`."""
+        self._exporter.finish()
 
     def stop(self) -> None:
         if self._announced is not None:

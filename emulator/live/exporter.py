@@ -4,6 +4,7 @@ The number of series does not depend on the number of users. A scrape reads a fi
 so it never waits for the run and the run never for it.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from http.server import HTTPServer
@@ -25,6 +26,7 @@ from emulator.spec.scenario import Scenario
 
 CLASS = ("group", "priority")
 USERS_MAX = 200  # users with a series of their own, where that is asked for
+LAST_SCRAPE_MAX_S = 5.0  # wall; the end of a run waits so long for who scrapes it to be told
 CELLS_MAX = 64  # cells with a label of their own; what happens in further ones is `other`'s
 
 
@@ -35,6 +37,7 @@ class Exporter(Collector):
         """`per_user`: the age of each of the first `USERS_MAX` users too."""
         self._scenario, self._per_user = scenario, per_user
         self._snapshot: Sequence[Metric] = ()
+        self._is_over, self._is_scraped, self._told = False, False, threading.Event()
         self._ages_s: dict[str, Bins] = {}
         # Every accelerator of a server group runs the same network.
         self._models = {
@@ -52,7 +55,18 @@ class Exporter(Collector):
         return f"http://127.0.0.1:{server.server_port}/metrics", server
 
     def collect(self) -> Iterator[Metric]:
+        is_over, self._is_scraped = self._is_over, True
         yield from self._snapshot
+        about = "1 when the run is over or was stopped; a run that falls silent at 0 has broken"
+        yield GaugeMetricFamily("fresco_run_over", about, value=is_over)
+        if is_over:
+            self._told.set()
+
+    def finish(self) -> None:
+        """Says that the run is over, and waits for one more scrape if anybody scrapes."""
+        self._is_over = True
+        if self._is_scraped:
+            self._told.wait(LAST_SCRAPE_MAX_S)
 
     def take(self, progress: Progress) -> None:
         """Makes the page of this step, and looks at the age of each user once."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from emulator.reading.complaints import Complaint, suggest
 from emulator.spec import scenario
 from emulator.spec.scenario import Scenario
-from models import data, latency, zoo
+from models import data, engines, latency, zoo
 from models.splits import DataError
 
 
@@ -33,7 +33,7 @@ def problems(chosen: Scenario) -> Iterator[Complaint]:
             yield (*place, "students"), text, "choose networks of one data set"
         if accelerator.kind == "live":
             try:
-                latency.require(accelerator.engine)
+                engines.require(accelerator.engine)
             except zoo.ModelError as error:
                 yield (*place, "engine"), str(error), "or choose engine: torch"
 
@@ -49,7 +49,7 @@ def network(
         return
     try:
         made = zoo.manifest(name)
-        if made.architecture == zoo.ONNX_MODEL and accelerator.engine == latency.TORCH:
+        if made.architecture == zoo.ONNX_MODEL and accelerator.engine == engines.TORCH:
             yield where, f"'{name}' is an ONNX model, which torch cannot run", "set engine: onnx"
             return
         latency.trace(name, accelerator.batch_max, accelerator.engine)

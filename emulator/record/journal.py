@@ -39,6 +39,19 @@ class Readings(Struct, frozen=True, tag="readings", array_like=True):
     values: dict[str, float]
 
 
+class Timed(Struct, frozen=True, tag="timed", array_like=True):
+    """Live inferences of one host since the record before, timed by a stopwatch.
+
+    `cpu_s` is what its core took, `trace_s` what the traces say of the same batches on average.
+    `host` is the first node's name.
+    """
+
+    at_s: float
+    host: NodeId
+    cpu_s: float
+    trace_s: float
+
+
 class FaultChange(Struct, frozen=True, tag="fault", array_like=True):
     """A fault began, changed or was healed. `fault` is its description as in the scenario.
 
@@ -81,6 +94,7 @@ Record = (
     | ServerReport
     | LinkCount
     | Readings
+    | Timed
     | FaultChange
     | Presence
     | Allocated

@@ -21,6 +21,7 @@ from emulator.record.journal import (
     Readings,
     Record,
     Remains,
+    Timed,
 )
 from emulator.record.series import Series
 from emulator.record.stats import ALL, DELAY_BOUNDS_S, Bins, GroupStats, ratio
@@ -55,6 +56,7 @@ class Metrics:
         self.fault_log: list[FaultChange] = []
         self.hosts_lost: list[HostLost] = []
         self.remains: list[Remains] = []
+        self.timed: dict[NodeId, Timed] = {}  # of each host, added up
         self.readings: dict[NodeId, Readings] = {}  # the newest of each host
         self.series = Series(readings)
         self.allocations = allocations
@@ -99,6 +101,10 @@ class Metrics:
                     self.hosts_lost.append(record)
                 case Readings(host=host):
                     self.readings[host] = record
+                case Timed(host=host):
+                    before = self.timed.get(host, Timed(0.0, host, 0.0, 0.0))
+                    cpu_s, trace_s = before.cpu_s + record.cpu_s, before.trace_s + record.trace_s
+                    self.timed[host] = Timed(record.at_s, host, cpu_s, trace_s)
                 case Allocated() if self.allocations is not None:
                     self.allocations.take(record)
                 case Remains():
@@ -210,6 +216,13 @@ class Metrics:
             name: sum(readings.values.get(name, 0.0) for readings in self.readings.values())
             for name in names
         }
+
+    @property
+    def live_to_trace(self) -> float | None:
+        """What live inference took on these machines, over what the traces say of the same batches;
+        None where no stopwatch timed any."""
+        timed = self.timed.values()
+        return ratio(math.fsum(t.cpu_s for t in timed), math.fsum(t.trace_s for t in timed))
 
     def uplink_counts(self) -> tuple[int, int]:
         """Returns the attempts on all uplinks so far, and how many of them were lost."""

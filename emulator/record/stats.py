@@ -47,6 +47,13 @@ METRICS: dict[str, str] = {
     "messages_per_slot": "control messages, all nodes together, per slot",
     "bytes_per_slot": "bytes of control messages, all nodes together, per slot",
 }
+MORE_IS_BETTER = frozenset(
+    {
+        *("accuracy", "fresh_correct_hz", "utility", "throughput_hz", "completed"),
+        *("weight_ratio_mean", "weight_ratio_min"),
+    }
+)
+"""Of all other metrics less is better."""
 STAY_BINS = 40  # of a histogram of stays, up to the deadline
 
 

@@ -37,6 +37,8 @@ INTERRUPTED = "interrupted by the user"
 Verdict = Literal["good", "failed", "broken", "interrupted"]
 EXIT_STATUS: dict[Verdict, int] = {"good": 0, "failed": 1, "broken": 3, "interrupted": 130}
 
+LIVE_TO_TRACE_MAX = 1.5  # a machine that is slower, or busier, is told of
+
 
 class RunError(RuntimeError):
     """A run could not start; the message says what to do."""
@@ -181,6 +183,8 @@ def run(
             f"invalid: events were handled {late_s:.3g} s late (p99), more than lateness_max_s = "
             f"{limit_s:g}; raise runtime.time_scale, or use fewer users"
         )
+    pace = metrics.live_to_trace
+    warnings = [] if pace is None or pace <= LIVE_TO_TRACE_MAX else [_slow_core(pace)]
     expectations = [check(expect, metrics) for expect in plan.scenario.expect]
     violations = metrics.violations
     if verdict == "good" and violations:
@@ -205,6 +209,9 @@ def run(
         "uplink_loss_ratio": metrics.uplink_loss_ratio,
         "lateness_p50_s": None if lateness is None else lateness.quantile_s(0.5),
         "lateness_p99_s": None if lateness is None else lateness.quantile_s(0.99),
+        "live_to_trace": pace,
+        "live_to_trace_by_host": {h: t.cpu_s / t.trace_s for h, t in metrics.timed.items()},
+        "warnings": warnings,
         "violations": violations,
         "bounds_s": bounds_s(plan.scenario, plan.frame()) if is_scheduled(plan.scenario) else {},
         "given_up": {name: dict(stats.drops) for name, stats in metrics.groups.items()},
@@ -249,6 +256,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _slow_core(pace: float) -> str:
+    return (
+        f"live inference took {pace:.3g} times as long on this machine as in the traces, a "
+        "slower or a busy one. Services are in the traces' seconds all the same; how they vary "
+        "is the machine's. Free it, profile the networks on it, or take --accelerator replay"
+    )
 
 
 def _obituary(lost: HostLost) -> str:

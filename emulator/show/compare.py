@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
+from functools import partial
 from html import escape
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -25,11 +26,11 @@ from rich.table import Table
 
 from emulator import interrupts
 from emulator.record.journal import Log, Unwritten
-from emulator.record.stats import ALL
+from emulator.record.stats import ALL, MORE_IS_BETTER
 from emulator.record.stats import METRICS as MEANINGS
 from emulator.runtime.loop import play
 from emulator.runtime.run import INTERRUPTED, Recorder
-from emulator.show.display import readable
+from emulator.show.display import NAMES, readable
 from emulator.show.drawing import Mean, intervals
 from emulator.show.page import page
 from emulator.show.page import table as html_table
@@ -75,7 +76,7 @@ class Estimate(Struct, frozen=True):
 
 class Row(Struct, frozen=True):
     """One metric of one protocol. `difference` is to the first protocol, paired by seed; `wins`
-    counts the seeds at which this protocol is lower. Both are None for the first itself."""
+    counts the seeds at which this protocol is better. Both are None for the first itself."""
 
     metric: str
     protocol: str
@@ -108,9 +109,10 @@ class Comparison(Struct, frozen=True):
         """Returns the table for a terminal; `variant` is what differs from run to run."""
         counted = f"{len(self.seeds)} of {self.asked}" if self.cause else f"{len(self.seeds)}"
         title = f"{self.scenario}: {counted} seeds, mean ± half of the 95 % interval"
-        caption = f"not in every run: {', '.join(self.left_out)}" if self.left_out else None
+        missing = ", ".join(NAMES[metric] for metric in self.left_out)
+        caption = f"not in every run: {missing}" if missing else None
         table = Table(title=title, title_justify="left", title_style="bold", caption=caption)
-        for head in ("metric", variant, "mean", f"minus {self.protocols[0]}, paired", "lower"):
+        for head in ("metric", variant, "mean", f"minus {self.protocols[0]}, paired", "better"):
             justify: JustifyMethod = "left" if head in ("metric", variant) else "right"
             table.add_column(head, justify=justify, no_wrap=True)
         before = ""
@@ -118,7 +120,7 @@ class Comparison(Struct, frozen=True):
             if row.metric != before and before:
                 table.add_section()
             table.add_row(
-                row.metric if row.metric != before else "",
+                NAMES[row.metric] if row.metric != before else "",
                 *self._cells(row),
                 style="dim" if row.difference is not None and not row.differs else "",
             )
@@ -144,7 +146,7 @@ class Comparison(Struct, frozen=True):
                 for row in rows
             ]
             gaps = [
-                [f"minus {self.protocols[0]}, paired", "", "lower", ""],
+                [f"minus {self.protocols[0]}, paired", "", "better", ""],
                 *(
                     [row.protocol, *self._cells(row)[2:], "" if row.differs else "may be chance"]
                     for row in rows
@@ -152,12 +154,13 @@ class Comparison(Struct, frozen=True):
                 ),
             ]
             cards += (
-                f'<section class="card"><h2>{escape(metric)}</h2>'
+                f'<section class="card"><h2>{escape(NAMES[metric])}</h2>'
                 f'<p class="soft">{escape(_meaning(metric))}</p>'
                 f"{intervals(bars)}{html_table(gaps) if len(gaps) > 1 else ''}</section>"
             )
         seeds = ", ".join(map(str, self.seeds))
-        left = f"; not in every run: {', '.join(self.left_out)}" if self.left_out else ""
+        missing = ", ".join(NAMES[metric] for metric in self.left_out)
+        left = f"; not in every run: {missing}" if missing else ""
         alert = f'<p class="alert" role="alert">{escape(self.cause)}</p>' if self.cause else ""
         body = (
             f"<h1>{escape(self.scenario)}: {escape(' or '.join(self.protocols))}</h1>{alert}"
@@ -168,7 +171,7 @@ class Comparison(Struct, frozen=True):
         return page(f"{self.scenario}, compared", body, styles=("report.css",))
 
     def _cells(self, row: Row) -> tuple[str, str, str, str]:
-        """Words a row: protocol, mean, difference, at how many seeds it is lower."""
+        """Words a row: protocol, mean, difference, at how many seeds it is better."""
         return (
             row.protocol,
             said(row.metric, row.estimate),
@@ -247,10 +250,15 @@ def measure(
                     values,
                     estimate(values),
                     estimate(gaps) if other else None,
-                    sum(gap < 0.0 for gap in gaps) if other else None,
+                    sum(map(partial(is_better, metric), gaps)) if other else None,
                 )
             )
     return Comparison(name, done, protocols, rows, left_out, len(seeds), cause)
+
+
+def is_better(metric: str, gap: float) -> bool:
+    """Says whether a protocol is better where it has `gap` more of a metric than another one."""
+    return gap > 0.0 if metric in MORE_IS_BETTER else gap < 0.0
 
 
 def estimate(values: Sequence[float]) -> Estimate:

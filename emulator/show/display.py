@@ -45,6 +45,15 @@ ROWS = (
 )  # in full, metric, in short
 
 
+NAMES = {metric: name for name, metric, _ in ROWS} | {
+    "delay_mean_s": "delay, mean",
+    "weight_ratio_mean": "weight over the heaviest, mean",
+    "messages_per_slot": "control messages per slot",
+    "bytes_per_slot": "control bytes per slot",
+}
+"""What comparisons, too, call a metric; files keep its key."""
+
+
 def readable(metric: str, value: float | None) -> str:
     """Formats a metric for people: three digits and the unit that its name ends with."""
     if value is None:
@@ -201,6 +210,8 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         details.append(f"lateness p99 {readable('_s', summary['lateness_p99_s'])}")
     else:
         details.append(f"digest {summary['digest']}")
+    if summary["live_to_trace"] is not None:
+        details.append(f"live inference took {summary['live_to_trace']:.3g} of its trace")
     console.print("; ".join(details), highlight=False, soft_wrap=True)
     if summary["violations"] is not None:
         longest = readable("_ratio", summary["metrics"][ALL]["stay_max_ratio"] or 0.0)
@@ -209,6 +220,8 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
     for each in summary["expect"]:
         mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
         console.print(f"expect {mark}: {each['says']}", highlight=False, soft_wrap=True)
+    for warning in summary["warnings"]:
+        console.print(f"[yellow]warning[/]: {warning}", highlight=False, soft_wrap=True)
     for cause in summary["causes"]:
         console.print(f"[bold red]{summary['verdict']}[/]: ", end="")
         console.print(cause, markup=False, highlight=False, soft_wrap=True)

@@ -122,12 +122,15 @@ def _head(result: Result) -> str:
         lines.append(f"lateness p99 {readable('_s', late_s)}")
     elif summary:
         lines.append(f"digest {summary['digest']}")
+    if (pace := summary.get("live_to_trace")) is not None:
+        lines.append(f"live inference took {pace:.3g} of its trace")
     if (violations := summary.get("violations")) is not None:
         lines.append(f"{violations} violations of the delay bound")
     mark = "good" if verdict == "good" else "bad"
     return (
         f'<h1>{escape(scenario.name)} <span class="verdict {mark}">{escape(verdict)}</span></h1>'
         + "".join(f'<p class="alert" role="alert">{escape(cause)}</p>' for cause in causes)
+        + "".join(f'<p class="alert">{escape(text)}</p>' for text in summary.get("warnings", []))
         + f"<p>{escape(scenario.about)}</p>"
         f'<p class="soft">{escape("; ".join(lines))}</p>'
         + (f'<ul class="expect">{expectations}</ul>' if expectations else "")

@@ -11,18 +11,12 @@ from pathlib import Path
 from emulator.record.stats import METRICS
 from emulator.show.compare import Comparison, Row, said
 from emulator.show.curve import Axis, Point, curve
-from emulator.show.display import ROWS, readable
+from emulator.show.display import NAMES, readable
 from emulator.show.page import page, table
 from models.files import whole, write_whole
 
 Rows = dict[tuple[str, str], Row]
 """By metric and value."""
-NAMES = {metric: name for name, metric, _ in ROWS} | {
-    "delay_mean_s": "delay, mean",
-    "weight_ratio_mean": "weight over the heaviest, mean",
-    "messages_per_slot": "control messages per slot",
-    "bytes_per_slot": "control bytes per slot",
-}
 TRADE_OFFS = (
     ("backlog_mean", "utility"),
     ("delay_mean_s", "utility"),
@@ -52,14 +46,14 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
             if len({readable(up, rows[up, value].estimate.mean) for value in values}) == 1:
                 continue  # this field does not trade it
             picture = curve(_points(means, values, up, rows), _axis(across), _axis(up))
-            title = f"{_name(up)} against {_name(across)}"
+            title = f"{NAMES[up]} against {NAMES[across]}"
             cards += _card(title, f"each point one value of {field}", picture)
     numbers = [_number(value, place) for place, value in enumerate(values)]
     words = dict(zip(numbers, values, strict=True))
     swept = Axis(field, words.__getitem__, numbers)
     for metric in metrics:
         picture = curve(_points(numbers, values, metric, rows), swept, _axis(metric))
-        cards += _card(_name(metric), METRICS[metric], picture)
+        cards += _card(NAMES[metric], METRICS[metric], picture)
     seeds = ", ".join(map(str, comparison.seeds))
     cause = escape(comparison.cause)
     alert = f'<p class="alert" role="alert">{cause}</p>' if cause else ""
@@ -91,16 +85,12 @@ def _values(values: Sequence[str], metrics: Sequence[str], rows: Rows) -> str:
     lines: list[Sequence[str]] = [["", *values]]
     for metric in metrics:
         found = [rows[metric, value].estimate for value in values]
-        lines.append([_name(metric), *(said(metric, each) for each in found)])
+        lines.append([NAMES[metric], *(said(metric, each) for each in found)])
     return table(lines)
 
 
 def _axis(metric: str) -> Axis:
-    return Axis(_name(metric), lambda value: readable(metric, value))
-
-
-def _name(metric: str) -> str:
-    return NAMES.get(metric, metric)
+    return Axis(NAMES[metric], lambda value: readable(metric, value))
 
 
 def _number(value: str, place: int) -> float:

@@ -6,12 +6,19 @@ break "same seed, same result", so there `Live` takes its latency from the measu
 still computes every prediction.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agents.bodies import Execute, Executed
 from agents.tasks import Uniform
 from emulator.spec.laws import Draw
+from emulator.surroundings.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from models.engine import Engine
 
 
 class Accelerator(Protocol):
@@ -60,10 +67,15 @@ class Students:
         sizes = range(1, batch_max + 1)
         self.names = tuple(names)
         self.engine = engine
+        self.speed = speed
         self.traces = [
             [latency.trace(name, size, engine) / speed for size in sizes] for name in names
         ]
         self._mean_s = [[float(trace.mean()) for trace in traces] for traces in self.traces]
+
+    def mean_s(self, student: int, batch_len: int) -> float:
+        """Returns what a batch takes on this device on average."""
+        return self._mean_s[student][batch_len - 1]
 
     def choose(self, batch: Execute, now_s: float) -> int:
         """Returns the first that is expected to be done in the batch's share of the time left.
@@ -103,8 +115,8 @@ class Live:
     """Runs a network on every image and says which answers are right.
 
     What labels pixels is right where the share of right ones is at least its manifest's.
-    `stopwatch`: the time is what this thread's CPU took, over `speed`; otherwise it is drawn from
-    the measured trace. torch, or ONNX Runtime, is imported when the first batch arrives or
+    `stopwatch` says what a batch's CPU time on this core is worth; without one the time is drawn
+    from the measured trace. torch, or ONNX Runtime, is imported when the first batch arrives or
     `warm_up` is called.
     """
 
@@ -113,48 +125,59 @@ class Live:
         students: Students,
         batch_max: int,
         threads: int,
-        speed: float,
         uniform: Uniform,
-        stopwatch: bool,
+        stopwatch: Stopwatch | None,
     ) -> None:
         self._students = students
         self._batch_max = batch_max
         self._threads = threads
-        self._speed = speed
         self._stopwatch = stopwatch
         self._replay = Replay(students, uniform)
-        self._infer: list[Infer] = []
+        self._networks: list[Network] = []
 
     def warm_up(self) -> None:
-        """Loads the networks, and what runs them."""
-        if not self._infer:
-            self._infer = [self._loaded(name) for name in self._students.names]
+        """Loads the networks, and what runs them; calibrates the core where that counts."""
+        if not self._networks:
+            from models.engine import Engine
 
-    def _loaded(self, name: str) -> "Infer":
-        from models import data, engine, scores, zoo
-
-        made = zoo.manifest(name)
-        ignored = data.load(made.dataset).ignored
-        network = engine.Engine(name, self._threads, self._batch_max, self._students.engine)
-        images, labels = network.test.images, network.test.labels
-        run = network.time if self._stopwatch else network.infer
-
-        def infer(batch: Execute) -> tuple[tuple[bool, ...], float]:
-            chosen = [task.image for task in batch.tasks]
-            inference = run(images[chosen])
-            right = scores.are_right(inference.labels, labels[chosen], made.right_share, ignored)
-            return tuple(right.tolist()), inference.cpu_s
-
-        return infer
+            students = self._students
+            for name in students.names:
+                engine = Engine(name, self._threads, self._batch_max, students.engine)
+                usual_s = [] if self._stopwatch is None else engine.usual_s(self._batch_max)
+                self._networks.append(Network(name, engine, usual_s))
 
     def execute(self, batch: Execute, now_s: float) -> Executed:
         self.warm_up()
-        chosen = self._students.choose(batch, now_s)
-        correct, cpu_s = self._infer[chosen](batch)
-        # Drawn always: streams stay aligned.
-        drawn_s = self._replay.service_s(chosen, len(batch.tasks))
-        return Executed(batch.tasks, cpu_s / self._speed if self._stopwatch else drawn_s, correct)
+        students, size = self._students, len(batch.tasks)
+        chosen = students.choose(batch, now_s)
+        network, images = self._networks[chosen], [task.image for task in batch.tasks]
+        service_s = self._replay.service_s(chosen, size)  # drawn always: streams stay aligned
+        if self._stopwatch is None:
+            found = network.engine.infer(network.images[images])
+        else:
+            found = network.engine.time(network.images[images])
+            mean_s, usual_s = students.mean_s(chosen, size), network.usual_s[size - 1]
+            share = self._stopwatch.share(found.cpu_s, usual_s, mean_s * students.speed)
+            service_s = share * mean_s
+        return Executed(batch.tasks, service_s, network.are_right(images, found.labels))
 
 
-Infer = Callable[[Execute], tuple[tuple[bool, ...], float]]
-"""Maps a batch to which answers are right, and the thread-CPU seconds that it took."""
+class Network:
+    """One network that is loaded. `usual_s[b - 1]`: what b images take on this core, if timed."""
+
+    def __init__(self, name: str, engine: "Engine", usual_s: Sequence[float]) -> None:
+        from models import data, zoo
+
+        made = zoo.manifest(name)
+        self.engine = engine
+        self.usual_s = usual_s
+        self.images = engine.test.images
+        self._right_share = made.right_share
+        self._ignored = data.load(made.dataset).ignored
+
+    def are_right(self, images: Sequence[int], labels: NDArray[np.int64]) -> tuple[bool, ...]:
+        from models import scores
+
+        truth = self.engine.test.labels[images]
+        right = scores.are_right(labels, truth, self._right_share, self._ignored)
+        return tuple(right.tolist())

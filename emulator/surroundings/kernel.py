@@ -39,6 +39,7 @@ from emulator.surroundings.inference import Accelerator
 from emulator.surroundings.network import Flight, Link, Network
 from emulator.surroundings.node_conditions import NodeConditions, Workshop
 from emulator.surroundings.pace import Pace
+from emulator.surroundings.stopwatch import Stopwatch
 from emulator.surroundings.thermal import Heating
 
 CARRIERS = frozenset({Offload, Burst})  # what takes a shared channel to carry tasks
@@ -48,8 +49,9 @@ class Kernel:
     """Performs the sends of the nodes on this host; `remote` takes what is for other hosts.
 
     `control` holds the links of what protocols negotiate with; absent: the same as the tasks'.
-    `readings` are what the nodes tell of themselves, `orders` the faults known before. `workshop`
-    makes what faults of nodes replace; `die` kills the process, where hosts have one of their own.
+    `readings` are what the nodes tell of themselves, `orders` the faults known before, `stopwatch`
+    is what times live inference. `workshop` makes what faults of nodes replace; `die` kills the
+    process, where hosts have one of their own.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Kernel:
         orders: Sequence[Order] = (),
         pace: Pace | None = None,
         remote: Remote | None = None,
+        stopwatch: Stopwatch | None = None,
         workshop: Workshop | None = None,
         die: Callable[[], None] | None = None,
     ) -> None:
@@ -73,6 +76,7 @@ class Kernel:
         self._links = network.links
         self._control = control
         self._readings = readings
+        self._stopwatch = stopwatch
         self._conditions = NodeConditions(self, workshop, die)
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
         self._orders = Orders(self, self._feel)
@@ -150,6 +154,8 @@ class Kernel:
         self.records += (n.report(now_s) for n in self.nodes.values() if isinstance(n, kinds))
         if self._readings is not None and (values := self._readings.total(now_s)):
             self.records.append(Readings(now_s, next(iter(self.nodes)), values))
+        if self._stopwatch is not None:
+            self.records += self._stopwatch.take(now_s, next(iter(self.nodes)))
         records, self.records = self.records, []
         return records
 

@@ -42,6 +42,7 @@ from emulator.surroundings.crossing import Remote
 from emulator.surroundings.inference import Accelerator, Fitted, Live, Replay, Students
 from emulator.surroundings.kernel import Kernel
 from emulator.surroundings.pace import Pace
+from emulator.surroundings.stopwatch import Stopwatch
 from emulator.surroundings.thermal import Heating
 from emulator.world.plan import Plan
 from emulator.world.wiring import Wiring
@@ -71,6 +72,7 @@ class Assembly:
         self.reach = {bs: self._reach(bs) for bs in self.base_stations}
         self.wiring = Wiring(plan, self.streams)
         self.allotments = plan.allotments
+        self._stopwatch = Stopwatch() if plan.stopwatch else None
         self._policies: dict[NodeId, Policy] = {}
         self._own: dict[NodeId, Accelerator] = {}
         self._cold: dict[NodeId, Accelerator] = {}  # the same without their devices' heat
@@ -99,6 +101,7 @@ class Assembly:
             orders=self.plan.orders,
             pace=pace,
             remote=remote,
+            stopwatch=self._stopwatch,
             workshop=self,
             die=die,
         )
@@ -263,7 +266,7 @@ class Assembly:
                 return Replay(_students(spec, speed), uniform)
             case scenario.LiveAccelerator(batch_max=batch_max, threads=threads) as spec:
                 students = _students(spec, speed)
-                return Live(students, batch_max, threads, speed, uniform, self.plan.stopwatch)
+                return Live(students, batch_max, threads, uniform, self._stopwatch)
 
 
 def _station(

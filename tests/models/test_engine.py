@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from models import data, zoo
-from models.engine import Engine, Inference, fuse
+from models.engine import Engine, Inference
+from models.torch_engine import fuse
 
 NAME = "digits-s"
 
@@ -72,15 +73,27 @@ def test_the_cost_is_cpu_time_of_the_thread_that_called(
     assert read_by == [caller, caller]
 
 
-def test_a_timed_inference_bills_the_second_of_its_two_runs(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("runs_s", "billed_s"),
+    [
+        ((0.0001, 0.0009, 0.0003), 0.0003),  # the first counts for nothing; short: repeated
+        ((0.0001, 0.0003, 0.0009), 0.0003),
+        ((0.0001, 0.002), 0.002),  # long: not repeated
+    ],
+)
+def test_a_timed_inference_bills_a_run_after_the_first_and_repeats_short_ones(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    runs_s: tuple[float, ...],
+    billed_s: float,
 ) -> None:
-    readings_s = iter((0.0, 100.0, 200.0, 201.0))
+    readings_s = iter([t for run_s in runs_s for t in (0.0, run_s)])
     images = engine.test.images[:8]
     expected = engine.infer(images).labels
 
     monkeypatch.setattr(time, "thread_time", lambda: next(readings_s))
     inference = engine.time(images)
 
-    assert inference.cpu_s == 1.0
+    assert inference.cpu_s == billed_s
+    assert list(readings_s) == []
     np.testing.assert_array_equal(inference.labels, expected)

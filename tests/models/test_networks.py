@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models import cifar_nets, zoo
-from models.engine import fuse
+from models.torch_engine import fuse
 from models.zoo import ModelError
 
 # RepDistiller (Tian et al., 2020), 100 classes; the last three are ours, counted by hand.

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from models import data, latency
+from models import data, engines
 from models.engine import Engine
 from models.zoo import ModelError
 
@@ -72,7 +72,7 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.Monkey
             raise importlib.metadata.PackageNotFoundError(package)
         return real(package)
 
-    monkeypatch.setattr(latency, "version", version)
+    monkeypatch.setattr(engines, "version", version)
 
     with pytest.raises(ModelError, match=r"needs onnxruntime.*pip install -e '\.\[ort\]'"):
         engine("digits-xs", "onnx")

@@ -6,7 +6,7 @@ from torch import nn
 
 from models import segmentation_nets, zoo
 from models.cifar_nets import count_macs
-from models.engine import fuse
+from models.torch_engine import fuse
 
 # torchvision's ResNets without their head of 1,000 classes: 11,689,512 and 44,549,160 parameters
 # less 513,000 and 2,049,000.
