@@ -18,6 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models import scores, zoo
+from models.files import write_whole
 from models.onnx_engine import session_logits
 from models.splits import Split, Splits
 from models.torch_engine import Logits
@@ -88,9 +89,9 @@ def write(
         mean=splits.mean,
         deviation=splits.deviation,
     )
-    folder.mkdir(parents=True)
-    (folder / zoo.ONNX_FILE).write_bytes(packed)
-    (folder / "manifest.json").write_text(json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / zoo.ONNX_FILE, packed)
+    write_whole(folder / "manifest.json", json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
     return made
 
 

@@ -167,7 +167,7 @@ def test_many_runs_keep_those_that_ended_and_leave_no_worker(
     assert told["cause"] == "interrupted by the user"
     assert 2 <= len(told["seeds"]) <= done < 1000
     assert f"compared: {len(told['seeds'])} of 1000 seeds" in comparing.said
-    assert "delay_mean_s" in comparing.said
+    assert "delay, mean" in comparing.said
     assert (folder / f"{verb}.html").exists()
     assert (folder.parent / "latest").resolve() == folder.resolve()
     assert not (tmp_path / "runs" / "latest").exists()

@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_ends_a_comparison_with_what_it_has(tmp_path: Path)
 
         assert comparing.status() == BROKEN, comparing.said
     assert "of 500 seeds" in comparing.said
-    assert "delay_mean_s" in comparing.said
+    assert "delay, mean" in comparing.said
     assert "File too large" in comparing.said
     assert "Traceback" not in comparing.said
     assert lines()[0].read_text().endswith("\n")

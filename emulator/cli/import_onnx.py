@@ -2,13 +2,15 @@
 
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
 from rich.console import Console
 
-from emulator.cli.arguments import fail
+from emulator import interrupts
+from emulator.cli.arguments import fail, room_in
 from emulator.cli.models import DATA_ROOT
 
 ENGINES = ("onnx", "onnx-int8")
@@ -54,6 +56,7 @@ def import_onnx(
     """
     from rich.progress import Progress
 
+    from emulator.runtime.folders import discard
     from models import data, engines, latency, zoo
     from models.splits import DataError
 
@@ -79,6 +82,9 @@ def import_onnx(
         command = f"fresco import-onnx {shlex.quote(str(file.resolve()))}"
         command += f" --data {shlex.quote(taught)} --name {shlex.quote(own)}"
         packed = onnx_import.read(file)
+        room_in(folder)
+        # Else the next try would find half a network of this name.
+        interrupts.before_leaving(partial(discard, folder))
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task(f"judging {own}", total=1.0)
             made = onnx_import.write(
@@ -98,6 +104,7 @@ def import_onnx(
                 own, rounds, 1, lambda done: progress.update(bar, completed=done), ENGINES
             ):
                 latency.write(own, measured)
+            interrupts.before_leaving(lambda: None)
     except (zoo.ModelError, DataError) as error:
         fail(f"{file}: {error}")
     except OSError as error:

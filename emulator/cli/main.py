@@ -126,6 +126,7 @@ def run(
     """
     from emulator.live.exporter import Exporter
     from emulator.reading import source
+    from emulator.record.journal import Unwritten
     from emulator.runtime import folders
     from emulator.runtime.run import EXIT_STATUS, Progress, RunError
     from emulator.runtime.run import run as drive
@@ -217,7 +218,10 @@ def run(
         def shown(progress: Progress) -> None:
             nonlocal is_latest
             if not is_latest:  # now that it began
-                folders.name_latest(folder, latest)
+                try:
+                    folders.name_latest(folder, latest)
+                except OSError as error:
+                    raise Unwritten(f"{latest[-1]}: {error.strerror}") from error
                 is_latest = True
             if server is not None:
                 exporter.take(progress)  # first: what people see is then on the page too
