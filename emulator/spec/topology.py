@@ -93,7 +93,7 @@ def build(scenario: "Scenario") -> Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Reads a file that `reading/graph.py` found nothing wrong with; it may still be no file."""
+    """Returns a file as a graph. What that cannot hold, `reading/graph.py` refuses."""
     file = graph_file.read(path)
     graph: Graph = nx.Graph()
     graph.add_nodes_from(file.nodes)
