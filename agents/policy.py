@@ -212,9 +212,12 @@ class UserPolicy(Policy):
         """Is told that the transmission of task `seq` to that base station was lost."""
         return []
 
-    def place(self, task: Task, now_s: float) -> Placement | None:
-        """Returns where the task goes; None: to the user's own CPU."""
-        return Placement(self.view.cells[0].bs, None)
+    def place(self, task: Task, now_s: float, bs: NodeId | None = None) -> Placement | None:
+        """Returns where the task goes; None: to the user's own CPU.
+
+        `bs`: the base station whose slot it is made for, and past which it has to go.
+        """
+        return Placement(bs or self.view.cells[0].bs, None)
 
 
 class CellPolicy(Policy):

@@ -228,11 +228,12 @@ class User:
         if not self._policy.wants(bs, now_s):
             return []
         task = self._new_task(now_s)
-        placement = self._policy.place(task, now_s)
+        placement = self._policy.place(task, now_s, bs)
         if placement is None:
             assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
             return self._cpu.admit(Job(task, self.id, now_s), now_s)
-        server = placement.server if placement.server in self._behind[bs] else None
+        server = placement.server
+        assert server is None or server in self._behind[bs], f"{bs} does not lead to {server}"
         offload = Send(bs, Offload(task, server), grant)
         return [offload, *self._policy.sent(bs, task.seq, grant.until_s, now_s)]
 

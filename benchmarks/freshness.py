@@ -127,7 +127,7 @@ def simulate(
     drawn = rng.uniform(size=len(user)) * shares[user, -1]
     server = (drawn[:, None] >= shares[user]).sum(axis=1)
     arrival_s = born_s + problem.slot_s + problem.radio_delay_s[cell]
-    arrival_s += problem.backhaul_delay_s[server]
+    arrival_s += problem.backhaul_delay_s[cell, server]
     done_s = np.empty(len(user))
     for m, (law, scv) in enumerate(laws):
         here = np.flatnonzero(server == m)
@@ -160,7 +160,7 @@ def one_server(scv: float, total: float) -> tuple[Problem, Allocation]:
         capacity_hz=np.array([1e3]),
         slot_s=0.0,
         radio_delay_s=np.zeros(1),
-        backhaul_delay_s=np.zeros(1),
+        backhaul_delay_s=np.zeros((1, 1)),
         mean_s=MEAN_S[None],
         second_moment_s2=(MEAN_S**2 * (1.0 + scv))[None],
     )
@@ -236,14 +236,12 @@ def consensus(
     near = [np.flatnonzero(row) for row in problem.success > 0.0]
     reach = [np.flatnonzero(row) for row in problem.reach]
     success = [problem.success[n, near[n]].tolist() for n in users]
-    fixed_s = problem.backhaul_delay_s + problem.mean_s.T[classes]
+    fixed_s = problem.backhaul_delay_s[0] + problem.mean_s.T[classes]  # from all cells the same
     weights, rate_max_hz = problem.weights.tolist(), problem.rate_max_hz.tolist()
 
     def of(n: int, by_cell: Floats, by_server: Floats) -> Edges:
         return Edges(by_cell[n, near[n]].tolist(), by_server[n, reach[n]].tolist())
 
-    radio_s = np.broadcast_to(problem.radio_delay_s, problem.success.shape)
-    delays = [of(n, radio_s, fixed_s) for n in users]
     start = hinted(problem)
     x, y = start.grants_hz.copy(), start.splits_hz.copy()
     tx, ty, grants, answer = x.copy(), y.copy(), x.copy(), y.copy()
@@ -258,8 +256,14 @@ def consensus(
         number += 1
         began_s = time.process_time()
         for n in users:
-            waits = waits_s[reach[n], classes[n]].tolist()
-            costs = transform(weights[n], success[n], of(n, x, y), delays[n], waits).costs
+            p, radio_s = problem.success[n, near[n]], problem.radio_delay_s[near[n]]
+            beyond_s, mine = fixed_s[n, reach[n]], y[n, reach[n]]
+            rates_hz = np.outer(p * x[n, near[n]], mine / mine.sum())
+            path_s = radio_s[:, None] + beyond_s + waits_s[reach[n], classes[n]]
+            at = transform(weights[n], rates_hz.ravel().tolist(), path_s.ravel().tolist())
+            costs = Edges(
+                (at.omega * p * radio_s).tolist(), (at.omega * (beyond_s - at.delay_s)).tolist()
+            )
             states, penalties = of(n, tx, ty), of(n, rho_x, rho_y)
             copies, found = user_step(
                 weights[n], rate_max_hz[n], success[n], states, penalties, costs

@@ -306,7 +306,9 @@ def without(problem: Problem, users: list[int], cells: list[int], servers: list[
         capacity_hz=np.delete(problem.capacity_hz, cells),
         slot_s=problem.slot_s,
         radio_delay_s=np.delete(problem.radio_delay_s, cells),
-        backhaul_delay_s=np.delete(problem.backhaul_delay_s, servers),
+        backhaul_delay_s=np.delete(
+            np.delete(problem.backhaul_delay_s, cells, axis=0), servers, axis=1
+        ),
         mean_s=np.delete(problem.mean_s, servers, axis=0),
         second_moment_s2=np.delete(problem.second_moment_s2, servers, axis=0),
     )

@@ -56,7 +56,7 @@ def by_edges(problem: Problem) -> float:
                 urgent = (y * pays)[problem.priorities < k, m].sum()
                 upto = (y * pays)[problem.priorities <= k, m].sum()
                 wait_s = residual_s[m] / ((1.0 - urgent) * (1.0 - upto))
-                delay[n] += y[n, m] * (problem.backhaul_delay_s[m] + pays[n, m] + wait_s)
+                delay[n] += y[n, m] * (problem.backhaul_delay_s[0, m] + pays[n, m] + wait_s)
         return float(problem.weights @ ((1.0 + delay) / y.sum(axis=1) + problem.slot_s))
 
     start = hinted(problem)
@@ -223,16 +223,19 @@ def rounds(problem: Problem) -> Iterator[Allocation]:
     rho = np.array([[penalty(problem.weights[n], y[n].sum())] for n in users])
     rho_x, rho_y = rho * problem.success**2, rho + np.zeros_like(y)
     wait = waiting_s(class_sums(problem, y), problem.mean_s, problem.second_moment_s2)
-    fixed = problem.backhaul_delay_s + problem.mean_s.T[classes]
+    fixed = problem.backhaul_delay_s[0] + problem.mean_s.T[classes]  # the same from all
+    radio = problem.radio_delay_s
     grants, omegas = np.zeros_like(x), np.zeros(len(classes))
     while True:
         for n in users:
-            p, delays = (
-                problem.success[n].tolist(),
-                Edges(problem.radio_delay_s.tolist(), fixed[n].tolist()),
+            p = problem.success[n].tolist()
+            rates_hz = np.outer(problem.success[n] * x[n], y[n] / y[n].sum())
+            delays_s = radio[:, None] + fixed[n] + wait[:, classes[n]]
+            at = transform(problem.weights[n], rates_hz.ravel().tolist(), delays_s.ravel().tolist())
+            costs = Edges(
+                (at.omega * problem.success[n] * radio).tolist(),
+                (at.omega * (fixed[n] - at.delay_s)).tolist(),
             )
-            copies = Edges(x[n].tolist(), y[n].tolist())
-            costs = transform(problem.weights[n], p, copies, delays, wait[:, classes[n]]).costs
             penalties = Edges(rho_x[n].tolist(), rho_y[n].tolist())
             states = Edges(tx[n].tolist(), ty[n].tolist())
             copies, found = user_step(problem.weights[n], 30.0, p, states, penalties, costs)

@@ -4,6 +4,7 @@ Source: docs/popec.md, Who solves what.
 """
 
 import math
+from collections.abc import Sequence
 
 from agents.bodies import NodeId
 from agents.protocols.fractional import Edges
@@ -18,7 +19,6 @@ class Edge:
         "asked_s",
         "base_hz",
         "copy_hz",
-        "delay_s",
         "first_s",
         "hint_hz",
         "is_cell",
@@ -26,6 +26,7 @@ class Edge:
         "name",
         "penalty",
         "seq",
+        "service_s",
         "share_hz",
         "share_was_hz",
         "target_hz",
@@ -33,10 +34,10 @@ class Edge:
         "wait_s",
     )
 
-    def __init__(self, name: NodeId, is_cell: bool, delay_s: float) -> None:
+    def __init__(self, name: NodeId, is_cell: bool, service_s: float = 0.0) -> None:
         self.name = name
         self.is_cell = is_cell
-        self.delay_s = delay_s  # D_b, or D_m + E[S]
+        self.service_s = service_s  # E[S]
         self.wait_s = 0.0  # W of this user's class
         self.alive = True
         self.hint_hz = math.nan  # nan: has not answered the join yet
@@ -52,7 +53,7 @@ class Edge:
         self.asked_s = self.first_s = -math.inf  # when it was last sent, first sent
 
 
-def mean_hints(cells: list[Edge], servers: list[Edge]) -> Edges | None:
+def mean_hints(cells: Sequence[Edge], servers: Sequence[Edge]) -> Edges | None:
     """Returns the mean of the hints of either side; None where a side gave none."""
     sides = [[e.hint_hz for e in edges if e.hint_hz > 0.0] for edges in (cells, servers)]
     if not all(sides):

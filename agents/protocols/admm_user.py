@@ -11,31 +11,22 @@ from collections.abc import Iterable
 from agents.api import CLOCK, Message, Send
 from agents.bodies import Ask, Hint, Join, NodeId, Share, Wake
 from agents.policy import UserView
-from agents.protocols.admm_edge import Edge, mean_hints
+from agents.protocols.admm_edge import Edge
 from agents.protocols.admm_options import Options
+from agents.protocols.admm_own import OwnProblem
 from agents.protocols.allotment import AllottedUser
-from agents.protocols.fractional import (
-    Edges,
-    Transform,
-    cold_start,
-    penalty,
-    transform,
-    user_step,
-)
+from agents.protocols.fractional import penalty
 from agents.protocols.link_belief import SUCCESS_MIN, LinkBelief
+from agents.protocols.round_trips import RTO_MIN_S, RoundTrips
 from agents.tasks import Uniform
 
 THINK_S = 0.001  # a user's computing time; answers that come meanwhile are used together
 SEQS_PER_S = 10_000  # no edge uses up so many numbers
 JOIN_S = 0.03  # asks again for the hints that are missing after so long
 JOINS_MAX = 7  # then it begins, and takes the missing ones to be like the others
-FALSE_DEATH = 1e-6  # a peer is given up when that many asks lost in a row are this improbable
-ANSWER_GAIN = 0.02  # of the running share of asks that are answered
 REFINE_ROUND = 5  # by then a user's rate says better what its penalties should be than any hint
 REFINE_SHARE = 1.25  # but only a rate that is off by this factor is worth a new start
 REFINED_GAMMA = 0.5
-RTT_FIRST_S = 0.02  # a guess; the first answers correct it
-RTO_MIN_S = 0.01
 PROBE = 10.0  # a silent peer is asked at this many times the retransmission time-out
 
 
@@ -47,24 +38,19 @@ class NegotiatingUser(AllottedUser):
     def __init__(self, view: UserView, uniform: Uniform, options: Options) -> None:
         super().__init__(view, uniform, options)
         self.rate_max_hz = options.rate_max_hz
-        self._reaches = {reach.server: reach for cell in view.cells for reach in cell.servers}
-        self._behind = {cell.bs: {reach.server for reach in cell.servers} for cell in view.cells}
         self._airtime_s = view.cells[0].airtime_s
-        self._edges = {cell.bs: Edge(cell.bs, True, 0.0) for cell in view.cells}
-        for name in self.splits_hz:
-            reach = self._reaches[name]
-            self._edges[name] = Edge(name, False, reach.delay_s + reach.mean_s)
-        self._transform: Transform | None = None  # None: has not begun
-        self._rate_hat_hz = 0.0
+        self._edges = {cell.bs: Edge(cell.bs, True) for cell in view.cells}
+        self._edges |= {name: Edge(name, False, self.stays_s[name]) for name in self.splits_hz}
+        self._own = OwnProblem(view.weight, options.rate_max_hz, self.success, self.backhaul_s)
+        self._has_begun = False
         self._joins = 0
         self._answers = 0  # to asks, on all edges
         self._penalty_rate_hz = math.inf  # the rate that the penalties are made for
-        self._answer_share = 0.9
         self._censor = options.censor
         self._answered = 0
         self._thinks = False
         self._wake_s = math.inf
-        self._srtt_s, self._rtt_spread_s = RTT_FIRST_S, 0.5 * RTT_FIRST_S
+        self._round_trips = RoundTrips()
         links = self.success.items() if options.measure else ()
         self._beliefs = {bs: LinkBelief(p) for bs, p in links}
         self.success.update((bs, belief.success) for bs, belief in self._beliefs.items())
@@ -88,57 +74,25 @@ class NegotiatingUser(AllottedUser):
     def _begin(self, now_s: float) -> list[Send]:
         """Sets penalties and the first copies from the hints; needs one of either side."""
         cells, servers = self._sides(self._edges.values())
-        known_hz = mean_hints(cells, servers)
-        if known_hz is None:
+        self._has_begun = self._own.begin(cells, servers, self.options.gamma)
+        if not self._has_begun:
             return []
-        hints_hz = Edges(
-            [known_hz.cells[0] if math.isnan(e.hint_hz) else e.hint_hz for e in cells],
-            [known_hz.servers[0] if math.isnan(e.hint_hz) else e.hint_hz for e in servers],
-        )
-        success = [self.success[e.name] for e in cells]
-        copies_hz, penalties = cold_start(
-            self.view.weight, self.rate_max_hz, success, hints_hz, self.options.gamma
-        )
-        self._penalty_rate_hz = sum(copies_hz.servers)
-        for edges, rates_hz, rhos in (
-            (cells, copies_hz.cells, penalties.cells),
-            (servers, copies_hz.servers, penalties.servers),
-        ):
-            for edge, rate_hz, rho in zip(edges, rates_hz, rhos, strict=True):
-                edge.target_hz = edge.copy_hz = rate_hz
-                edge.penalty = rho
-        self._parametrise(cells, servers, copies_hz)
+        self._penalty_rate_hz = self._own.rate_hz
         return self._activate(now_s)
 
     # Activation
 
     def _activate(self, now_s: float) -> list[Send]:
         """Solves the user's own problem and asks where the answer moved."""
-        if self._transform is None:
+        if not self._has_begun:
             return []
         cells, servers = self._sides(self._live())
         self._answered = 0
-        if not cells or not servers:
+        copies = self._own.solve(cells, servers)
+        if not copies:
             return []
         self._rounds += 1
-        view = self.view
-        success = [self.success[e.name] for e in cells]
-        linear = self._transform.omega, self._transform.delay_s
-        costs = Edges(
-            [linear[0] * p * e.delay_s for p, e in zip(success, cells, strict=True)],
-            [linear[0] * (e.delay_s - linear[1]) for e in servers],
-        )
-        copies_hz, _ = user_step(
-            view.weight,
-            self.rate_max_hz,
-            success,
-            Edges([e.target_hz for e in cells], [e.target_hz for e in servers]),
-            Edges([e.penalty for e in cells], [e.penalty for e in servers]),
-            costs,
-        )
-        self._parametrise(cells, servers, copies_hz)
-        copies = [*copies_hz.cells, *copies_hz.servers]
-        off = self._rate_hat_hz / self._penalty_rate_hz
+        off = self._own.rate_hz / self._penalty_rate_hz
         if self._answers >= REFINE_ROUND * len(copies) and max(off, 1.0 / off) > REFINE_SHARE:
             self._refine([*cells, *servers], copies)
         sends: list[Send] = []
@@ -161,8 +115,8 @@ class NegotiatingUser(AllottedUser):
     def _refine(self, edges: list[Edge], copies_hz: list[float]) -> None:
         """Sets the penalties by the rate reached; the unscaled duals stay what they were."""
         self._answers = 0
-        self._penalty_rate_hz = self._rate_hat_hz
-        rho = penalty(self.view.weight, self._rate_hat_hz, REFINED_GAMMA)
+        self._penalty_rate_hz = self._own.rate_hz
+        rho = penalty(self.view.weight, self._own.rate_hz, REFINED_GAMMA)
         for edge, copy_hz in zip(edges, copies_hz, strict=True):
             p = self.success[edge.name] if edge.is_cell else 1.0
             self._rescale(edge, p * p * rho / edge.penalty, copy_hz)
@@ -181,18 +135,7 @@ class NegotiatingUser(AllottedUser):
         moved_hz = abs(wish_hz - edge.asked_hz)
         if edge.is_cell:
             moved_hz *= self.success[edge.name]
-        return moved_hz < self._censor * self._rate_hat_hz
-
-    def _parametrise(self, cells: list[Edge], servers: list[Edge], copies_hz: Edges) -> None:
-        """Refreshes omega and the mean delay at the new copies."""
-        self._transform = transform(
-            self.view.weight,
-            [self.success[e.name] for e in cells],
-            copies_hz,
-            Edges([e.delay_s for e in cells], [e.delay_s for e in servers]),
-            [e.wait_s for e in servers],
-        )
-        self._rate_hat_hz = sum(copies_hz.servers)
+        return moved_hz < self._censor * self._own.rate_hz
 
     # What comes back
 
@@ -211,8 +154,8 @@ class NegotiatingUser(AllottedUser):
     def _hear_hint(self, edge: Edge, rate_hz: float, mean_s: float, now_s: float) -> list[Send]:
         edge.hint_hz = rate_hz
         if not edge.is_cell:
-            edge.delay_s = self._reaches[edge.name].delay_s + mean_s
-        if self._transform is not None:
+            edge.service_s = mean_s
+        if self._has_begun:
             return []  # it has begun without
         if any(math.isnan(other.hint_hz) for other in self._edges.values()):
             return []
@@ -225,7 +168,7 @@ class NegotiatingUser(AllottedUser):
         edge.alive = True
         if not edge.is_cell:
             edge.wait_s = share.wait_s
-            edge.delay_s = self._reaches[edge.name].delay_s + share.mean_s
+            edge.service_s = share.mean_s
         self._use_shares()
         step_hz = self.options.relaxation * (share.rate_hz - edge.copy_hz)
         if not edge.is_open:
@@ -235,13 +178,7 @@ class NegotiatingUser(AllottedUser):
                 return []
             edge.target_hz = target_hz
             return self._think(now_s)
-        if edge.tries == 1:  # Karn: an answer to a repeated ask says nothing of the round trip
-            rtt_s = now_s - edge.asked_s
-            self._rtt_spread_s += 0.25 * (abs(rtt_s - self._srtt_s) - self._rtt_spread_s)
-            self._srtt_s += 0.125 * (rtt_s - self._srtt_s)
-        for _ in range(edge.tries - 1):
-            self._answer_share *= 1.0 - ANSWER_GAIN
-        self._answer_share += ANSWER_GAIN * (1.0 - self._answer_share)
+        self._round_trips.hear(now_s - edge.asked_s, edge.tries)
         edge.is_open = False
         edge.base_hz = edge.target_hz
         edge.target_hz += step_hz
@@ -274,7 +211,7 @@ class NegotiatingUser(AllottedUser):
 
     def _watch(self, now_s: float) -> list[Send]:
         """Repeats what was lost, gives up silent peers, shows that it lives itself."""
-        if self._transform is None:
+        if not self._has_begun:
             missing = [edge for edge in self._edges.values() if math.isnan(edge.hint_hz)]
             self._joins += 1
             begun = self._begin(now_s) if self._joins >= JOINS_MAX else []
@@ -286,9 +223,8 @@ class NegotiatingUser(AllottedUser):
             if now_s < self._due_s(edge) - 1e-9:
                 continue
             if edge.is_open:
-                patience_s = self.options.dead_s * max(1.0, self._srtt_s / RTT_FIRST_S)
-                tries = math.log(FALSE_DEATH) / math.log(1.0 - min(self._answer_share, 0.95))
-                if edge.tries > tries and now_s - edge.first_s > patience_s:
+                silent_s = now_s - edge.first_s
+                if self._round_trips.is_dead(edge.tries, silent_s, self.options.dead_s):
                     edge.alive = False
                 sends.append(self._ask(edge, now_s))
             else:
@@ -302,7 +238,7 @@ class NegotiatingUser(AllottedUser):
 
     def _due_s(self, edge: Edge) -> float:
         """Returns when something is to be done about an edge."""
-        rto_s = max(RTO_MIN_S, self._srtt_s + 2.0 * self._rtt_spread_s)
+        rto_s = self._round_trips.timeout_s
         if self.options.quorum >= 1.0:
             rto_s = self.options.keep_s  # the link layer resends; this only outlives blackouts
         if edge.is_open:
@@ -311,7 +247,7 @@ class NegotiatingUser(AllottedUser):
 
     def _arm(self, now_s: float) -> list[Send]:
         """Asks to be woken at the next due time, unless it will be anyway."""
-        if self._transform is None:
+        if not self._has_begun:
             due_s = now_s + JOIN_S
         else:
             # Never at once: what is due may have to wait for an answer that is under way.
@@ -370,10 +306,11 @@ class NegotiatingUser(AllottedUser):
         for edge in self._edges.values():
             rates_hz = self.grants_hz if edge.is_cell else self.splits_hz
             rates_hz[edge.name] = edge.share_hz if edge.alive else 0.0
+            if not edge.is_cell:
+                self.stays_s[edge.name] = edge.service_s + edge.wait_s
         self.settle()
 
     def _ask(self, edge: Edge, now_s: float) -> Send:
-        assert self._transform is not None
         edge.asked_s = now_s
         edge.tries += 1
         return self._to(
@@ -382,7 +319,7 @@ class NegotiatingUser(AllottedUser):
                 edge.seq,
                 edge.asked_hz,
                 edge.penalty,
-                self._transform.omega,
+                self._own.omega,
                 self.view.priority,
             ),
         )
@@ -393,7 +330,7 @@ class NegotiatingUser(AllottedUser):
         self._bits += body.size_bits
         if edge.is_cell:
             return Send(edge.name, body)
-        paths = [bs for bs, servers in self._behind.items() if edge.name in servers]
+        paths = [bs for bs, server in self.backhaul_s if server == edge.name]
         live = [bs for bs in paths if self._edges[bs].alive] or paths
         via = live[edge.tries // 2 % len(live)]  # what was not answered may pass elsewhere
         return Send(edge.name, body, None, via)
@@ -421,12 +358,5 @@ class NegotiatingUser(AllottedUser):
 
     def paoi_s(self) -> float:
         """Predicts this user's peak age, equation 1; inf where it has no rate."""
-        tasks_hz = self._cumulative_hz[-1]
-        if not self.rate_hz:
-            return math.inf
-        delay_s = sum(
-            self.splits_hz[e.name] * (e.delay_s + e.wait_s)
-            for e in self._edges.values()
-            if not e.is_cell
-        )
-        return 1.0 / self.rate_hz + self._airtime_s + delay_s / tasks_hz
+        flow = self.flow
+        return 1.0 / flow.rate_hz + self._airtime_s + flow.delay_s if flow.rate_hz else math.inf

@@ -10,18 +10,18 @@ from msgspec import structs
 
 from agents.freshness import Floats, load
 from agents.protocols.oracle import optimum
-from agents.protocols.problem import Allocation, Problem, class_sums, repair
+from agents.protocols.problem import Allocation, Paths, Problem, class_sums
 
 LOAD_MAX = 0.9
 
 
 def equal_share(problem: Problem) -> Allocation:
-    """Divides each base station evenly among its users, each user evenly among its servers."""
+    """Divides each base station evenly among its users, each share evenly among the servers."""
     return _rule(problem, _near(problem), problem.reach.astype(np.float64))
 
 
 def equal_share_by_speed(problem: Problem) -> Allocation:
-    """Divides each base station evenly, each user by the speed of its servers."""
+    """Divides each base station evenly, each share by the speed of the servers behind."""
     return _rule(problem, _near(problem), _speeds(problem))
 
 
@@ -41,7 +41,7 @@ def random_rule(problem: Problem, seed: int) -> Allocation:
 def fixed_rate(problem: Problem, rate_hz: float) -> Allocation:
     """Has every user deliver `rate_hz`, or what is left of it where resources do not suffice.
 
-    Each sends equally often to all its base stations and splits by the speed of its servers.
+    Each sends equally often to all its base stations and splits by the speed of the servers behind.
     """
     # Whom nothing reaches sends nothing: its sum is zero, and its mask too.
     sent_hz = rate_hz / np.maximum(problem.success.sum(axis=1, keepdims=True), 1e-300)
@@ -63,7 +63,7 @@ def static_optimum(problem: Problem) -> Allocation:
 
 def _optimum(problem: Problem) -> Allocation:
     """Optimises over the users that reach something; the others have no age that is finite."""
-    reached = (problem.success > 0.0).any(axis=1) & problem.reach.any(axis=1)
+    reached = np.bincount(Paths(problem).user, minlength=len(problem.weights)) > 0
     allocation = Allocation(np.zeros_like(problem.success), np.zeros(problem.reach.shape))
     if reached.any():
         part = structs.replace(
@@ -99,9 +99,16 @@ def _rule(problem: Problem, cell_shares: Floats, server_shares: Floats) -> Alloc
 
 
 def _split(problem: Problem, grants_hz: Floats, shares: Floats) -> Allocation:
-    """Sends what the radio delivers to the servers, and stops it where these would overload."""
-    rates_hz = np.minimum((problem.success * grants_hz).sum(axis=1), problem.rate_max_hz)
-    splits_hz = rates_hz[:, None] * shares / shares.sum(axis=1, keepdims=True)
-    loads = load(class_sums(problem, splits_hz), problem.mean_s)
-    capped_hz = splits_hz * np.minimum(1.0, LOAD_MAX / np.maximum(loads, LOAD_MAX))
-    return repair(problem, Allocation(grants_hz, capped_hz))
+    """Sends what the radio delivers to the servers behind, and stops it where these overload."""
+    paths = Paths(problem)
+    user, cell, server = paths.user, paths.cell, paths.server
+    weights = shares[user, server]
+    behind = np.zeros_like(grants_hz)  # (N, B): the sum of the shares behind a base station
+    np.add.at(behind, (user, cell), weights)
+    supplies_hz = problem.success * grants_hz
+    rates_hz = supplies_hz[user, cell] * weights / np.maximum(behind[user, cell], 1e-300)
+    rates_hz /= np.maximum(paths.of_users(rates_hz) / problem.rate_max_hz, 1.0)[user]
+    loads = load(class_sums(problem, paths.allocation(rates_hz).splits_hz), problem.mean_s)
+    return paths.allocation(
+        rates_hz * np.minimum(1.0, LOAD_MAX / np.maximum(loads, LOAD_MAX))[server]
+    )

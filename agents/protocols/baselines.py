@@ -1,7 +1,6 @@
 """Six rules that a new protocol must beat. Each is one method; read one before you write yours."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Literal
@@ -10,7 +9,6 @@ from msgspec import Struct
 
 from agents.bodies import NodeId
 from agents.policy import (
-    Cell,
     CellPolicy,
     CellView,
     Placement,
@@ -26,7 +24,7 @@ from agents.tasks import Task, Uniform
 class LocalOnly(UserPolicy):
     """Offloads nothing."""
 
-    def place(self, task: Task, now_s: float) -> Placement | None:
+    def place(self, task: Task, now_s: float, bs: NodeId | None = None) -> Placement | None:
         return None
 
 
@@ -46,41 +44,42 @@ def _lottery(
 
 
 class Random(UserPolicy):
-    """Draws a server of the nearest base station."""
+    """Draws a server of the nearest base station, or of the one that granted a slot."""
 
     options: RandomOptions
 
     def __init__(self, view: UserView, uniform: Uniform, options: RandomOptions) -> None:
         super().__init__(view, uniform, options)
-        self.hand_over(view.cells)
+        self._lots = {
+            cell.bs: _lottery(cell.bs, cell.servers, options.weights) for cell in view.cells
+        }
 
-    def hand_over(self, cells: Sequence[Cell]) -> None:
-        super().hand_over(cells)
-        bs, servers, weights = cells[0].bs, cells[0].servers, self.options.weights
-        self._cumulative, self._placements = _lottery(bs, servers, weights)
-
-    def place(self, task: Task, now_s: float) -> Placement | None:
-        drawn = self.uniform() * self._cumulative[-1]
-        return self._placements[bisect_right(self._cumulative, drawn)]
+    def place(self, task: Task, now_s: float, bs: NodeId | None = None) -> Placement | None:
+        cumulative, placements = self._lots[bs or self.view.cells[0].bs]
+        return placements[bisect_right(cumulative, self.uniform() * cumulative[-1])]
 
 
 class RoundRobin(UserPolicy):
-    """Takes the servers of the nearest base station in turn, from a random first one."""
+    """Takes the servers of that base station in turn, from a random first one."""
 
     def __init__(self, view: UserView, uniform: Uniform, options: Struct) -> None:
         super().__init__(view, uniform, options)
+        self._behind = {cell.bs: cell.servers for cell in view.cells}
         self._turn = int(uniform() * len(view.cells[0].servers))
 
-    def place(self, task: Task, now_s: float) -> Placement | None:
-        cell = self.view.cells[0]
-        self._turn = (self._turn + 1) % len(cell.servers)
-        return Placement(cell.bs, cell.servers[self._turn].server)
+    def place(self, task: Task, now_s: float, bs: NodeId | None = None) -> Placement | None:
+        bs = bs or self.view.cells[0].bs
+        servers = self._behind[bs]
+        self._turn += 1
+        return Placement(bs, servers[self._turn % len(servers)].server)
 
 
 class BestChannel(UserPolicy):
     """Takes the base station it hears best; that one takes its nearest server."""
 
-    def place(self, task: Task, now_s: float) -> Placement | None:
+    def place(self, task: Task, now_s: float, bs: NodeId | None = None) -> Placement | None:
+        if bs is not None:
+            return Placement(bs, None)
         quality = self.view.quality
         best = max(self.view.cells, key=lambda cell: quality[cell.bs].at(now_s))
         return Placement(best.bs, None)

@@ -12,14 +12,14 @@ The transform is exact at its fixed points only; no proof covers parameters that
 | omega, c | w / L and mean delay: the parameters of the transform | s, s | sec. 4 |
 | t_e, r_e, z_e | state, request 2 x_e - t_e and answer of an edge | 1/s | sec. 5 |
 | rho_e | penalty, the curvature of w / L | s^3 | sec. 5 |
-| lin_e | linear cost | s^2 | (3) |
+| lin_e | linear cost: omega p D_b, or omega (D_m + E[S] - c) | s^2 | (3) |
 | pi, kappa, theta | prices of a task, of a delivery, of a transmission | s^2 | sec. 5 |
 
 One round: r = 2 x - t with x = `user_step`(t); z = `cell_step`(r), or that of `server_step.py`;
 t <- t + eta (z - x), 0 < eta < 2, where eta = 1 is plain ADMM.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -38,38 +38,21 @@ class Edges(Struct, frozen=True, gc=False):
 
 
 class Transform(Struct, frozen=True, gc=False):
-    """The objective of one user around its present allocation, equation 3."""
+    """The parameters of one user's objective around its present allocation, equation 3."""
 
     omega: float  # w / L, in s
     delay_s: float  # c
-    costs: Edges  # lin
 
 
-def transform(
-    weight: float,
-    success: Sequence[float],
-    copies_hz: Edges,
-    delays_s: Edges,
-    waits_s: Sequence[float],
-) -> Transform:
-    """Linearises the delay of a user in its split, at its copies (some must be positive).
+def transform(weight: float, rates_hz: Sequence[float], delays_s: Sequence[float]) -> Transform:
+    """Linearises the delay of a user in its path rates (some must be positive).
 
-    `delays_s` is D_b of its base stations and D_m + E[S_km] of its servers; `waits_s` the last
-    W_km of these. The wait enters c only: its own cost is the server's (`server_step`).
+    `delays_s` is D_b + D_bm + E[S_km] + W_km by path. A task more on a path then costs omega times
+    its delay less c, but for the wait, whose cost is the server's (`server_step`).
     """
-    rate_hz = sum(copies_hz.servers)
-    radio = sum(p * x * d for p, x, d in zip(success, copies_hz.cells, delays_s.cells, strict=True))
-    tasks = sum(
-        rate * (service_s + wait_s)
-        for rate, service_s, wait_s in zip(
-            copies_hz.servers, delays_s.servers, waits_s, strict=True
-        )
-    )
-    omega = weight / rate_hz
-    delay_s = (radio + tasks) / rate_hz
-    cells = [omega * p * d for p, d in zip(success, delays_s.cells, strict=True)]
-    servers = [omega * (service_s - delay_s) for service_s in delays_s.servers]
-    return Transform(omega, delay_s, Edges(cells, servers))
+    rate_hz = sum(rates_hz)
+    under_way = sum(hz * delay_s for hz, delay_s in zip(rates_hz, delays_s, strict=True))
+    return Transform(weight / rate_hz, under_way / rate_hz)
 
 
 class UserInfo(Struct, frozen=True, gc=False):
@@ -112,6 +95,26 @@ class _Supply:
 USER_ITERATIONS_MAX = 100  # Newton needs 4 to 8; from far below the root L grows 1.5x each
 
 
+def worth_its_price(
+    weight: float, rate_hz: float, price: Callable[[float], tuple[float, float]]
+) -> tuple[float, int]:
+    """Returns the rate L whose price is w / L^2, what a task more is worth; and the iterations.
+
+    `price` gives price and slope at a rate, and rises, concave. So does its difference to the
+    worth, so Newton's method cannot cycle: after one step it is left of the root and climbs.
+    """
+    iterations = 0
+    while iterations < USER_ITERATIONS_MAX:
+        iterations += 1
+        asked, slope = price(rate_hz)
+        gain = weight / (rate_hz * rate_hz)
+        newton_hz = rate_hz - (asked - gain) / (slope + 2.0 * gain / rate_hz)
+        before_hz, rate_hz = rate_hz, newton_hz if newton_hz > 0.0 else 0.5 * rate_hz
+        if abs(rate_hz - before_hz) <= 1e-13 * rate_hz:
+            break
+    return rate_hz, iterations
+
+
 def user_step(
     weight: float,
     rate_max_hz: float,
@@ -122,10 +125,10 @@ def user_step(
 ) -> tuple[Edges, UserInfo]:
     """Minimises w / L + lin.(x, l) + sum rho / 2 (x - t)^2 over balanced x, l >= 0, L <= Lmax.
 
+    For users whose base stations all lead to all their servers; `path_step.py` is for the others.
     Given L both sides fill their cheapest edges up to it, at prices kappa(L) and pi(L). At the
-    optimum kappa + pi = w / L^2, or L = Lmax if that is less. The difference of the two sides is
-    increasing and concave in L, so Newton's method cannot cycle: after one step it is left of the
-    root and climbs. A user needs a base station and a server, each p > 0 and rho > 0.
+    optimum kappa + pi = w / L^2, or L = Lmax if that is less. A user needs a base station and a
+    server, each p > 0 and rho > 0.
     """
     if not targets_hz.cells or not targets_hz.servers:
         raise ValueError("a user needs at least one base station and one server to allocate to")
@@ -145,18 +148,13 @@ def user_step(
     radio = _Supply(cell_opens, [p * gain for p, gain in zip(success, cell_gains, strict=True)])
     tasks = _Supply(server_opens, [1.0 / rho for rho in penalties.servers])
 
-    rate_hz = sum(target for target in targets_hz.servers if target > 0.0) or rate_max_hz
-    iterations = 0
-    while iterations < USER_ITERATIONS_MAX:
-        iterations += 1
+    def price(rate_hz: float) -> tuple[float, float]:
         kappa, kappa_slope = radio.price(rate_hz)
         pi, pi_slope = tasks.price(rate_hz)
-        gain = weight / (rate_hz * rate_hz)
-        newton_hz = rate_hz - (kappa + pi - gain) / (kappa_slope + pi_slope + 2.0 * gain / rate_hz)
-        before_hz, rate_hz = rate_hz, newton_hz if newton_hz > 0.0 else 0.5 * rate_hz
-        if abs(rate_hz - before_hz) <= 1e-13 * rate_hz:
-            break
+        return kappa + pi, kappa_slope + pi_slope
 
+    rate_hz = sum(target for target in targets_hz.servers if target > 0.0) or rate_max_hz
+    rate_hz, iterations = worth_its_price(weight, rate_hz, price)
     capped = rate_hz >= rate_max_hz
     rate_hz = min(rate_hz, rate_max_hz)
     kappa, pi = radio.price(rate_hz)[0], tasks.price(rate_hz)[0]
@@ -204,28 +202,6 @@ def server_hints_hz(weights: Floats, mean_s: Floats) -> Floats:
     shares = np.sqrt(weights / mean_s)
     hints_hz: Floats = 0.7 * shares / (shares @ mean_s)
     return hints_hz
-
-
-def cold_start(
-    weight: float,
-    rate_max_hz: float,
-    success: Sequence[float],
-    hints_hz: Edges,
-    gamma: float = GAMMA,
-) -> tuple[Edges, Edges]:
-    """Returns a user's first copies, which are its first t too, and its penalties.
-
-    Lhat is what both sides' hints can carry; rho = gamma 2 w / Lhat^3, times p^2 to base stations.
-    """
-    radio_hz = sum(p * hint for p, hint in zip(success, hints_hz.cells, strict=True))
-    tasks_hz = sum(hints_hz.servers)
-    rate_hz = min(radio_hz, tasks_hz, rate_max_hz)
-    copies_hz = Edges(
-        [hint * rate_hz / radio_hz for hint in hints_hz.cells],
-        [hint * rate_hz / tasks_hz for hint in hints_hz.servers],
-    )
-    rho = penalty(weight, rate_hz, gamma)
-    return copies_hz, Edges([rho * p * p for p in success], [rho] * len(hints_hz.servers))
 
 
 def penalty(weight: float, rate_hz: float, gamma: float = GAMMA) -> float:

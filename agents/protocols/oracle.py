@@ -8,16 +8,15 @@ augmented Lagrangian, the rest is L-BFGS-B. SLSQP agrees at 10 users but stops 1
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from agents.freshness import Floats, load
 from agents.protocols.fractional import cell_hints_hz, server_hints_hz
 from agents.protocols.problem import (
     Allocation,
+    Paths,
     Problem,
     class_sums,
     gradient,
@@ -29,7 +28,7 @@ PENALTY = 10.0  # first weight of the constraints; value and constraints are sca
 PENALTY_GROWTH = 3.0
 OUTER_MAX = 25
 INNER_MAX = 2000
-VIOLATION = 1e-9  # relative; what is left is repaired by scaling
+UNMET = 1e-8  # relative; what is left is repaired by scaling
 
 
 class OracleInfo(Struct, frozen=True):
@@ -41,34 +40,8 @@ class OracleInfo(Struct, frozen=True):
     violation: float  # relative, of the constraints before the repair
 
 
-class _Paths:
+class _Priced(Paths):
     """The vector q of an optimisation: one entry for each path (user, base station, server)."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        paths = (problem.success > 0.0)[:, :, None] & problem.reach[:, None, :]
-        self.user, self.cell, self.server = np.nonzero(paths)
-        self.sent = 1.0 / problem.success[self.user, self.cell]  # transmissions per delivery
-        # Sums over paths as flat bincounts: an order of magnitude faster than np.add.at.
-        self._grant = self.user * problem.success.shape[1] + self.cell
-        self._split = self.user * problem.reach.shape[1] + self.server
-
-    def allocation(self, rates_hz: Floats) -> Allocation:
-        def spread(index: NDArray[np.int64], values: Floats, shape: tuple[int, ...]) -> Floats:
-            sums = np.bincount(index, values, shape[0] * shape[1])
-            return cast(Floats, sums.reshape(shape))  # the stub of bincount says integers
-
-        return Allocation(
-            spread(self._grant, self.sent * rates_hz, self.problem.success.shape),
-            spread(self._split, rates_hz, self.problem.reach.shape),
-        )
-
-    def rates_hz(self, allocation: Allocation) -> Floats:
-        """Returns some q with that allocation (repaired): each share of b is split like all."""
-        delivered = self.problem.success * allocation.grants_hz
-        shares = allocation.splits_hz / allocation.splits_hz.sum(axis=1, keepdims=True)
-        found: Floats = delivered[self.user, self.cell] * shares[self.user, self.server]
-        return found
 
     def objective(self, rates_hz: Floats) -> tuple[float, Floats]:
         """Returns the weighted peak age and its gradient; inf where it is not finite."""
@@ -76,9 +49,7 @@ class _Paths:
         loads = load(class_sums(self.problem, at.splits_hz), self.problem.mean_s)
         if loads.max() >= 1.0 or at.splits_hz.sum(axis=1).min() <= 0.0:
             return np.inf, np.zeros_like(rates_hz)
-        value, by = gradient(self.problem, at)
-        slope: Floats = self.sent * by.grants_hz[self.user, self.cell]
-        return value, slope + by.splits_hz[self.user, self.server]
+        return gradient(self, rates_hz)
 
     def excess(self, rates_hz: Floats) -> Floats:
         """Returns use / limit - 1 of base stations and users (B + N,): <= 0 is feasible."""
@@ -115,7 +86,7 @@ def hinted(problem: Problem) -> Allocation:
     return repair(problem, Allocation(grants_hz, splits_hz))
 
 
-def _descend(paths: _Paths, start_hz: Floats) -> tuple[Floats, int, float]:
+def _descend(paths: _Priced, start_hz: Floats) -> tuple[Floats, int, float]:
     """Follows the augmented Lagrangian from a start: (q, evaluations, violation)."""
     from scipy.optimize import minimize  # the agents run without it
 
@@ -126,7 +97,7 @@ def _descend(paths: _Paths, start_hz: Floats) -> tuple[Floats, int, float]:
     unit_hz *= np.sqrt(problem.weights.sum())
     worth = paths.objective(start_hz)[0]
     multipliers = np.zeros(len(problem.capacity_hz) + len(problem.weights))
-    penalty, violation = PENALTY, float("inf")
+    penalty, unmet, violation = PENALTY, float("inf"), float("inf")
     evaluations = 0
 
     def lagrangian(point: Floats) -> tuple[float, Floats]:
@@ -155,11 +126,13 @@ def _descend(paths: _Paths, start_hz: Floats) -> tuple[Floats, int, float]:
         )
         point, evaluations = done.x, evaluations + int(done.nfev)
         excess = paths.excess(point * unit_hz)
-        before, violation = violation, max(0.0, float(excess.max()))
+        violation = max(0.0, float(excess.max()))
+        # A price on what is left over is as wrong as use beyond a limit.
+        before, unmet = unmet, float(np.abs(np.maximum(excess, -multipliers / penalty)).max())
         multipliers = np.maximum(multipliers + penalty * excess, 0.0)
-        if violation < VIOLATION:
+        if unmet < UNMET:
             break
-        if violation > 0.3 * before:
+        if unmet > 0.3 * before:
             penalty *= PENALTY_GROWTH
     return point * unit_hz, evaluations, violation
 
@@ -175,14 +148,14 @@ def _within(problem: Problem, allocation: Allocation) -> Allocation:
 def optimum(problem: Problem, starts: Sequence[Allocation] = ()) -> tuple[Allocation, OracleInfo]:
     """Returns the best allocation found from the hints and from further feasible starts.
 
-    Every user must reach a base station and a server.
+    Every user must have a path.
     """
-    paths = _Paths(problem)
+    paths = _Priced(problem)
     found: list[tuple[float, Allocation]] = []
     evaluations, worst = 0, 0.0
     for start in (hinted(problem), *starts):
         # A path at zero has no way to say that it should open but its gradient: all stay open.
-        start_hz = np.maximum(paths.rates_hz(start), 1e-9)
+        start_hz = np.maximum(paths.fit(start), 1e-9)
         rates_hz, tried, violation = _descend(paths, start_hz)
         allocation = _within(problem, paths.allocation(rates_hz))
         found.append((weighted_paoi_s(problem, allocation), allocation))

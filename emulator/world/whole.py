@@ -60,7 +60,7 @@ def whole_of(plan: Plan) -> Whole:
     )
     success = np.zeros((len(users), len(base_stations)))
     reach = np.zeros((len(users), len(servers)), dtype=bool)
-    airtimes_s, backhaul_s = [], np.full(len(servers), math.inf)
+    airtimes_s, backhaul_s = [], np.full((len(base_stations), len(servers)), math.inf)
     for n, user in enumerate(users):
         for bs, _ in plan.layout.cells[user]:
             channel = wiring.channel(user, bs, plan.scenario.channel)
@@ -69,7 +69,7 @@ def whole_of(plan: Plan) -> Whole:
             for server, delay_s in plan.layout.servers[bs]:
                 m = servers.index(server)
                 reach[n, m] = True
-                backhaul_s[m] = min(backhaul_s[m], delay_s)
+                backhaul_s[base_stations.index(bs), m] = delay_s
     classes = 1 + max(group.priority for group in plan.scenario.users)
     moments = [
         nominal_moments(wiring.servers[m].accelerator, wiring.servers[m].speed) for m in servers
