@@ -496,22 +496,26 @@ LENGTH_S = dict.fromkeys(PLANNED, 240.0) | dict.fromkeys(NEGOTIATED, 60.0)
 
 
 @cache
-def played(name: str, kind: str, duration_s: float) -> tuple[Played, float]:
+def played(name: str, kind: str, duration_s: float, seed: int = 1) -> tuple[Played, float]:
     """Runs a network; returns it and its measured weighted peak age."""
-    run = perform(NETWORKS[name](kind, duration_s=duration_s))
+    run = perform(NETWORKS[name](kind, duration_s=duration_s, seed=seed))
     return run, run.metrics.summary()["all"]["paoi_weighted_s"]
 
 
-def predicted_s(name: str, kind: str) -> float:
+def measured_s(name: str, kind: str, seed: int = 1) -> float:
+    return played(name, kind, LENGTH_S[kind], seed)[1]
+
+
+def predicted_s(name: str, kind: str, seed: int = 1) -> float:
     """Returns what the protocol says of itself: its plan, or the mean of what users tell."""
     if kind in PLANNED:
-        planned = plan(Scenario.model_validate(NETWORKS[name](kind)), stopwatch=False)
+        planned = plan(Scenario.model_validate(NETWORKS[name](kind, seed=seed)), stopwatch=False)
         whole = whole_of(planned)
         allocation = whole.allocation(planned.allotments)
         return weighted_paoi_s(whole.problem, allocation) / float(whole.problem.weights.sum())
     told = [
         record.values["objective"] / record.values["weights"]
-        for record in played(name, kind, LENGTH_S[kind])[0].records
+        for record in played(name, kind, LENGTH_S[kind], seed)[0].records
         if isinstance(record, Readings) and record.at_s > WARMUP_S
     ]
     return float(np.mean(told))
@@ -520,9 +524,11 @@ def predicted_s(name: str, kind: str) -> float:
 @pytest.mark.parametrize("kind", [*PLANNED, *NEGOTIATED])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_predicted_is_what_is_measured(name: str, kind: str) -> None:
-    # 4 %, as docs/popec.md says of the formula in small networks; runs scatter by 1 %.
-    measured_s = played(name, kind, LENGTH_S[kind])[1]
-    assert predicted_s(name, kind) == pytest.approx(measured_s, rel=0.04)
+    # 4 %, as docs/popec.md says of the formula in small networks; runs scatter by 1 %. In the chain
+    # of five the formula is 3.7 % high, so that a single run may miss: the mean of three seeds.
+    seeds = (1, 2, 3) if (name, kind) == ("chain of five", "popec-async") else (1,)
+    ratios = [predicted_s(name, kind, seed) / measured_s(name, kind, seed) for seed in seeds]
+    assert float(np.mean(ratios)) == pytest.approx(1.0, rel=0.04)
 
 
 @pytest.mark.parametrize("kind", [*PLANNED, *NEGOTIATED])
