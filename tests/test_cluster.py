@@ -148,11 +148,11 @@ def test_a_killed_host_ends_the_run_with_its_name_and_keeps_what_was_reported(
 def test_a_bug_in_a_node_is_told_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = workload(users=2, duration_s=20.0)
     planned = plan(Scenario.model_validate(spec), stopwatch=True)
-    planned.layout.cells["user-0"] = ()  # assembling this user fails on its host
+    planned.layout.cells["user-0"] = (("bs-9", 1.0),)  # assembling it fails on its host
 
     steps = cluster.play(planned, None, lambda hosts, of: None, lambda carriers: None)
 
-    with pytest.raises(Exception, match="IndexError"):
+    with pytest.raises(Exception, match="KeyError"):
         run(planned, steps, None, lambda progress: None)
 
 
