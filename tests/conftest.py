@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -20,6 +21,10 @@ from emulator.runtime.run import Recorder
 from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan
 from models import data
+
+# Ray reads these once, when it is first imported: some files do that while tests are collected.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 
 NEEDS_DATA = pytest.mark.skipif(
     data.ROOT_VARIABLE not in os.environ,
