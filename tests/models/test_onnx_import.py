@@ -139,7 +139,7 @@ def test_slips_are_answered_with_exit_2(file: Path, tmp_path: Path) -> None:
         ([*good, "--mean", "a"], "expected numbers"),
         ([*good, "--mean", "0.1,0.2"], "1 channels, these are 2"),
         ([*good, "--name", NAME], f"there is a network '{NAME}' already"),
-        ([*good[:5], str(junk / "below")], "choose another folder with --out"),
+        ([*good[:5], str(junk / "below")], "name another folder with --out"),
     ):
         done = fresco(*words)
         assert (done.returncode, says in done.stderr) == (2, True), done.stderr
