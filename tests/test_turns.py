@@ -177,10 +177,15 @@ def test_a_host_that_fails_on_an_order_did_not_obey_it() -> None:
     fleet._ray = Ray
     Ray.get = staticmethod(get)  # type: ignore[attr-defined]
     answers = {"a": "obeyed", "b": "lost", "c": "late"}
-    fleet.actors = {
-        name: SimpleNamespace(steer=SimpleNamespace(remote=lambda orders, answer=answer: answer))
-        for name, answer in answers.items()
-    }
+    fleet._lost = set()
+    fleet._hosts = SimpleNamespace(  # type: ignore[assignment]
+        actors={
+            name: SimpleNamespace(
+                steer=SimpleNamespace(remote=lambda orders, answer=answer: answer)
+            )
+            for name, answer in answers.items()
+        }
+    )
 
     assert fleet._send([Order(1.0, "heal", 0)]) == (1, 3)
 
