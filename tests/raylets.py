@@ -29,6 +29,7 @@ class Raylets:
         self.environment = os.environ | {
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",
             "PYTHONPATH": str(ROOT),
         }
         port, dashboard = free_port(), free_port()

@@ -222,6 +222,8 @@ def _set_environment(embedded: bool) -> None:
     paths = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
     if embedded:
+        # Ray runs workers at nice 15: beside one busy process hosts would get 4 % of a core.
+        environment.setdefault("RAY_worker_niceness", "0")
         environment["RAY_AUTH_MODE"] = "token"
         # One token per process: Ray keeps the first it saw, another would fail.
         environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
