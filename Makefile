@@ -47,6 +47,7 @@ bench-freshness: .venv/ready-dev
 	$(BIN)/python -m benchmarks.negotiation ideas
 	$(BIN)/python -m benchmarks.negotiation faults
 	$(BIN)/python -m benchmarks.negotiation scale
+	$(BIN)/python -m benchmarks.beliefs
 	$(BIN)/python -m benchmarks.live_feedback
 	for name in sync async fade churn; do \
 		$(BIN)/fresco compare scenarios/popec-$$name.yaml --protocols $(COMPARED) --seeds 10 \

@@ -97,6 +97,7 @@ step 60 "a fault injected from the host shows in Prometheus" injected
 step 180 "four workers" scaled
 step 120 "docker compose stop: the report is there" stopped
 step 240 "up again at once: it runs" again
+step 240 "the emulator is killed, and up again at once: it runs" emulator_killed
 step 120 "a worker is killed: the run ends, exit status 3, and names it" worker_killed
 step 240 "one's own scenario, to its end" own_scenario
 step 60 "no alert after a run that ended well" no_alert

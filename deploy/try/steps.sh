@@ -105,6 +105,11 @@ again() {
     compose exec -T emulator fresco status
 }
 
+emulator_killed() { # no chance to leave the cluster, which takes its node for alive for a while
+    docker kill "$(compose ps --quiet emulator)"
+    again
+}
+
 worker_killed() {
     docker kill "$(compose ps --quiet ray-worker | head -n 1)"
     eventually ended
