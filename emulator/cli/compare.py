@@ -24,7 +24,7 @@ from emulator.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from emulator.runtime.run import Verdict
+    from emulator.runtime.session import Verdict
     from emulator.show.compare import Comparison, Progress
     from emulator.spec.scenario import Scenario
 
@@ -138,7 +138,7 @@ def _measure(
 ) -> None:
     """Runs all variants, says and writes what they give; every run that ended is kept."""
     from emulator.runtime import folders
-    from emulator.runtime.run import EXIT_STATUS, INTERRUPTED
+    from emulator.runtime.session import EXIT_STATUS, INTERRUPTED
     from emulator.show import compare as comparing
 
     console = _console(as_json)

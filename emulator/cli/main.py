@@ -6,7 +6,6 @@ Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is
 
 import json
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from emulator.cli import models as verbs_models
 from emulator.cli import profile as verbs_profile
 from emulator.cli.arguments import (
     counted,
-    expecting,
     fail,
     out_folder,
     out_option,
@@ -128,15 +126,16 @@ def run(
     from emulator.reading import source
     from emulator.record.journal import Unwritten
     from emulator.runtime import folders
-    from emulator.runtime.run import EXIT_STATUS, Progress, RunError
-    from emulator.runtime.run import run as drive
+    from emulator.runtime.connect import RunError
+    from emulator.runtime.muster import Carrier, StartWatch
+    from emulator.runtime.recorder import Progress
+    from emulator.runtime.session import EXIT_STATUS, Session
     from emulator.show.display import Display, closing, stopping
-    from emulator.world.planning import plan
 
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
     reading = read(scenario, **overrides)
-    chosen, skipped = expecting(reading)
+    chosen, skipped = reading.expecting()
     on_ray = chosen.runtime.kind == "ray"
     if (
         address is not None
@@ -172,19 +171,35 @@ def run(
         except OSError as error:
             fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
         console.print(f"metrics: {url}", highlight=False)
-    planned = plan(chosen, stopwatch)
-    steering = service = None
-    if is_live:
-        from emulator.runtime.steering import Steering
+    service = None
 
-        steering = Steering(planned)
-        interrupts.on_first(stopping(steering, console))
-    if steering is not None and dashboard is not False:
+    class Watch(StartWatch):
+        def waits(self, what: str) -> None:
+            display.waits(what)
+
+        def ready(self, hosts: int, of: int) -> None:
+            if service is not None:
+                service.ready(hosts, of)
+
+        def started(self, carriers: list[Carrier]) -> None:
+            packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
+            write_whole(folder / "hosts.json", packed)
+
+    session = Session(
+        chosen, folder, paced=paced, stopwatch=stopwatch, address=address, watch=Watch()
+    )
+    if is_live:
+        interrupts.on_first(stopping(session.steering, console))
+    else:
+        interrupts.on_first(interrupts.interrupt)
+    if is_live and dashboard is not False:
         from emulator.live.control import Service
 
         try:
             place = (dashboard_host, dashboard_port, token())
-            service = Service(planned, steering, folder, *place, per_user=metrics_per_user)
+            service = Service(
+                session.plan, session.steering, folder, *place, per_user=metrics_per_user
+            )
             service.start()
         except OSError as error:
             free = "; leave --dashboard-port out, and any free one is taken"
@@ -192,26 +207,6 @@ def run(
         except ValueError as error:
             fail(f"dashboard: {error}")
         console.print(f"dashboard: {service.url}", highlight=False)
-    steps: Iterator[Any]
-    if on_ray:
-        from emulator.runtime import cluster
-        from emulator.runtime.muster import Carrier
-
-        def started(carriers: list[Carrier]) -> None:
-            packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
-            write_whole(folder / "hosts.json", packed)
-
-        def ready(hosts: int, of: int) -> None:
-            if service is not None:
-                service.ready(hosts, of)
-
-        steps = cluster.play(planned, address, ready, started, steering, display.waits)
-    else:
-        from emulator.runtime import loop
-
-        steps = loop.play(planned, paced, steering)
-        if steering is None:
-            interrupts.on_first(interrupts.interrupt)
     is_latest = False
     with display.open() as show:
 
@@ -230,7 +225,7 @@ def run(
             show(progress)
 
         try:
-            summary = drive(planned, steps, folder, shown, steering)
+            summary = session.run(shown)
             # A run that broke in its middle is not over: who scrapes is to notice.
             if summary["verdict"] != "broken" or summary["emulated_s"] >= chosen.duration_s:
                 exporter.finish()
