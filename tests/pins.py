@@ -196,6 +196,8 @@ def _without_answers(frame: Frame) -> Frame:
 
 
 def main(names: list[str]) -> None:
+    if unknown := [name for name in names if name not in PINNED]:
+        sys.exit(f"nothing is pinned as {', '.join(unknown)}; there are: {', '.join(PINNED)}")
     with plain_arithmetic() as process:
         for name in names:
             for frame in process.submit(played, name).result()[0]:
