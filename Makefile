@@ -1,4 +1,4 @@
-# make demo | test | bench | bench-freshness | bench-todg | bench-models | bench-live: each builds .venv from the locked requirements first.
+# make demo | test | pins | bench | bench-freshness | bench-todg | bench-models | bench-live: each builds .venv from the locked requirements first.
 # torch is a build for the CPU, from an index that TORCH_INDEX names (deploy/install.sh has the default and
 # what happens where it is not reached). With a GPU: make clean, then make demo TORCH_INDEX=... , or none of its
 # own: make demo TORCH_INDEX=
@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-freshness bench-todg bench-models bench-live lock secrets clean
+.PHONY: demo test pins lint bench bench-freshness bench-todg bench-models bench-live lock secrets clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -27,6 +27,9 @@ demo: .venv/ready
 test: .venv/ready-dev
 	$(BIN)/python -m pytest -m "not wall_clock" --numprocesses 2
 	$(BIN)/python -m pytest -m wall_clock
+
+pins: .venv/ready-dev
+	$(BIN)/python tests/pins.py
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check
