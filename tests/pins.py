@@ -31,10 +31,8 @@ from agents.bodies import TaskEnd
 from emulator.reading import source
 from emulator.record.journal import Frame, encode, read_frames
 from emulator.record.stats import ALL
-from emulator.runtime.loop import play
-from emulator.runtime.run import run, versions
+from emulator.runtime.session import Session, versions
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 
 FILE = Path(__file__).parent / "pins.json"
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
@@ -122,9 +120,8 @@ def short(name: str) -> Scenario:
 
 def played(name: str) -> tuple[list[Frame], dict[str, Any]]:
     """Plays a pin's scenario; returns its journal, answers set aside, and its summary."""
-    chosen = plan(short(name), stopwatch=False)
     with TemporaryDirectory() as folder:
-        summary = run(chosen, play(chosen), Path(folder), lambda progress: None)
+        summary = Session(short(name), Path(folder)).run()
         return [_without_answers(frame) for frame in read_frames(Path(folder))], summary
 
 
