@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 
 from emulator import interrupts
 from emulator.cli import compare as verbs_compare
@@ -34,6 +33,7 @@ from emulator.cli.arguments import (
     warn,
 )
 from emulator.cli.groups import Verbs
+from emulator.cli.terminal import Terminal
 from models.files import write_whole
 
 
@@ -150,7 +150,7 @@ def run(
     if dashboard and not is_live:
         fail("virtual time is over before anybody could watch: add --paced for a dashboard")
     stopwatch = accelerator == "live" if accelerator else on_ray or paced
-    console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
+    console = Terminal(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
     if accelerator == "live" and not (on_ray or paced):
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
     if not quiet:
@@ -258,7 +258,7 @@ def run(
 @override_options
 def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
     """Check scenarios without running them; show what they would start."""
-    console = Console()
+    console = Terminal()
     failed = False
     for name in scenarios:
         try:
@@ -311,7 +311,7 @@ def doctor(with_ray: bool) -> None:
     """Look for what could go wrong on this machine."""
     from emulator.cli.doctor import examine
 
-    sys.exit(0 if examine(Console(), with_ray) else 3)
+    sys.exit(0 if examine(Terminal(), with_ray) else 3)
 
 
 def _results(folder: Path, csv: bool) -> Path:
