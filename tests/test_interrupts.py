@@ -211,6 +211,33 @@ def test_measuring_a_network_ends(number: signal.Signals, tmp_path: Path) -> Non
     assert not (tmp_path / "runs" / "models").exists()
 
 
+MADE = """
+import os, sys
+from emulator.runtime import folders
+number, make = int(sys.argv.pop()), folders.make
+
+def made(*given):
+    is_new = make(*given)
+    os.kill(os.getpid(), number)
+    return is_new
+
+folders.make = made
+from emulator.__main__ import main
+main()
+"""
+
+
+@SIGNALLED
+def test_a_folder_that_was_made_a_moment_ago_goes_again(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    words = ("-c", MADE, "profile", "digits-xs", str(int(number)))
+    with Started(tmp_path, *words, command=(sys.executable,)) as measuring:
+        assert measuring.status() == STATUS
+    assert measuring.said.split() == ["interrupted"]
+    assert not (tmp_path / "runs" / "models").exists()
+
+
 HELD = """
 import os, signal, sys, time
 from emulator import interrupts

@@ -186,14 +186,15 @@ def room_in(folder: Path, *elsewhere: str) -> None:
     """
     from emulator.runtime import folders
 
-    try:
-        is_new = folders.make(folder, *elsewhere)
-    except folders.Unwritable as error:
-        fail(str(error))
-    if is_new:
-        tidy = partial(folders.discard_empty, folder)
-        interrupts.before_leaving(tidy)
-        click.get_current_context().call_on_close(tidy)
+    with interrupts.held():  # else one that comes between leaves the folder
+        try:
+            is_new = folders.make(folder, *elsewhere)
+        except folders.Unwritable as error:
+            fail(str(error))
+        if is_new:
+            tidy = partial(folders.discard_empty, folder)
+            interrupts.before_leaving(tidy)
+            click.get_current_context().call_on_close(tidy)
 
 
 @contextmanager
