@@ -154,6 +154,17 @@ def test_without_a_place_the_files_go_with_the_result() -> None:
     assert not folder.exists()
 
 
+def test_the_lines_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    lines = readme.partition("```python\n")[2].partition("```")[0]
+
+    exec(compile(lines, "README.md", "exec"), {})
+
+    peak_s, tasks = capsys.readouterr().out.split()
+    assert 0.1 < float(peak_s) < 2.0
+    assert int(tasks) > 1000
+
+
 def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="did you mean 'rayleigh'"):
         emulator.run("raylegh", out=tmp_path)
