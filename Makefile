@@ -1,4 +1,4 @@
-# make demo | test | bench | bench-freshness | bench-todg | bench-models | bench-live: each builds .venv from the locked requirements first.
+# make demo | test | pins | bench | bench-freshness | bench-todg | bench-models | bench-live: each builds .venv from the locked requirements first.
 # torch is a build for the CPU, from an index that TORCH_INDEX names (deploy/install.sh has the default and
 # what happens where it is not reached). With a GPU: make clean, then make demo TORCH_INDEX=... , or none of its
 # own: make demo TORCH_INDEX=
@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-freshness bench-todg bench-models bench-live lock secrets clean
+.PHONY: demo test pins lint bench bench-freshness bench-todg bench-models bench-live lock secrets clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -24,9 +24,16 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/fresco run quickstart
 
+# First what computes, each worker on one core (two workers whose torch has two threads wait for each
+# other); neighbours in a file share a worker, and with it what they cache. Then what mostly waits for
+# real time and for other processes: Ray on one worker, all else on the other.
+test: export OMP_NUM_THREADS = 1
 test: .venv/ready-dev
-	$(BIN)/python -m pytest -m "not wall_clock" --numprocesses 2
-	$(BIN)/python -m pytest -m wall_clock
+	$(BIN)/python -m pytest -m "not wall_clock" --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m wall_clock --numprocesses 2 --dist loadgroup
+
+pins: .venv/ready-dev
+	$(BIN)/python tests/pins.py
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -29,10 +28,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from emulator.live.control import Service
 from emulator.reading import source
-from emulator.runtime.loop import play
-from emulator.runtime.run import Progress, run
-from emulator.runtime.steering import Steering
-from emulator.world.planning import plan
+from emulator.runtime.recorder import Progress
+from emulator.runtime.session import Session
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 CHROMIUM = "/usr/bin/chromium"
@@ -133,16 +130,15 @@ class Watched:
 
     def __init__(self, seconds: float, folder: Path) -> None:
         changes = {"duration_s": seconds, "runtime.kind": "loop", "expect": []}
-        planned = plan(source.load(SCENARIOS / "w1000.yaml", changes), stopwatch=False)
-        self.steering = Steering(planned)
-        self.service = Service(planned, self.steering, folder, port=0, changes_hz=1e3)
+        chosen = source.load(SCENARIOS / "w1000.yaml", changes)
+        session = Session(chosen, paced=True, stopwatch=False)
+        self.steering = session.steering
+        self.service = Service(session.plan, self.steering, folder, port=0, changes_hz=1e3)
         self.service.start()
         self.feed_s, self.steps = 0.0, 0
         self.began = threading.Event()
-        steps = play(planned, paced=True, steering=self.steering)
-        args = (planned, steps, None, self.show, self.steering)
-        self.summary: dict[str, Any] = {}
-        self.thread = threading.Thread(target=lambda: self.summary.update(run(*args)))
+        self.session = session
+        self.thread = threading.Thread(target=session.run, args=(self.show,))
         self.thread.start()
         self.began.wait()
         self.serving = next(t for t in threading.enumerate() if t.name == "control").native_id
@@ -241,8 +237,8 @@ def what_it_costs(seconds: float, page: Page) -> None:
                 used_s = sum(cpu_s(each) - spent_s for each, spent_s in before.items())
                 shown = f"{100.0 * used_s / (time.monotonic() - from_s):.1f} %"
             watched.thread.join()
-            late_s = watched.summary["lateness_p99_s"]
-            wall_s = watched.summary["wall_s"]
+            late_s = watched.session.summary["lateness_p99_s"]
+            wall_s = watched.session.summary["wall_s"]
             feed, serving = (100.0 * s / wall_s for s in (watched.feed_s, watched.serving_s()))
             print(
                 f"| {name} | {watched.steps} | {1e3 * late_s:.2g} ms | {feed:.1f} % "

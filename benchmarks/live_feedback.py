@@ -10,7 +10,7 @@ from pathlib import Path
 from emulator.reading import source
 from emulator.record.metrics import Metrics
 from emulator.runtime.loop import play
-from emulator.runtime.run import Recorder
+from emulator.runtime.recorder import Recorder
 from emulator.world.planning import plan
 
 SCENARIO = Path(__file__).parent.parent / "scenarios" / "popec-live.yaml"

@@ -17,11 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from emulator.reading import source
-from emulator.runtime import cluster
-from emulator.runtime.loop import play
-from emulator.runtime.run import run
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.runtime.session import Session
+from emulator.spec.scenario import Runtime, Scenario
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 NAMES = ("quickstart", "popec-live", "vision-digits")
@@ -31,14 +28,11 @@ BUSY_BOUND = 0.25
 
 def on_ray(chosen: Scenario) -> dict[str, Any]:
     """Plays a scenario on an embedded cluster; returns its summary."""
-    planned = plan(chosen, stopwatch=True)
-    steps = cluster.play(planned, None, lambda hosts, of: None, lambda carriers: None)
-    return run(planned, steps, None, lambda progress: None)
+    return Session(chosen).run()
 
 
 def in_virtual_time(chosen: Scenario) -> dict[str, Any]:
-    planned = plan(chosen, stopwatch=False)
-    return run(planned, play(planned), None, lambda progress: None)
+    return Session(chosen.model_copy(update={"runtime": Runtime()})).run()
 
 
 @contextmanager

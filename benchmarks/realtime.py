@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.reading import source
-from emulator.runtime import cluster
-from emulator.runtime.loop import play
-from emulator.runtime.run import run
-from emulator.world.planning import plan
+from emulator.runtime.session import Session
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 SEED = 1
@@ -24,11 +21,7 @@ def measure(name: str, duration_s: float, on_ray: bool) -> dict[str, Any]:
     """Plays a scenario and returns its summary."""
     kind = "ray" if on_ray else "loop"
     changes = {"duration_s": duration_s, "seed": SEED, "runtime.kind": kind, "expect": []}
-    planned = plan(source.load(SCENARIOS / f"{name}.yaml", changes), stopwatch=on_ray)
-    steps = play(planned)
-    if on_ray:
-        steps = cluster.play(planned, None, lambda hosts, of: None, lambda carriers: None)
-    return run(planned, steps, None, lambda progress: None)
+    return Session(source.load(SCENARIOS / f"{name}.yaml", changes)).run()
 
 
 def main() -> None:

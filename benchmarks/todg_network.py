@@ -17,7 +17,7 @@ import numpy as np
 from emulator.reading import source
 from emulator.record.metrics import Metrics
 from emulator.runtime.loop import play
-from emulator.runtime.run import Recorder
+from emulator.runtime.recorder import Recorder
 from emulator.show.compare import Estimate, estimate
 from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan

@@ -16,10 +16,10 @@ import pytest
 
 from emulator.record.journal import Record
 from emulator.record.metrics import Metrics
-from emulator.runtime.loop import Step, play
-from emulator.runtime.run import Recorder
+from emulator.runtime.loop import Step
+from emulator.runtime.muster import StartWatch
+from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 from models import data
 
 # Ray reads these once, when it is first imported: some files do that while tests are collected.
@@ -48,11 +48,15 @@ FRESCO = (sys.executable, "-m", "emulator")
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks for groups, and -m for marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what waits for the wall clock: it wants the machine for itself."""
+    """Marks what waits for the wall clock; `--dist loadgroup` keeps files and Ray together."""
     for item in items:
-        if item.path.stem in WALL_CLOCK or item.get_closest_marker("ray") is not None:
+        is_ray = item.get_closest_marker("ray") is not None
+        if is_ray or item.path.stem in WALL_CLOCK:
             item.add_marker(pytest.mark.wall_clock)
+            # One run or browser for the tests of a file, and one Ray cluster at a time.
+            item.add_marker(pytest.mark.xdist_group("ray" if is_ray else item.path.stem))
 
 
 Spec = dict[str, Any]
@@ -104,22 +108,27 @@ def in_real_time(kind: str, **changes: Any) -> Spec:
 
 def unfold(spec: Spec) -> Iterator[tuple[Step, Metrics]]:
     """Plays a scenario in virtual time; yields every step with the metrics so far."""
-    chosen = plan(Scenario.model_validate(spec), stopwatch=False)
-    recorder = Recorder(chosen, None)
-    for step in play(chosen):
-        recorder.take(step)
-        yield step, recorder.metrics
+    for progress in _in_virtual_time(spec):
+        yield progress.step, progress.metrics
 
 
 def perform(spec: Spec) -> Played:
     """Plays a scenario in virtual time to its end."""
-    chosen = plan(Scenario.model_validate(spec), stopwatch=False)
-    recorder = Recorder(chosen, None)
-    records: list[Record] = []
-    for step in play(chosen):
-        recorder.take(step)
-        records += step.records
-    return Played(records, recorder.metrics, recorder.writer.digest)
+    session = _in_virtual_time(spec)
+    records = [record for progress in session for record in progress.step.records]
+    return Played(records, session.metrics, session.summary["digest"])
+
+
+def _in_virtual_time(spec: Spec) -> Session:
+    return Session(Scenario.model_validate(spec | {"runtime": {}}))
+
+
+def on_ray(spec: Spec, folder: Path | None = None, **hooks: Any) -> dict[str, Any]:
+    """Runs a scenario on an embedded cluster; `show` and `started` see it go."""
+    watch = StartWatch()
+    watch.started = hooks.get("started", watch.started)  # type: ignore[method-assign]
+    session = Session(Scenario.model_validate(spec), folder, watch=watch)
+    return session.run(hooks.get("show", lambda progress: None))
 
 
 class Started:

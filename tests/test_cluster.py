@@ -16,6 +16,7 @@ from conftest import (
     Spec,
     in_real_time,
     law,
+    on_ray,
     perform,
     scenario,
     server_group,
@@ -26,11 +27,10 @@ from raylets import RAY, ROOT, Raylets, wait_until
 from agents.bodies import TaskEnd
 from emulator.record import journal
 from emulator.record.journal import HostLost, Remains
-from emulator.runtime import cluster
-from emulator.runtime.cluster import Carrier
-from emulator.runtime.run import Progress, run
+from emulator.runtime.muster import Carrier
+from emulator.runtime.recorder import Progress
+from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]
@@ -52,15 +52,6 @@ def workload(users: int, duration_s: float, **changes: Any) -> Spec:
         runtime=in_real_time("ray"),
         **changes,
     )
-
-
-def on_ray(spec: Spec, folder: Path | None = None, **hooks: Any) -> dict[str, Any]:
-    """Runs a scenario on an embedded cluster; `show` and `started` see it go."""
-    planned = plan(Scenario.model_validate(spec), stopwatch=True)
-    show = hooks.get("show", lambda progress: None)
-    started = hooks.get("started", lambda carriers: None)
-    steps = cluster.play(planned, None, lambda hosts, of: None, started)
-    return run(planned, steps, folder, show)
 
 
 def ends(folder: Path) -> list[TaskEnd]:
@@ -147,13 +138,11 @@ def test_a_killed_host_ends_the_run_with_its_name_and_keeps_what_was_reported(
 
 def test_a_bug_in_a_node_is_told_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = workload(users=2, duration_s=20.0)
-    planned = plan(Scenario.model_validate(spec), stopwatch=True)
-    planned.layout.cells["user-0"] = (("bs-9", 1.0),)  # assembling it fails on its host
-
-    steps = cluster.play(planned, None, lambda hosts, of: None, lambda carriers: None)
+    session = Session(Scenario.model_validate(spec))
+    session.plan.layout.cells["user-0"] = (("bs-9", 1.0),)  # assembling it fails on its host
 
     with pytest.raises(Exception, match="KeyError"):
-        run(planned, steps, None, lambda progress: None)
+        session.run()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from conftest import free_port, law, scenario, server_group
 
 from emulator.reading import source
 from emulator.runtime import connect
-from emulator.runtime.run import RunError
+from emulator.runtime.connect import RunError
 from emulator.spec.scenario import Runtime, Scenario
 
 pytestmark = pytest.mark.ray

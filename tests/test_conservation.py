@@ -18,10 +18,8 @@ from agents.bodies import TaskEnd
 from agents.protocols import PROTOCOLS
 from emulator.reading import check, source
 from emulator.record.journal import LinkCount, Record, Remains
-from emulator.runtime.loop import Step, play
-from emulator.runtime.run import run
+from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 
 UNFIT = [HealthCheck.filter_too_much, HealthCheck.too_slow]  # half of the draws are refused
 EXAMPLES = 300  # about 40 s of processor time, half of them runs
@@ -84,14 +82,10 @@ def test_what_check_calls_good_runs_and_loses_no_task(folder: Path) -> None:
             return
         check.warnings(chosen)
         records: list[Record] = []
-
-        def kept(steps: Iterator[Step]) -> Iterator[Step]:
-            for step in steps:
-                records.extend(step.records)
-                yield step
-
-        planned = plan(chosen, stopwatch=False)
-        summary = run(planned, kept(play(planned)), None, lambda progress: None)
+        session = Session(chosen)
+        for progress in session:
+            records += progress.step.records
+        summary = session.summary
 
         assert summary["emulated_s"] == DURATION_S
         assert all(map(math.isfinite, numbers(summary)))

@@ -16,11 +16,9 @@ from test_steering import BLACKOUT, SPEC
 from emulator.cli.live import fault
 from emulator.live import control
 from emulator.live.control import Service
-from emulator.runtime.loop import play
-from emulator.runtime.run import Progress, run
-from emulator.runtime.steering import Steering
+from emulator.runtime.recorder import Progress
+from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 
 V1 = "/api/v1"
 JSON = {"Content-Type": "application/json"}
@@ -41,19 +39,18 @@ class Running:
         self.folder = folder
         runtime = SPEC["runtime"] | {"time_scale": 1.0}
         standing = {"duration_s": 100.0, "faults": [], "runtime": runtime}
-        planned = plan(Scenario.model_validate(SPEC | standing | (spec or {})), stopwatch=False)
-        self.steering = Steering(planned)
-        self.service = Service(planned, self.steering, folder, port=port, **service)
+        chosen = Scenario.model_validate(SPEC | standing | (spec or {}))
+        session = Session(chosen, folder, paced=True, stopwatch=False)
+        self.steering = session.steering
+        self.service = Service(session.plan, self.steering, folder, port=port, **service)
         self.service.start()
-        steps = play(planned, paced=True, steering=self.steering)
         begun = threading.Event()
 
         def show(progress: Progress) -> None:
             self.service.take(progress)
             begun.set()
 
-        args = (planned, steps, folder, show, self.steering)
-        self.thread = threading.Thread(target=run, args=args)
+        self.thread = threading.Thread(target=session.run, args=(show,))
         self.thread.start()
         assert begun.wait(PATIENCE_S)
         self.address = urlsplit(self.service.url).netloc

@@ -11,7 +11,7 @@ from emulator.live.feed import Feed
 from emulator.live.panels import CURVES_MAX, panels, tiles
 from emulator.live.recent import ROWS, Recent
 from emulator.reading import source
-from emulator.runtime.run import Progress
+from emulator.runtime.recorder import Progress
 from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan

@@ -6,9 +6,10 @@ nobody could time from outside.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import ray
@@ -17,11 +18,11 @@ from conftest import law, scenario, server_group
 from emulator.record import journal
 from emulator.record.journal import Frame, HostLost
 from emulator.runtime import cluster, muster
-from emulator.runtime.connect import Machine
+from emulator.runtime.connect import Machine, RunError
 from emulator.runtime.host import Report
 from emulator.runtime.loop import Step
-from emulator.runtime.muster import Hosts, some
-from emulator.runtime.run import RunError, run
+from emulator.runtime.muster import Hosts, StartWatch, some
+from emulator.runtime.session import Session
 from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
 from emulator.surroundings.pace import BUCKETS_S
@@ -91,13 +92,13 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "get", get)
 
 
-def planned(duration_s: float = 0.4) -> Plan:
+def small(duration_s: float = 0.4) -> Scenario:
     spec = scenario(
         duration_s=duration_s,
         servers=[server_group(law("deterministic", 0.01))],
         runtime={"kind": "ray", "start_max_s": 0.3},
     )
-    return plan(Scenario.model_validate(spec), stopwatch=False)
+    return Scenario.model_validate(spec)
 
 
 def fleet(
@@ -114,15 +115,16 @@ def fleet(
     return made
 
 
-def play(fault: str = "", at: str = "") -> dict[str, Any]:
-    chosen = planned()
-    steering = Steering(chosen)
-    steps = fleet(chosen, [Actor(), Actor(fault, at)], steering).steps()
-    return run(chosen, steps, None, lambda progress: None, steering)
+def played(fault: str = "", at: str = "") -> dict[str, Any]:
+    def on_two_hosts(chosen: Plan, _: None, steering: Steering, __: None) -> Iterator[Step]:
+        yield from fleet(chosen, [Actor(), Actor(fault, at)], steering).steps()
+
+    with patch.object(cluster, "play", on_two_hosts):
+        return Session(small()).run()
 
 
 def test_hosts_that_are_well_end_well() -> None:
-    assert play()["causes"] == []
+    assert played()["causes"] == []
 
 
 @pytest.mark.parametrize("at", CALLS)
@@ -130,7 +132,7 @@ def test_hosts_that_are_well_end_well() -> None:
 def test_a_host_lost_at_any_call_ends_the_run_with_its_machine_and_address(
     fault: str, at: str
 ) -> None:
-    summary = play(fault, at)
+    summary = played(fault, at)
 
     assert summary["verdict"] == "broken"
     (cause,) = summary["causes"]
@@ -144,7 +146,7 @@ def test_a_machine_that_is_gone_is_told_apart_from_a_process(
 ) -> None:
     monkeypatch.setattr(muster, "why_silent", lambda address: "Connection refused")
 
-    (cause,) = play("dies", "report")["causes"]
+    (cause,) = played("dies", "report")["causes"]
 
     assert "machine box-2 (10.0.0.2) is gone (Connection refused)" in cause
 
@@ -153,7 +155,7 @@ class Driven:
     """A run in a thread, as far as a loss."""
 
     def __init__(self, actor: Actor) -> None:
-        chosen = planned(duration_s=1000.0)
+        chosen = plan(small(duration_s=1000.0), stopwatch=False)
         self.steering, self.said = Steering(chosen), list[str]()
         self.taken: list[Step] = []
         self._fleet = fleet(chosen, [Actor(), actor], self.steering, self.said.append)
@@ -261,9 +263,11 @@ def test_a_host_that_does_not_start_is_named_with_its_machine(
     monkeypatch.setattr(muster, "POLL_S", 0.02)
     monkeypatch.setattr(ray, "put", lambda chosen: chosen)
     said: list[str] = []
+    watch = StartWatch()
+    watch.waits = said.append  # type: ignore[method-assign]
 
     with pytest.raises(RunError, match=says):
-        Starting(planned(), second).start(lambda ready, of: None, said.append)
+        Starting(plan(small(), stopwatch=False), second).start(watch)
 
     if second.wakes is not None:
         assert said[-1] == "starting hosts: 1/2, to come: bs-0 (loads digits-s)"

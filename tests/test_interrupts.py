@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 from conftest import (
+    ENV,
+    FRESCO,
     LATENESS_MAX_S,
     PATIENCE_S,
     Spec,
@@ -208,6 +211,33 @@ def test_measuring_a_network_ends(number: signal.Signals, tmp_path: Path) -> Non
     assert not (tmp_path / "runs" / "models").exists()
 
 
+MADE = """
+import os, sys
+from emulator.runtime import folders
+number, make = int(sys.argv.pop()), folders.make
+
+def made(*given):
+    is_new = make(*given)
+    os.kill(os.getpid(), number)
+    return is_new
+
+folders.make = made
+from emulator.__main__ import main
+main()
+"""
+
+
+@SIGNALLED
+def test_a_folder_that_was_made_a_moment_ago_goes_again(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    words = ("-c", MADE, "profile", "digits-xs", str(int(number)))
+    with Started(tmp_path, *words, command=(sys.executable,)) as measuring:
+        assert measuring.status() == STATUS
+    assert measuring.said.split() == ["interrupted"]
+    assert not (tmp_path / "runs" / "models").exists()
+
+
 HELD = """
 import os, signal, sys, time
 from emulator import interrupts
@@ -302,3 +332,19 @@ def test_while_ray_connects_to_nobody_a_signal_ends_it(tmp_path: Path) -> None:
             running.process.send_signal(signal.SIGTERM)
 
             assert running.process.wait(20.0) == STATUS  # Ray would try for minutes
+
+
+def test_a_run_whose_reader_goes_away_ends_as_with_ctrl_c(tmp_path: Path) -> None:
+    """`fresco run ... | head`."""
+    written(tmp_path, paced())
+    words = [*FRESCO, "run", "paced.yaml", "--paced", "--no-dashboard"]
+    with subprocess.Popen(words, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert next(line for line in run.stdout if b"AoI" in line)
+        run.stdout.close()
+
+        assert run.wait(PATIENCE_S) == STATUS
+
+    (folder,) = tmp_path.glob("runs/paced/2*")
+    assert json.loads((folder / "summary.json").read_text())["verdict"] == "interrupted"
+    assert (folder / "report.html").exists()

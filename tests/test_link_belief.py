@@ -23,6 +23,7 @@ from agents.protocols.link_belief import (
 )
 from agents.protocols.success import SuccessEstimate
 from benchmarks import beliefs
+from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
 from emulator.surroundings.crossing import Crossing
 from emulator.surroundings.network import Flight, Link
@@ -307,6 +308,19 @@ def test_a_shipped_scenario_gets_through_what_its_users_expect(
     # half more where channels of a slot fade together.
     assert number > 2500
     assert expected == pytest.approx(seen, rel=beliefs.BOUND)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_link_whose_belief_changes_while_nobody_answers_is_not_given_up_for_good(
+    seed: int,
+) -> None:
+    """In a blackout no base station answers; after a second their links are to be tried anew."""
+    dark = {"type": "blackout", "target": "patient-*,normal-0", "at_s": 15.0, "for_s": 6.0}
+    chosen = beliefs.chosen("popec-churn", 1, 0.0, seed=seed, duration_s=28.0, faults=[dark])
+    session = Session(chosen)
+    session.run()
+
+    assert session.metrics.starved == {}  # seed 1: one, seed 2: three users had no rate any more
 
 
 # The case of the report: three channels a slot, grants that take no time, a fault of four seconds.

@@ -11,11 +11,9 @@ from emulator.live import replay
 from emulator.reading import source
 from emulator.record import journal
 from emulator.record.journal import Record
-from emulator.runtime import cluster
-from emulator.runtime.run import EXIT_STATUS, Progress, run
-from emulator.runtime.steering import Steering
+from emulator.runtime.recorder import Progress
+from emulator.runtime.session import EXIT_STATUS, Session
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 
@@ -23,16 +21,15 @@ pytestmark = pytest.mark.ray
 def test_a_ray_run_with_injected_faults_replays_in_virtual_time(tmp_path: Path) -> None:
     chosen = Scenario.model_validate(workload(users=20, duration_s=8.0))
     (tmp_path / "scenario.yaml").write_text(source.dump(chosen))
-    planned = plan(chosen, stopwatch=False)
-    steering = Steering(planned)
+    session = Session(chosen, tmp_path)
+    steering = session.steering
     loss = {"type": "loss", "target": "user-*", "p": 0.7, "for_s": 3.0}
 
     def show(progress: Progress) -> None:
         if progress.step.now_s > 1.0 and not steering.faults:
             steering.inject(loss, "test")
 
-    steps = cluster.play(planned, None, lambda hosts, of: None, lambda carriers: None, steering)
-    summary = run(planned, steps, tmp_path, show, steering)
+    summary = session.run(show)
 
     applied = steering.faults[0].applied
     assert applied is not None
@@ -54,10 +51,8 @@ def test_nodes_fail_on_ray_as_in_virtual_time_and_a_killed_actor_ends_the_run(
     spec = workload(users=16, duration_s=30.0, faults=[crash, churn, kill])
     spec["runtime"]["hosts"] = 4
     chosen = Scenario.model_validate(spec)
-    planned = plan(chosen, stopwatch=False)
 
-    steps = cluster.play(planned, None, lambda hosts, of: None, lambda carriers: None)
-    summary = run(planned, steps, tmp_path, lambda progress: None)
+    summary = Session(chosen, tmp_path).run()
 
     assert EXIT_STATUS[summary["verdict"]] == 3
     assert 5.5 < summary["emulated_s"] < 12.0

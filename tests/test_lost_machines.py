@@ -78,17 +78,19 @@ def test_a_machine_killed_while_hosts_start_ends_the_run_with_its_name(
 import os, signal, sys
 from emulator.reading import source
 from emulator.runtime import cluster
-from emulator.runtime.run import RunError
+from emulator.runtime.connect import RunError
+from emulator.runtime.muster import StartWatch
 from emulator.world.planning import plan
 from pathlib import Path
 
-def kill(ready, of):
-    if ready == 0:  # before the first actor is made
-        os.kill({victim}, signal.SIGKILL)
+class Kill(StartWatch):
+    def ready(self, hosts, of):
+        if hosts == 0:  # before the first actor is made
+            os.kill({victim}, signal.SIGKILL)
 
 chosen = plan(source.load(Path("small.yaml"), {{}}), stopwatch=False)
 try:
-    list(cluster.play(chosen, "{head.address}", kill, lambda carriers: None))
+    list(cluster.play(chosen, "{head.address}", watch=Kill()))
 except RunError as error:
     print(error)
     sys.exit(3)

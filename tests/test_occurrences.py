@@ -16,7 +16,7 @@ from emulator.reading.check import problems, warnings
 from emulator.reading.spoken import spoken
 from emulator.reading.vocabulary import types
 from emulator.record.journal import FaultChange
-from emulator.runtime.run import Recorder
+from emulator.runtime.recorder import Recorder
 from emulator.show.display import describe
 from emulator.spec.occurrences import Places, places_of, schedule, settle
 from emulator.spec.scenario import Scenario

@@ -6,16 +6,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 from conftest import Spec, in_real_time, law, scenario, server_group, unfold, user_group
 
 from emulator.record import journal
 from emulator.record.journal import HostLost, Readings
-from emulator.runtime import cluster
-from emulator.runtime.cluster import Carrier
-from emulator.runtime.run import Progress, run
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.runtime.muster import Carrier
+from emulator.runtime.recorder import Progress
 
 pytestmark = pytest.mark.ray
 
@@ -50,7 +48,6 @@ def negotiation(duration_s: float) -> Spec:
 
 def on_ray(spec: Spec, folder: Path, **hooks: Any) -> tuple[dict[str, Any], list[float]]:
     """Runs a scenario on an embedded cluster; returns its summary and the predicted ages."""
-    planned = plan(Scenario.model_validate(spec), stopwatch=True)
     predicted_s: list[float] = []
 
     def show(progress: Progress) -> None:
@@ -58,9 +55,7 @@ def on_ray(spec: Spec, folder: Path, **hooks: Any) -> tuple[dict[str, Any], list
         predicted_s[:] = [value for value in column if value is not None]
         hooks.get("show", lambda progress: None)(progress)
 
-    started = hooks.get("started", lambda carriers: None)
-    steps = cluster.play(planned, None, lambda hosts, of: None, started)
-    return run(planned, steps, folder, show), predicted_s
+    return conftest.on_ray(spec, folder, **hooks | {"show": show}), predicted_s
 
 
 def test_on_ray_the_users_agree_on_what_they_agree_on_in_virtual_time(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from emulator.live.exporter import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
 from emulator.reading import source
 from emulator.record.journal import Readings
 from emulator.record.stats import Bins
-from emulator.runtime.run import Progress
+from emulator.runtime.recorder import Progress
 from emulator.spec.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent

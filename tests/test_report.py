@@ -12,13 +12,11 @@ from conftest import Spec, law, scenario, server_group, user_group
 from agents.bodies import TaskEnd
 from emulator.reading import source
 from emulator.record import journal, tables
-from emulator.runtime.loop import play
-from emulator.runtime.run import run
+from emulator.runtime.session import Session
 from emulator.show import report
 from emulator.show.display import ROWS, readable
 from emulator.show.page import STATIC
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 
 GROUPS = ("urgent", "calm")
 SPEC: Spec = scenario(
@@ -40,8 +38,7 @@ def play_into(folder: Path, spec: Spec) -> Path:
     """Leaves in the folder what `fresco run` does."""
     chosen = Scenario.model_validate(spec)
     (folder / "scenario.yaml").write_text(source.dump(chosen))
-    planned = plan(chosen, stopwatch=False)
-    run(planned, play(planned), folder, lambda progress: None)
+    Session(chosen, folder).run()
     return folder
 
 

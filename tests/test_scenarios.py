@@ -10,10 +10,8 @@ from conftest import SHIPPED
 
 from emulator.reading import source
 from emulator.record.stats import METRICS
-from emulator.runtime.loop import play
-from emulator.runtime.run import run
+from emulator.runtime.session import Session
 from emulator.spec.scenario import Device, ServerGroup
-from emulator.world.planning import plan
 from models.devices import CLASSES
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -55,9 +53,7 @@ def test_no_measured_time_is_stretched_more_than_fifty_fold() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED)
 def test_a_shipped_scenario_meets_its_expectations(path: Path) -> None:
-    planned = plan(source.load(path, {"runtime.kind": "loop"}), stopwatch=False)
-
-    summary = run(planned, play(planned), None, lambda progress: None)
+    summary = Session(source.load(path, {"runtime.kind": "loop"})).run()
 
     assert summary["causes"] == []
     assert summary["balance"]["lost"] == 0

@@ -20,8 +20,8 @@ from emulator.reading import source
 from emulator.reading.vocabulary import Refused, types
 from emulator.record import journal
 from emulator.record.journal import FaultChange, Record, Remains
-from emulator.runtime.loop import play
-from emulator.runtime.run import Progress, run
+from emulator.runtime.recorder import Progress
+from emulator.runtime.session import Session
 from emulator.runtime.steering import Steering
 from emulator.show import report
 from emulator.spec.scenario import Scenario
@@ -49,16 +49,14 @@ def live(folder: Path, spec: Spec, deeds: Deeds) -> tuple[dict[str, Any], Steeri
     """Plays a paced run; does each deed at the first step after its instant."""
     chosen = Scenario.model_validate(spec)
     (folder / "scenario.yaml").write_text(source.dump(chosen))
-    planned = plan(chosen, stopwatch=False)
-    steering = Steering(planned)
+    session = Session(chosen, folder, paced=True, stopwatch=False)
     ahead = dict(deeds)
 
     def show(progress: Progress) -> None:
         for at_s in [at_s for at_s in ahead if at_s <= progress.step.now_s]:
-            ahead.pop(at_s)(steering)
+            ahead.pop(at_s)(session.steering)
 
-    steps = play(planned, paced=True, steering=steering)
-    return run(planned, steps, folder, show, steering), steering
+    return session.run(show), session.steering
 
 
 def records(folder: Path) -> list[Record]:

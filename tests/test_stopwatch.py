@@ -20,15 +20,13 @@ from rich.console import Console
 from agents.bodies import Execute
 from agents.tasks import Task
 from emulator.reading import source
-from emulator.runtime.loop import play
-from emulator.runtime.run import run
+from emulator.runtime.session import Session
 from emulator.show import report
 from emulator.show.display import closing
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
 from emulator.surroundings.inference import Live, Students
 from emulator.surroundings.stopwatch import RECENT, Stopwatch
-from emulator.world.planning import plan
 from models import engine, latency
 
 NAME, SPEED, BATCH_MAX = "digits-xs", 0.05, 4
@@ -160,8 +158,7 @@ def summary(folder: Path | None = None, stopwatch: bool = True, **changes: Any) 
     )
     if folder is not None:
         (folder / "scenario.yaml").write_text(source.dump(chosen))
-    planned = plan(chosen, stopwatch=stopwatch)
-    return run(planned, play(planned), folder, lambda progress: None)
+    return Session(chosen, folder, stopwatch=stopwatch).run()
 
 
 @pytest.mark.parametrize("slowness", [1.0, 2.0])

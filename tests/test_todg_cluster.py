@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 from conftest import Spec, in_real_time, law, perform, server_group
 from todg_network import kind, network
@@ -15,12 +16,11 @@ from agents.slot_bodies import Allocated
 from emulator.reading import source
 from emulator.record import journal
 from emulator.record.journal import HostLost
-from emulator.runtime import cluster
-from emulator.runtime.cluster import Carrier
-from emulator.runtime.run import EXIT_STATUS, Progress, run
+from emulator.runtime.muster import Carrier
+from emulator.runtime.recorder import Progress
+from emulator.runtime.session import EXIT_STATUS
 from emulator.show import report
 from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
 
 pytestmark = pytest.mark.ray
 SLOT_S = 0.1
@@ -46,11 +46,8 @@ def spread(duration_s: float) -> Spec:
 
 
 def on_ray(spec: Spec, folder: Path, **hooks: Any) -> dict[str, Any]:
-    planned = plan(Scenario.model_validate(spec), stopwatch=True)
-    show = hooks.get("show", lambda progress: None)
-    started = hooks.get("started", lambda carriers: None)
-    (folder / "scenario.yaml").write_text(source.dump(planned.scenario))
-    return run(planned, cluster.play(planned, None, lambda n, of: None, started), folder, show)
+    (folder / "scenario.yaml").write_text(source.dump(Scenario.model_validate(spec)))
+    return conftest.on_ray(spec, folder, **hooks)
 
 
 def decided(records: list[Any], until_s: float) -> dict[Any, Any]:

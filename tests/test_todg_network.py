@@ -18,8 +18,7 @@ from agents.api import RADIO, Message, Send
 from agents.bodies import Body, TaskEnd, Undelivered, Wake
 from agents.slot_bodies import Burst, Sensed, SlotGrant
 from emulator.record.journal import LinkCount, Readings, Remains
-from emulator.runtime.loop import play
-from emulator.runtime.run import run
+from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
 from emulator.surroundings.channel import Adaptive
@@ -266,9 +265,7 @@ def test_a_broken_promise_fails_the_run() -> None:
     faults = [{"at_s": 1.0, "for_s": 1.0, "type": "delay", "target": "rack-0,box-0", "delay_s": 6}]
     spec = network(duration_s=9.0, faults=faults)
     spec["users"] = [kind("alarm")]
-    planned = plan(Scenario.model_validate(spec), stopwatch=False)
-
-    summary = run(planned, play(planned), None, lambda progress: None)
+    summary = Session(Scenario.model_validate(spec)).run()
 
     late = summary["violations"]
     assert summary["verdict"] == "failed"

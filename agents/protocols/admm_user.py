@@ -122,11 +122,17 @@ class NegotiatingUser(AllottedUser):
             self._rescale(edge, p * p * rho / edge.penalty, copy_hz)
 
     def _rescale(self, edge: Edge, scale: float, copy_hz: float) -> None:
-        """Multiplies a penalty; what was asked in the old scale is forgotten."""
+        """Multiplies a penalty; what was asked in the old scale is forgotten.
+
+        Whoever was given up goes on being asked, in the new scale: else it would never be back.
+        """
         edge.penalty *= scale
         edge.target_hz = copy_hz + (edge.target_hz - copy_hz) / scale
         edge.seq += 1
-        edge.is_open, edge.asked_hz = False, math.inf
+        if edge.alive:
+            edge.is_open, edge.asked_hz = False, math.inf
+        else:
+            edge.asked_hz = 2.0 * copy_hz - edge.target_hz
 
     def _is_old_news(self, edge: Edge, wish_hz: float, now_s: float) -> bool:
         """Says whether an ask may be left out: it moved little, and the peer heard lately."""

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 
 from emulator import interrupts
 
-ROOT = Path(__file__).resolve().parents[1]  # of this package
 RUNS = Path("runs")
 SET_NAMES = ("--set", "-s")
-AS_SHIPPED = ("seed", "runtime")  # what may be changed while a scenario keeps its expectations
 
 
 def _complete_scenario(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offers what Fresco comes with, and to the shell that it may be a file."""
-    names = [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
+    from emulator.reading import shelf
+
+    names = [CompletionItem(name) for name in shelf.names() if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type="file")]
 
 
@@ -155,44 +154,14 @@ def read(
         sys.exit(2)
 
 
-def expecting(reading: "Reading") -> tuple["Scenario", str]:
-    """Returns a scenario without the expectations that are not for it, and what to say of that.
-
-    They belong to the scenario as it is shipped, at any seed and on any runtime, or to whoever
-    gives them beside other changes.
-    """
-    chosen = reading.scenario
-    heads = {dotted.partition(".")[0] for dotted in reading.changed}
-    others = [each for each in reading.changed if each.partition(".")[0] not in AS_SHIPPED]
-    if not chosen.expect or not others or "expect" in heads:
-        return chosen, ""
-    count = counted(len(chosen.expect), "expectation")
-    text = f"{count} skipped: for '{chosen.name}' as its file is, and {', '.join(others)} changed"
-    return chosen.model_copy(update={"expect": []}), text
-
-
 def find(name: str) -> Path:
-    """Returns the file that a scenario argument means: a path, or a scenario that we ship."""
-    path = Path(name)
-    if path.exists() or path.suffix:
-        return path
-    names = shipped()
-    if name not in names:
-        close = get_close_matches(name, names, n=1)
-        known = f"Fresco comes with {', '.join(names)}"
-        hint = f"did you mean '{close[0]}'?" if close else known
-        fail(f"there is no file '{name}' and no scenario of that name; {hint}")
-    return _shelf() / f"{name}.yaml"
+    """Returns the file that a scenario argument means; exits 2 where there is none."""
+    from emulator.reading import shelf
 
-
-def shipped() -> list[str]:
-    """Names the scenarios that Fresco comes with."""
-    return sorted(file.stem for file in _shelf().glob("*.yaml"))
-
-
-def _shelf() -> Path:
-    places = (ROOT / "scenarios", ROOT.parent / "scenarios")
-    return next(place for place in places if place.exists())
+    try:
+        return shelf.find(name)
+    except LookupError as error:
+        fail(str(error.args[0]))
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -217,14 +186,15 @@ def room_in(folder: Path, *elsewhere: str) -> None:
     """
     from emulator.runtime import folders
 
-    try:
-        is_new = folders.make(folder, *elsewhere)
-    except folders.Unwritable as error:
-        fail(str(error))
-    if is_new:
-        tidy = partial(folders.discard_empty, folder)
-        interrupts.before_leaving(tidy)
-        click.get_current_context().call_on_close(tidy)
+    with interrupts.held():  # else one that comes between leaves the folder
+        try:
+            is_new = folders.make(folder, *elsewhere)
+        except folders.Unwritable as error:
+            fail(str(error))
+        if is_new:
+            tidy = partial(folders.discard_empty, folder)
+            interrupts.before_leaving(tidy)
+            click.get_current_context().call_on_close(tidy)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from emulator import interrupts
 from emulator.cli.arguments import (
@@ -23,9 +22,10 @@ from emulator.cli.arguments import (
     scenario_argument,
     seeds_option,
 )
+from emulator.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from emulator.runtime.run import Verdict
+    from emulator.runtime.session import Verdict
     from emulator.show.compare import Comparison, Progress
     from emulator.spec.scenario import Scenario
 
@@ -70,7 +70,7 @@ def compare(
         fail("--protocols names none, e.g. -P random,shortest-wait")
     name = next(iter(variants.values())).name
 
-    def say(comparison: "Comparison", console: Console) -> None:
+    def say(comparison: "Comparison", console: Terminal) -> None:
         if as_json:
             click.echo(json.dumps(comparison.as_dict(), indent=1))
         else:
@@ -125,7 +125,7 @@ def sweep(
         value: load(scenario, (*others, f"{field}={value}"), **overrides) for value in values
     }
 
-    def say(comparison: "Comparison", console: Console) -> None:
+    def say(comparison: "Comparison", console: Terminal) -> None:
         console.print(comparison.table(field))
 
     def write(comparison: "Comparison", folder: Path) -> Path:
@@ -142,13 +142,13 @@ def _measure(
     variants: Mapping[str, "Scenario"],
     seed_count: int,
     out: Path,
-    say: Callable[["Comparison", Console], None],
+    say: Callable[["Comparison", Terminal], None],
     write: Callable[["Comparison", Path], Path],
     as_json: bool = False,
 ) -> None:
     """Runs all variants, says and writes what they give; every run that ended is kept."""
     from emulator.runtime import folders
-    from emulator.runtime.run import EXIT_STATUS, INTERRUPTED
+    from emulator.runtime.session import EXIT_STATUS, INTERRUPTED
     from emulator.show import compare as comparing
 
     console = _console(as_json)
@@ -174,16 +174,16 @@ def _measure(
         fail(f"{comparison.cause}; {done}{few}{kept}", EXIT_STATUS[verdict])
 
 
-def _console(stderr: bool = False) -> Console:
+def _console(stderr: bool = False) -> Terminal:
     """Returns what is printed on; where it is no terminal, the table keeps its width."""
-    console = Console(stderr=stderr)
+    console = Terminal(stderr=stderr)
     if not console.is_terminal:
         console.width = max(console.width, TABLE_WIDTH)
     return console
 
 
 @contextmanager
-def _progress(console: Console, total: int) -> Iterator["Progress"]:
+def _progress(console: Terminal, total: int) -> Iterator["Progress"]:
     """Yields what is told of finished runs: a bar with the time left on a terminal, else lines."""
     if not console.is_terminal:
         began_s = time.monotonic()

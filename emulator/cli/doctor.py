@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from rich.console import Console
 
-from emulator.runtime.run import versions
+from emulator.runtime.session import versions
 
 SHM_NEEDED = 128 * 2**20  # Ray falls back to files under /tmp, with a warning, where there is less
 DISK_NEEDED = 2**30
@@ -83,8 +83,7 @@ def _networks() -> Iterator[Finding]:
 
 def _ray() -> Iterator[Finding]:
     from emulator.misplaced import misplaced
-    from emulator.runtime.connect import ray_cluster
-    from emulator.runtime.run import RunError
+    from emulator.runtime.connect import RunError, ray_cluster
 
     try:
         with ray_cluster(None):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
 from emulator import interrupts
 from emulator.cli.arguments import fail, room_in
 from emulator.cli.models import DATA_ROOT
+from emulator.cli.terminal import Terminal
 
 ENGINES = ("onnx", "onnx-int8")
 
@@ -60,7 +60,7 @@ def import_onnx(
     from models import data, engines, latency, zoo
     from models.splits import DataError
 
-    console = Console()
+    console = Terminal()
     if shelf is None:
         fail("say where your networks are kept: export FRESCO_MODELS=~/models, or --out FOLDER")
     own = name or file.stem

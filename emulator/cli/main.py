@@ -6,7 +6,7 @@ Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 
 from emulator import interrupts
 from emulator.cli import compare as verbs_compare
@@ -24,7 +23,6 @@ from emulator.cli import models as verbs_models
 from emulator.cli import profile as verbs_profile
 from emulator.cli.arguments import (
     counted,
-    expecting,
     fail,
     figures_option,
     out_folder,
@@ -37,6 +35,7 @@ from emulator.cli.arguments import (
     warn,
 )
 from emulator.cli.groups import Verbs
+from emulator.cli.terminal import Terminal
 from models.files import write_whole
 
 
@@ -129,15 +128,16 @@ def run(
     from emulator.reading import source
     from emulator.record.journal import Unwritten
     from emulator.runtime import folders
-    from emulator.runtime.run import EXIT_STATUS, Progress, RunError
-    from emulator.runtime.run import run as drive
+    from emulator.runtime.connect import RunError
+    from emulator.runtime.muster import Carrier, StartWatch
+    from emulator.runtime.recorder import Progress
+    from emulator.runtime.session import EXIT_STATUS, Session
     from emulator.show.display import Display, closing, stopping
-    from emulator.world.planning import plan
 
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
     reading = read(scenario, **overrides)
-    chosen, skipped = expecting(reading)
+    chosen, skipped = reading.expecting()
     on_ray = chosen.runtime.kind == "ray"
     if (
         address is not None
@@ -152,7 +152,7 @@ def run(
     if dashboard and not is_live:
         fail("virtual time is over before anybody could watch: add --paced for a dashboard")
     stopwatch = accelerator == "live" if accelerator else on_ray or paced
-    console = Console(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
+    console = Terminal(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
     if accelerator == "live" and not (on_ray or paced):
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
     if not quiet:
@@ -173,19 +173,35 @@ def run(
         except OSError as error:
             fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
         console.print(f"metrics: {url}", highlight=False)
-    planned = plan(chosen, stopwatch)
-    steering = service = None
-    if is_live:
-        from emulator.runtime.steering import Steering
+    service = None
 
-        steering = Steering(planned)
-        interrupts.on_first(stopping(steering, console))
-    if steering is not None and dashboard is not False:
+    class Watch(StartWatch):
+        def waits(self, what: str) -> None:
+            display.waits(what)
+
+        def ready(self, hosts: int, of: int) -> None:
+            if service is not None:
+                service.ready(hosts, of)
+
+        def started(self, carriers: list[Carrier]) -> None:
+            packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
+            write_whole(folder / "hosts.json", packed)
+
+    session = Session(
+        chosen, folder, paced=paced, stopwatch=stopwatch, address=address, watch=Watch()
+    )
+    if is_live:
+        interrupts.on_first(stopping(session.steering, console))
+    else:
+        interrupts.on_first(interrupts.interrupt)
+    if is_live and dashboard is not False:
         from emulator.live.control import Service
 
         try:
             place = (dashboard_host, dashboard_port, token())
-            service = Service(planned, steering, folder, *place, per_user=metrics_per_user)
+            service = Service(
+                session.plan, session.steering, folder, *place, per_user=metrics_per_user
+            )
             service.start()
         except OSError as error:
             free = "; leave --dashboard-port out, and any free one is taken"
@@ -193,26 +209,6 @@ def run(
         except ValueError as error:
             fail(f"dashboard: {error}")
         console.print(f"dashboard: {service.url}", highlight=False)
-    steps: Iterator[Any]
-    if on_ray:
-        from emulator.runtime import cluster
-        from emulator.runtime.muster import Carrier
-
-        def started(carriers: list[Carrier]) -> None:
-            packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
-            write_whole(folder / "hosts.json", packed)
-
-        def ready(hosts: int, of: int) -> None:
-            if service is not None:
-                service.ready(hosts, of)
-
-        steps = cluster.play(planned, address, ready, started, steering, display.waits)
-    else:
-        from emulator.runtime import loop
-
-        steps = loop.play(planned, paced, steering)
-        if steering is None:
-            interrupts.on_first(interrupts.interrupt)
     is_latest = False
     with display.open() as show:
 
@@ -231,7 +227,7 @@ def run(
             show(progress)
 
         try:
-            summary = drive(planned, steps, folder, shown, steering)
+            summary = session.run(shown)
             # A run that broke in its middle is not over: who scrapes is to notice.
             if summary["verdict"] != "broken" or summary["emulated_s"] >= chosen.duration_s:
                 exporter.finish()
@@ -264,7 +260,7 @@ def run(
 @override_options
 def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
     """Check scenarios without running them; show what they would start."""
-    console = Console()
+    console = Terminal()
     failed = False
     for name in scenarios:
         try:
@@ -318,7 +314,7 @@ def doctor(with_ray: bool) -> None:
     """Look for what could go wrong on this machine."""
     from emulator.cli.doctor import examine
 
-    sys.exit(0 if examine(Console(), with_ray) else 3)
+    sys.exit(0 if examine(Terminal(), with_ray) else 3)
 
 
 def _results(folder: Path, csv: bool, formats: Sequence[str] = ()) -> Path:

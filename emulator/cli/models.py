@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from emulator import interrupts
 from emulator.cli.arguments import fail, figures_option, results, room_in
+from emulator.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ def distill(
     from models.recipes import RECIPES
     from models.splits import DataError
 
-    console = Console()
+    console = Terminal()
     if lists or name is None:
         for each, made in PRESETS.items():
             by = f"{made.recipe} from {made.teacher}" if made.teacher else "from labels"

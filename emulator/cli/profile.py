@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from emulator.cli.arguments import fail, figures_option, results, room_in
+from emulator.cli.terminal import Terminal
 from models.files import write_whole
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def profile(
     from models.engines import ENGINES, require
     from models.splits import DataError
 
-    console = Console()
+    console = Terminal()
     engines = ENGINES if engine == "all" else tuple(engine.split(","))
     for each in engines:
         if each not in ENGINES:

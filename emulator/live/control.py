@@ -30,7 +30,7 @@ from emulator.live.guard import (
 )
 from emulator.reading.vocabulary import Refused, types
 from emulator.runtime import folders
-from emulator.runtime.run import Progress
+from emulator.runtime.recorder import Progress
 from emulator.runtime.steering import Steering
 from emulator.show.page import STATIC
 from emulator.world.known import Applied, Known

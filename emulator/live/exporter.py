@@ -21,7 +21,8 @@ from prometheus_client.registry import Collector
 
 from emulator.record.metrics import Metrics
 from emulator.record.stats import STAGES, Bins
-from emulator.runtime.run import Progress, versions
+from emulator.runtime.recorder import Progress
+from emulator.runtime.session import versions
 from emulator.spec.scenario import Scenario
 
 CLASS = ("group", "priority")

@@ -18,7 +18,7 @@ import numpy as np
 from emulator.faults.fold import fold
 from emulator.live.panels import panels, tiles
 from emulator.live.recent import Recent
-from emulator.runtime.run import Progress
+from emulator.runtime.recorder import Progress
 from emulator.runtime.steering import Steering
 from emulator.spec.topology import members
 from emulator.world.plan import Plan

@@ -63,6 +63,9 @@ class ScenarioError(ValueError):
         super().__init__("\n".join([*lines, f"{count}; nothing was started"]))
 
 
+AS_SHIPPED = ("seed", "runtime")  # what may be changed while a scenario keeps its expectations
+
+
 class Reading:
     """A scenario that can be run, what was changed of its file, and what deserves a word."""
 
@@ -70,6 +73,21 @@ class Reading:
         self.scenario = scenario
         self.changed = tuple(document.changed)  # dotted paths
         self._document = document
+
+    def expecting(self) -> tuple[Scenario, str]:
+        """Returns the scenario without the expectations that are not for it, and says which.
+
+        They belong to the scenario as it is shipped, at any seed and on any runtime, or to whoever
+        gives them beside other changes.
+        """
+        chosen = self.scenario
+        heads = {dotted.partition(".")[0] for dotted in self.changed}
+        others = [each for each in self.changed if each.partition(".")[0] not in AS_SHIPPED]
+        if not chosen.expect or not others or "expect" in heads:
+            return chosen, ""
+        count = f"{len(chosen.expect)} expectation{'s' if len(chosen.expect) > 1 else ''} skipped"
+        text = f"{count}: for '{chosen.name}' as its file is, and {', '.join(others)} changed"
+        return chosen.model_copy(update={"expect": []}), text
 
     def warnings(self) -> list[Problem]:
         """Returns what runs, but probably not as meant, where it stands."""

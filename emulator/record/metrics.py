@@ -29,6 +29,9 @@ from emulator.record.stats import ALL, DELAY_BOUNDS_S, Bins, GroupStats, ratio
 ROUNDING_S = 1e-9  # instants are sums of floats
 
 
+STARVED = 10.0  # by chance, with exponential gaps, one user in 20,000
+
+
 def told_bounds(broken: Mapping[str, int]) -> str:
     """Says which bounds broke; `broken` is as in `Metrics.bounds_broken`."""
     late = broken["late"]
@@ -240,6 +243,16 @@ class Metrics:
         None where no stopwatch timed any."""
         timed = self.timed.values()
         return ratio(math.fsum(t.cpu_s for t in timed), math.fsum(t.trace_s for t in timed))
+
+    @property
+    def starved(self) -> dict[NodeId, float]:
+        """The ages of users whose results stopped: older than `STARVED` of their mean peaks."""
+        return {
+            user: age_s
+            for user, tracker in self.ages.items()
+            if tracker.peaks
+            and (age_s := tracker.age_s(self.now_s)) > STARVED * tracker.paoi_mean_s(self.now_s)
+        }
 
     def uplink_counts(self) -> tuple[int, int]:
         """Returns the attempts on all uplinks so far, and how many of them were lost."""

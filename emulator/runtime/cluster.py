@@ -6,7 +6,7 @@ machine; what it reported before stays.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from emulator.faults.timeline import Order
@@ -14,7 +14,7 @@ from emulator.record import journal
 from emulator.record.journal import Frame, HostLost
 from emulator.runtime.connect import Say, ray_cluster
 from emulator.runtime.loop import Step
-from emulator.runtime.muster import Carrier, Hosts, Ready, some
+from emulator.runtime.muster import Hosts, StartWatch, some
 from emulator.runtime.steering import Steering
 from emulator.surroundings.pace import Lateness, Pace
 from emulator.world.plan import Plan
@@ -28,29 +28,24 @@ SILENT_S = 1.0  # wall; a host that answers nothing for so long is told to peopl
 STOP_MAX_S = 3.0  # wall; who wants the run to stop waits no longer for a silent host
 LEAD_S = 0.3  # wall; from the order to start until emulated time zero
 
-Started = Callable[[list[Carrier]], None]
-"""Is told, once, what runs where."""
-
 
 def play(
     plan: Plan,
-    address: str | None,
-    on_ready: Ready,
-    on_started: Started,
+    address: str | None = None,
     steering: Steering | None = None,
-    say: Say = lambda text: None,
-) -> Iterator[Step]:
+    watch: StartWatch | None = None,
+) -> Generator[Step, None, None]:
     """Runs the whole scenario on Ray, in scaled real time; `steering` lets people change it.
 
-    `say` is told what the run waits for. RunError where it cannot start.
+    RunError where it cannot start.
     """
-    steering = steering or Steering(plan)
-    with ray_cluster(address, plan.scenario.runtime, say):
+    steering, watch = steering or Steering(plan), watch or StartWatch()
+    with ray_cluster(address, plan.scenario.runtime, watch.waits):
         hosts = Hosts(plan)
         try:
-            hosts.start(on_ready, say)
-            on_started(list(hosts.carriers.values()))
-            yield from _Fleet(hosts, plan, steering, say).steps()
+            hosts.start(watch)
+            watch.started(list(hosts.carriers.values()))
+            yield from _Fleet(hosts, plan, steering, watch.waits).steps()
         finally:
             hosts.disband()
 

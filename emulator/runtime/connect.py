@@ -20,7 +20,6 @@ from typing import Any
 from msgspec import Struct
 
 from emulator import interrupts
-from emulator.runtime.run import RunError
 from emulator.spec.scenario import Runtime
 
 PROBE_MAX_S = 2.0  # wall; who answers nothing for so long is silent
@@ -33,6 +32,10 @@ Say = Callable[[str], None]
 
 def _silent(text: str) -> None:
     pass
+
+
+class RunError(RuntimeError):
+    """A run could not start; the message says what to do."""
 
 
 class Machine(Struct, frozen=True):

@@ -6,7 +6,8 @@ Virtual time is the reference: equal seeds give equal digests. Every runtime is 
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 
 from msgspec import Struct
 
@@ -15,7 +16,7 @@ from emulator.faults.timeline import Order
 from emulator.record.journal import Record, Remains
 from emulator.runtime.steering import Steering
 from emulator.surroundings.kernel import Kernel
-from emulator.surroundings.pace import Lateness, Pace
+from emulator.surroundings.pace import Lateness, Pace, VirtualPace
 from emulator.world.assemble import assemble
 from emulator.world.plan import Plan
 
@@ -31,12 +32,14 @@ class Step(Struct, frozen=True):
     lateness: Lateness | None = None
 
 
-def play(plan: Plan, paced: bool = False, steering: Steering | None = None) -> Iterator[Step]:
+def play(
+    plan: Plan, paced: bool = False, steering: Steering | None = None
+) -> Generator[Step, None, None]:
     """Runs the whole scenario in this process.
 
-    `steering` lets people inject faults and pause; only paced time has a now they could mean.
+    `steering` lets people inject faults, and pause where time is paced. In virtual time what was
+    asked between two steps holds a millisecond after the first at the latest.
     """
-    assert paced or steering is None, "virtual time takes its faults from the scenario"
     scenario = plan.scenario
     runtime = scenario.runtime
     pace = Pace(runtime.time_scale, runtime.tick_s, scenario.duration_s) if paced else None
@@ -61,8 +64,13 @@ def _steps(
 ) -> Iterator[Step]:
     scenario = plan.scenario
     end_s = scenario.duration_s
+    virtual = VirtualPace(end_s)
     for now_s in sample_times(scenario.duration_s, scenario.sample_s):
         if pace is None:
+            if steering is not None:
+                steering.turn(virtual, 0.0, 0.0, partial(_send, kernel))
+            end_s = virtual.end_s
+            now_s = virtual.at_s = min(now_s, end_s)
             kernel.run_until(now_s)
         else:
             _run_paced(kernel, pace, now_s, steering)
@@ -92,13 +100,15 @@ def remains(kernel: Kernel, now_s: float) -> Remains:
     return Remains(now_s, in_flight, {user.id: user.generated for user in users})
 
 
-def _run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering | None) -> None:
-    def send(orders: list[Order]) -> tuple[int, int]:
-        for order in orders:
-            if order.is_fault:
-                kernel.steer(order)
-        return 1, 1
+def _send(kernel: Kernel, orders: list[Order]) -> tuple[int, int]:
+    for order in orders:
+        if order.is_fault:
+            kernel.steer(order)
+    return 1, 1
 
+
+def _run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering | None) -> None:
+    send = partial(_send, kernel)
     while True:
         now_s = pace.now_s()
         kernel.run_until(min(now_s, end_s))

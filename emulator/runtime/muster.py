@@ -4,14 +4,12 @@ A host that does not come up, and the machine that it should have come up on, ar
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
 from agents.api import NodeId
-from emulator.runtime.connect import Machine, Say, machines, probe, why_silent
-from emulator.runtime.run import RunError
+from emulator.runtime.connect import Machine, RunError, machines, probe, why_silent
 from emulator.spec.scenario import Device, Scenario
 from emulator.spec.topology import members
 from emulator.world.plan import Plan
@@ -21,8 +19,18 @@ ONE_EACH_MAX = 16  # nodes; up to here every node is an actor of its own, above 
 ASK_EVERY_S = 5.0  # wall; without a further host, the machines waited for are asked so often
 NAMES_MAX = 4  # hosts that a line names
 
-Ready = Callable[[int, int], None]
-"""Is told how many hosts of how many are ready."""
+
+class StartWatch:
+    """Is told how a start goes: a subclass takes what it wants to know."""
+
+    def waits(self, what: str) -> None:
+        """What the start waits for, in words; again and again."""
+
+    def ready(self, hosts: int, of: int) -> None:
+        """How many hosts of how many are ready."""
+
+    def started(self, carriers: "list[Carrier]") -> None:
+        """Once: what runs where."""
 
 
 class Carrier(Struct, frozen=True):
@@ -82,15 +90,15 @@ class Hosts:
         }
         self._actor_class = ray.remote(**actor)(Host)
 
-    def start(self, on_ready: Ready, say: Say) -> None:
+    def start(self, watch: StartWatch) -> None:
         """Makes all hosts side by side; RunError where one does not come up."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         shares = self.shares
         host_of = {node: host for host, nodes in shares.items() for node in nodes}
-        on_ready(0, len(shares))
-        say(self._progress())
+        watch.ready(0, len(shares))
+        watch.waits(self._progress())
         reference = ray.put(self._plan)
         for host, nodes in shares.items():
             where = NodeAffinitySchedulingStrategy(self.machine_of[host].id, soft=False)
@@ -111,8 +119,8 @@ class Hosts:
                 machine = self.machine_of[host]
                 place = (machine.name, machine.address)
                 self.carriers[host] = Carrier(host, shares[host], pid, ray_node, *place)
-                on_ready(len(self.carriers), len(shares))
-                say(self._progress())
+                watch.ready(len(self.carriers), len(shares))
+                watch.waits(self._progress())
                 came_s = asked_s = time.monotonic()
             now_s = time.monotonic()
             if now_s > asked_s + ASK_EVERY_S:

@@ -29,7 +29,8 @@ from emulator.record.journal import Log, Unwritten
 from emulator.record.stats import ALL, MORE_IS_BETTER
 from emulator.record.stats import METRICS as MEANINGS
 from emulator.runtime.loop import play
-from emulator.runtime.run import INTERRUPTED, Recorder
+from emulator.runtime.recorder import Recorder
+from emulator.runtime.session import INTERRUPTED
 from emulator.show.display import NAMES, readable
 from emulator.show.page import page
 from emulator.show.page import table as html_table

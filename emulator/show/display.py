@@ -20,7 +20,8 @@ from emulator import interrupts
 from emulator.reading.vocabulary import Refused
 from emulator.record.metrics import told_bounds
 from emulator.record.stats import ALL
-from emulator.runtime.run import INTERRUPTED, Progress, Show
+from emulator.runtime.recorder import Progress, Show
+from emulator.runtime.session import INTERRUPTED
 from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
 

@@ -18,7 +18,7 @@ from emulator.record import journal
 from emulator.record.metrics import Metrics, told_bounds
 from emulator.record.stats import ALL
 from emulator.record.tables import thin
-from emulator.runtime.run import fresh_metrics
+from emulator.runtime.recorder import fresh_metrics
 from emulator.show import promise
 from emulator.show.display import ROWS, describe, readable
 from emulator.show.page import page, table

@@ -95,3 +95,14 @@ class Pace:
         late_s = now_s - due_s
         self.lateness.add(late_s)
         return due_s if late_s <= self._tick_s else now_s
+
+
+class VirtualPace(Pace):
+    """Emulated time that whoever steps the run moves on: no clock ties it, nothing holds it."""
+
+    def __init__(self, end_s: float) -> None:
+        super().__init__(1.0, 0.0, end_s)
+        self.at_s = 0.0
+
+    def now_s(self) -> float:
+        return min(self.end_s, self.at_s)

@@ -8,8 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
+from emulator.cli.main import fresco as verbs
 from emulator.reading.devices import network
 from emulator.spec.scenario import LiveAccelerator
 from models import data, latency, onnx_import, zoo
@@ -141,5 +143,5 @@ def test_slips_are_answered_with_exit_2(file: Path, tmp_path: Path) -> None:
         ([*good, "--name", NAME], f"there is a network '{NAME}' already"),
         ([*good[:5], str(junk / "below")], "name another folder with --out"),
     ):
-        done = fresco(*words)
-        assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+        done = CliRunner().invoke(verbs, words)
+        assert (done.exit_code, says in done.stderr) == (2, True), done.stderr

@@ -1,0 +1,108 @@
+"""What every step of a run goes through: onto the disk, then into the metrics.
+
+What a step reported is on disk before anybody sees it, so a crash of whatever comes next loses
+nothing of it.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from agents.protocols import PROTOCOLS
+from agents.scheduled.frame import Frame as ScheduleFrame
+from emulator.faults.timeline import Timeline
+from emulator.record.allocations import Allocations
+from emulator.record.journal import Frame, Log, Record, Writer
+from emulator.record.metrics import Metrics
+from emulator.record.stats import GroupStats
+from emulator.runtime.loop import Step
+from emulator.runtime.steering import Steering
+from emulator.spec.scenario import Scenario
+from emulator.spec.scheduling import is_scheduled, rate_hz, readings_of
+from emulator.spec.topology import members
+from emulator.world.plan import Plan
+
+
+class Progress(Struct, frozen=True):
+    """What a display may show after a step.
+
+    `speed` is in emulated seconds per second of the wall clock, since the first step: what came
+    before was starting hosts and warming networks up.
+    """
+
+    metrics: Metrics
+    step: Step
+    wall_s: float
+    speed: float = 0.0
+
+
+Show = Callable[[Progress], None]
+
+
+class Recorder:
+    """Puts every step on disk, then into the metrics."""
+
+    def __init__(self, plan: Plan, folder: Path | None, steering: Steering | None = None) -> None:
+        scenario = plan.scenario
+        self.metrics = fresh_metrics(scenario, plan.frame() if is_scheduled(scenario) else None)
+        self.writer = Writer(folder)
+        self._events = None if folder is None else Log(folder / "events.jsonl")
+        self._timeline = Timeline(plan.orders, scenario.duration_s)
+        self._steering = steering
+
+    def take(self, step: Step) -> None:
+        steering = self._steering
+        if steering is not None:
+            for order in steering.take_orders():
+                self._timeline.add(order)
+        due = self._timeline.advance(step.now_s)
+        records: list[Record] = [*due, *step.records]
+        self.writer.append(Frame(step.now_s, records))
+        if steering is not None:
+            steering.follow(due, step.now_s)
+        for change in due:
+            audit = {} if steering is None else steering.audit(change)
+            self.note(change.op, change.at_s, number=change.number, fault=change.fault, **audit)
+        self.metrics.fold(records, step.now_s)
+
+    def note(self, op: str, at_s: float, **details: object) -> None:
+        """Appends one line to events.jsonl: faults and what happened to the run itself."""
+        if self._events is not None:
+            wall = datetime.now().astimezone().isoformat(timespec="milliseconds")
+            line = json.dumps({"at_s": at_s, "wall": wall, "op": op, **details})
+            self._events.append(line.encode() + b"\n")
+
+    def close(self) -> None:
+        self.writer.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def fresh_metrics(scenario: Scenario, frame: ScheduleFrame | None) -> Metrics:
+    """Returns the empty fold for a scenario's journal; `frame` where access is scheduled."""
+    allocations = None
+    if frame is not None:
+        allocations = Allocations(frame.graph, frame.slotting.slot_s)
+    deadlines_s = [group.deadline_s for group in scenario.users if group.deadline_s is not None]
+    return Metrics(
+        {name: group.name for name, group in members(scenario.users)},
+        {
+            group.name: GroupStats(
+                group.priority,
+                group.weight,
+                deadlines_s,
+                deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
+                value=group.value,
+                rate_hz=rate_hz(group.arrival, {}),
+            )
+            for group in scenario.users
+        },
+        scenario.warmup_s,
+        readings_of(scenario),
+        allocations=allocations,
+        is_bounded=PROTOCOLS[scenario.protocol.kind].bounded,
+    )
