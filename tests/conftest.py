@@ -49,7 +49,7 @@ ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what waits for the wall clock: it wants the machine for itself."""
+    """Marks what waits for the wall clock, and leaves the processors to others meanwhile."""
     for item in items:
         if item.path.stem in WALL_CLOCK or item.get_closest_marker("ray") is not None:
             item.add_marker(pytest.mark.wall_clock)
