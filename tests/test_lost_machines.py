@@ -115,8 +115,8 @@ def test_a_stopped_host_does_not_block_steering_and_a_stop_stops(tmp_path: Path)
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout is not None
-        wait_until(lambda: (latest / "hosts.json").exists(), timeout_s=240.0)
-        wait_until(lambda: "running" in fresco(tmp_path, environment, "status").stdout, 60.0)
+        wait_until(lambda: (latest / "hosts.json").exists())
+        wait_until(lambda: "running" in fresco(tmp_path, environment, "status").stdout)
         hosts = json.loads((latest / "hosts.json").read_text())
         victim = next(host for host in hosts if host["name"] == "bs-0")
         os.kill(victim["pid"], signal.SIGSTOP)
