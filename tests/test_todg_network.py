@@ -186,7 +186,7 @@ def test_bursts_on_one_channel_never_conflict(
     gone = frozenset({frame.station_number["bs-0"]})
     for (slot, _), users in aloft.items():
         graph = frame.graph_without(gone) if moving and 21 <= slot <= 40 else frame.graph
-        numbers = [frame.user_number[user] for user in users]
+        numbers = [frame.users.index(user) for user in users]
         assert len(numbers) == len(set(numbers))
         for number in numbers:
             assert not rivals(graph, number) & set(numbers)

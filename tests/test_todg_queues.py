@@ -22,7 +22,7 @@ modes = st.sampled_from(MODES)
 
 
 def rule(mode: rules.Mode, threshold: float, rate_min: float, inflow_max: int) -> rules.QueueRule:
-    return rules.QueueRule(mode, 1.0, rate_min, threshold, 1.0, inflow_max)
+    return rules.QueueRule(mode, rate_min, threshold, 1.0, inflow_max)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_admission_target_maximises_its_term(
     door.credit = credit
 
     def term(gamma: float) -> float:
-        return v_slots * utility(gamma, flow.value, rate) - flow.weight * credit * gamma
+        return v_slots * utility(gamma, CLASSES[1].value, rate) - flow.weight * credit * gamma
 
     best = max(term(gamma) for gamma in np.linspace(0.0, 4.0, 401))
     assert 0.0 <= door.target() <= 4.0

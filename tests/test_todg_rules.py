@@ -50,7 +50,7 @@ class Drawn:
             works.tolist(),
             self.rates,
             kind_of={},
-            machines=[Machine(f"server-{s}", float(mean), 0.0) for s, mean in enumerate(means_s)],
+            machines=[Machine(f"server-{s}", float(mean)) for s, mean in enumerate(means_s)],
             stations=[f"bs-{bs}" for bs in range(self.stations)],
             channels=3,
             places=[],

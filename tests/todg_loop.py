@@ -72,7 +72,7 @@ class Reference(Frame):
             works=(1.0,) * len(CLASSES),
             rates=RATES,
             kind_of={},  # users have up to two
-            machines=[Machine(f"server-{s}", 1.0, 0.0) for s in range(len(SPEEDS))],
+            machines=[Machine(f"server-{s}", 1.0) for s in range(len(SPEEDS))],
             stations=[f"bs-{bs}" for bs in range(size.stations)],
             channels=size.channels,
             places=[],

@@ -150,10 +150,10 @@ class MaxWeight(Todg):
         super().__init__(frame, same, uniform)
 
     def user_rule(self, kind: int) -> rules.QueueRule:
-        return self._unbounded(kind, self._users[kind].weight)
+        return self._unbounded(self._users[kind].weight)
 
     def server_rule(self, server: int, kind: int) -> rules.QueueRule:
-        return self._unbounded(kind, self._servers[server][kind].weight)
+        return self._unbounded(self._servers[server][kind].weight)
 
     def admission(self, kind: int) -> Admission | None:
         return None

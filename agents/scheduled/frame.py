@@ -45,11 +45,10 @@ class Slotting(Struct, frozen=True):
 
 
 class Machine(Struct, frozen=True):
-    """A server as declared: E[S] and its standard deviation, for a task of work 1."""
+    """A server as declared: E[S] of a task of work 1."""
 
     name: NodeId
     mean_s: float
-    deviation_s: float
 
 
 class Place(Struct, frozen=True):
@@ -80,7 +79,6 @@ class Frame:
         self.rates = tuple(rates)
         self.kind_of = kind_of
         self.users = tuple(kind_of)
-        self.user_number = {name: number for number, name in enumerate(self.users)}
         self.machines = tuple(machines)
         self.server_number = {machine.name: n for n, machine in enumerate(machines)}
         self.stations = tuple(stations)

@@ -63,13 +63,12 @@ class Settings(Struct, frozen=True):
 class QueueRule(Struct, frozen=True):
     """The constants of one queue, of a flow at its user or of a class at a server.
 
-    `value` is beta of the class. The stay of any task is at most `wait_max_slots`, the backlog at
-    most `backlog_max`, the persistence at most `persistence_max` (theorems 1 and 2), whatever the
-    service, if at most `inflow_max` tasks come per slot.
+    The stay of any task is at most `wait_max_slots`, the backlog at most `backlog_max`, the
+    persistence at most `persistence_max` (theorems 1 and 2), whatever the service, if at most
+    `inflow_max` tasks come per slot.
     """
 
     mode: Mode
-    value: float
     rate_min: float
     threshold: float
     weight: float
@@ -100,7 +99,6 @@ def user_rule(task: TaskClass, rate: float, deadline_max_slots: int, at: Setting
     share = task.deadline_slots / deadline_max_slots
     return QueueRule(
         mode=at.mode,
-        value=task.value,
         rate_min=rate_min,
         threshold=at.v_slots * rate_min * share,
         weight=task.value / (rate_min * share),
@@ -116,7 +114,6 @@ def server_rule(
     share = task.deadline_slots / deadline_max_slots
     return QueueRule(
         mode=at.mode,
-        value=task.value,
         rate_min=rate_min,
         threshold=at.server_share * at.v_slots * rate_min * share,
         weight=task.value / (at.server_share * rate_min * share),
