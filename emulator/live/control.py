@@ -118,10 +118,6 @@ class Service:
         self._tell(self._end)
         self._thread.join(5.0)
 
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
-
     def take(self, progress: Progress) -> None:
         if self.feed.take(progress):  # nobody scrapes more often than viewers look
             self._exporter.take(progress)
