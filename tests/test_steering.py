@@ -406,7 +406,7 @@ FAULTS = [
 @settings(max_examples=40, deadline=None)
 def test_healing_in_any_order_returns_exactly_to_the_baseline(begin: Any, heal: Any) -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC | {"faults": []}), stopwatch=False))
-    faults = [steering.read(given_) for given_ in FAULTS]
+    faults = [steering.preview(given_, "test").fault for given_ in FAULTS]
     timeline = Timeline([], 100.0)
     for at, number in enumerate(begin):
         timeline.add(Order(float(at), "begin", number, faults[number]))
