@@ -102,6 +102,7 @@ class Changes:
             told |= {"at_s": applied.at_s, "applied": [applied.hosts, applied.of]}
             if applied.hosts < applied.of:
                 share = f"only {applied.hosts} of {applied.of} hosts said they obey"
+                held_up = held_up or self._held_up()
                 told["warning"] = f"{share}: {held_up}" if held_up else share
         except TimeoutError:
             why = self._held_up() or f"no host said within {ACK_MAX_S:g} s that it obeys"
