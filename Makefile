@@ -25,12 +25,12 @@ demo: .venv/ready
 	$(BIN)/fresco run quickstart
 
 # First what computes, each worker on one core (two workers whose torch has two threads wait for each
-# other); neighbours in a file share a worker, and with it what they cache. Then what mostly waits for
-# real time and for other processes: Ray on one worker, all else on the other.
+# other); neighbours in a file share a worker, and with it what they cache. Then what waits for
+# real time and for other processes, which wants the machine for itself.
 test: export OMP_NUM_THREADS = 1
 test: .venv/ready-dev
 	$(BIN)/python -m pytest -m "not wall_clock" --numprocesses 2 --dist worksteal
-	$(BIN)/python -m pytest -m wall_clock --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -m wall_clock
 
 pins: .venv/ready-dev
 	$(BIN)/python tests/pins.py

@@ -18,12 +18,10 @@ import numpy as np
 
 from agents.freshness import AgeTracker, Floats, waiting_s
 from agents.protocols.fractional import (
-    ETA,
     GAMMA,
     Edges,
     cell_step,
     penalty,
-    rescaled,
     transform,
     user_step,
 )
@@ -32,13 +30,12 @@ from agents.protocols.problem import (
     Allocation,
     Problem,
     class_sums,
-    is_feasible,
     paoi_s,
-    random_problem,
     repair,
     weighted_paoi_s,
 )
 from agents.protocols.server_step import server_step
+from tests.popec_reference import ETA, is_feasible, random_problem, rescaled
 
 # ---- formula against simulation -----------------------------------------------------------------
 

@@ -24,11 +24,12 @@ from agents.scheduled.allocation import (
 from agents.scheduled.channel_improve import GAP_OPEN, WORK_MAX
 from agents.scheduled.channel_plan import plan_rounds
 from agents.scheduled.conflict import ConflictGraph
-from agents.scheduled.oracle import greedy, heaviest, play, weigh
+from agents.scheduled.discipline import ServersSeen, UsersSeen
+from agents.scheduled.oracle import heaviest, weigh
 from agents.scheduled.region import Cells
 from agents.scheduled.region_search import solve
-from agents.scheduled.rules import vertex_weights
-from tests.todg_loop import LARGE, MEDIUM, SMALL, Loop, Size
+from tests.todg_loop import CLASSES, LARGE, MEDIUM, SMALL, Loop, Size
+from tests.todg_reference import clashes, greedy, play, rivals
 
 SIZES = {"S": SMALL, "M": MEDIUM, "L": LARGE}
 LOAD = 1.3  # overload: where the choice of channels matters
@@ -113,7 +114,7 @@ def reopt(slots: int) -> None:
                     began_s = time.process_time()
                     schedule = sweep(weights, start)
                     times_ms.append(1e3 * (time.process_time() - began_s))
-                    assert not graph.clashes(schedule)
+                    assert not clashes(graph, schedule)
                     ratios.append(weigh(schedule, weights) / optimum)
                 columns.append((np.mean(ratios), np.mean(times_ms), max(times_ms)))
             (a, slow_ms, slow_max_ms), (b, fast_ms, fast_max_ms) = columns
@@ -158,7 +159,7 @@ def _by_search(graph: ConflictGraph, reach: int) -> Sweep:
     for region in (region for part in rounds for region in part):
         inside = frozenset(region.members)
         users = [user for bs in region.members for user in graph.cell(bs)]
-        at = [graph.attachment(user) for user in users]
+        at = [graph.at[user] for user in users]
         cells = Cells([place.home for place in at], [place.heard & inside for place in at])
         prepared[region.leader] = users, cells, 0.0 if region.is_whole else GAP_OPEN
 
@@ -182,7 +183,7 @@ def _free(
     graph: ConflictGraph, weights: NDArray[np.float64], schedule: dict[int, int], ball: set[int]
 ) -> tuple[NDArray[np.float64], dict[int, int], dict[int, int]]:
     """Returns the weights that a ball may choose from, the schedule outside, and that inside."""
-    home = {user: graph.attachment(user).home for user in graph.users}
+    home = {user: at.home for user, at in graph.at.items()}
     inside = {user: k for user, k in schedule.items() if home[user] in ball}
     fixed = {user: k for user, k in schedule.items() if home[user] not in ball}
     free = weights.copy()
@@ -190,7 +191,7 @@ def _free(
         if at not in ball:
             free[user] = 0.0
     for user, k in fixed.items():
-        for rival in graph.rivals(user):
+        for rival in rivals(graph, user):
             free[rival, k] = 0.0
     return free, fixed, inside
 
@@ -226,21 +227,14 @@ def _one_slot(
 ) -> tuple[float, float, float, float]:
     """Plays one slot; returns CPU ms of all nodes and of the busiest, messages, kB."""
     cells = {bs: np.array(at.hood.users) for bs, at in nodes.items()}
-    inputs = {
-        bs: (
-            rng.exponential(20.0, (len(users), 2)),
-            rng.exponential(5.0, (len(users), 2)),
-            np.minimum(
-                rng.exponential(3.0, (len(users), 2, 64)), rng.integers(0, 9, (len(users), 2, 1))
-            ),
-        )
-        for bs, users in cells.items()
-    }
+    inputs = {bs: _seen(len(users), rng) for bs, users in cells.items()}
+    servers = ServersSeen(loop.frame, 0)
+    servers.backlog[:], servers.usable[:] = rng.integers(0, 9, servers.backlog.shape), True
     spent = dict.fromkeys(nodes, 0.0)
     weights = {}
-    for bs, (urgency, price, movable) in inputs.items():
+    for bs, users in inputs.items():
         began_s = time.thread_time()
-        weights[bs], _ = vertex_weights(urgency, price, movable)
+        weights[bs] = loop.todg.weigh(users, servers).astype(np.float32)
         spent[bs] += time.thread_time() - began_s
     messages, bits = 0, 0.0
     steps = max(at.steps for at in nodes.values())
@@ -265,6 +259,16 @@ def _one_slot(
                 spent[target] += time.thread_time() - began_s
             mail = answers
     return 1e3 * sum(spent.values()), 1e3 * max(spent.values()), messages, bits / 8e3
+
+
+def _seen(users: int, rng: np.random.Generator) -> UsersSeen:
+    """Draws what a base station knows of its users: some have no task, some channels are poor."""
+    kind = rng.integers(0, len(CLASSES), users)
+    size_bits = np.array([CLASSES[c].size_bits for c in kind])
+    backlog, persistence = rng.integers(0, 9, users).astype(float), rng.exponential(5.0, users)
+    bits = rng.exponential(3.0, (users, 64)) * size_bits[:, None]
+    slack, idle = np.ones(users), np.zeros(users)
+    return UsersSeen(0, kind, backlog, persistence, slack, idle, bits, size_bits)
 
 
 def _nodes(graph: ConflictGraph, effort: Effort) -> dict[int, Allocator]:

@@ -55,19 +55,6 @@ def reverse_kl(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
     return tau**2 * _divergence(_log_p(student, tau), _log_p(teacher.detach(), tau)).mean()
 
 
-def balanced(
-    student: Tensor,
-    teacher: Tensor,
-    forward: float,
-    tau_forward: float,
-    reverse: float,
-    tau_reverse: float,
-) -> Tensor:
-    """Returns forward x forward_kl + reverse x reverse_kl; a zero weight leaves its term out."""
-    total = forward * forward_kl(student, teacher, tau_forward)
-    return total + reverse * reverse_kl(student, teacher, tau_reverse) if reverse else total
-
-
 def decoupled(
     student: Tensor,
     teacher: Tensor,

@@ -48,15 +48,11 @@ FRESCO = (sys.executable, "-m", "emulator")
 ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks for groups, and -m for marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what waits for the wall clock; `--dist loadgroup` keeps files and Ray together."""
+    """Marks what waits for the wall clock: it wants the machine for itself."""
     for item in items:
-        is_ray = item.get_closest_marker("ray") is not None
-        if is_ray or item.path.stem in WALL_CLOCK:
+        if item.path.stem in WALL_CLOCK or item.get_closest_marker("ray") is not None:
             item.add_marker(pytest.mark.wall_clock)
-            # One run or browser for the tests of a file, and one Ray cluster at a time.
-            item.add_marker(pytest.mark.xdist_group("ray" if is_ray else item.path.stem))
 
 
 Spec = dict[str, Any]

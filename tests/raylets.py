@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
-from conftest import free_port
+from conftest import PATIENCE_S, free_port
 
 ROOT = Path(__file__).parent.parent
 RAY = str(Path(sys.executable).parent / "ray")
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float) -> None:
-    end_s = time.monotonic() + timeout_s
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Asks less often than the one of `conftest`: each answer costs another process some work."""
+    give_up_s = time.monotonic() + PATIENCE_S
     while not holds():
-        assert time.monotonic() < end_s, f"not within {timeout_s:g} s"
+        assert time.monotonic() < give_up_s, f"not within {PATIENCE_S:g} s"
         time.sleep(0.2)
 
 
@@ -67,7 +68,7 @@ class Raylets:
         out, known = subprocess.DEVNULL, self._nodes()
         process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=out)
         self._processes.append(process)
-        wait_until(lambda: bool(self._nodes() - known), timeout_s=120.0)
+        wait_until(lambda: bool(self._nodes() - known))
 
     def _nodes(self) -> set[str]:
         """Names the machines that the cluster says are alive."""

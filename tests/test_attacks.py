@@ -5,6 +5,7 @@ import gzip
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,6 +225,7 @@ def test_a_viewer_that_reads_nothing_delays_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     planned = plan(Scenario.model_validate(SPEC), stopwatch=False)
+    before = set(threading.enumerate())
     service = Service(planned, Steering(planned), tmp_path, port=0)
     service.start()
     address = service.url.removeprefix("http://")
@@ -247,7 +249,8 @@ def test_a_viewer_that_reads_nothing_delays_nobody(
     health.request("GET", "/healthz")
     assert health.getresponse().status == 200
     service.stop()
-    assert not service.is_alive
+    left = set(threading.enumerate()) - before
+    assert not any(thread.name == "control" for thread in left)
     gc.collect()
     assert caplog.messages == []  # asyncio logs tasks that are left behind
     for each in (*stalled, connection, health):

@@ -14,7 +14,7 @@ from conftest import PATIENCE_S, Spec
 from test_steering import BLACKOUT, SPEC
 
 from emulator.cli.live import fault
-from emulator.live import control
+from emulator.live import changes
 from emulator.live.control import Service
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
@@ -157,7 +157,7 @@ def test_a_request_that_waits_too_long_takes_effect_and_the_run_goes_on(
         turn(*given)
 
     monkeypatch.setattr(running.steering, "turn", slow)
-    monkeypatch.setattr(control, "ACK_MAX_S", 0.01)
+    monkeypatch.setattr(changes, "ACK_MAX_S", 0.01)
     assert reached.wait(PATIENCE_S)
     late = running.ask("POST", f"{V1}/faults", BLACKOUT | {"note": "late"})
     monkeypatch.undo()

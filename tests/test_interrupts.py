@@ -145,8 +145,9 @@ def many(verb: str, folder: Path) -> Started:
 
 def ended_runs(folder: Path) -> list[tuple[str, str]]:
     for found in folder.glob("runs/*/2*/compare.csv"):
-        with found.open() as file:
-            return list(dict.fromkeys((r["protocol"], r["seed"]) for r in csv.DictReader(file)))
+        # At once: who reads line by line may never catch up with who writes.
+        rows = csv.DictReader(found.read_text().splitlines())
+        return list(dict.fromkeys((row["protocol"], row["seed"]) for row in rows))
     return []
 
 

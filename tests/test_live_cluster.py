@@ -8,7 +8,6 @@ from test_cluster import workload
 
 from agents.bodies import TaskEnd
 from emulator.live import replay
-from emulator.reading import source
 from emulator.record import journal
 from emulator.record.journal import Record
 from emulator.runtime.recorder import Progress
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.ray
 
 def test_a_ray_run_with_injected_faults_replays_in_virtual_time(tmp_path: Path) -> None:
     chosen = Scenario.model_validate(workload(users=20, duration_s=8.0))
-    (tmp_path / "scenario.yaml").write_text(source.dump(chosen))
     session = Session(chosen, tmp_path)
     steering = session.steering
     loss = {"type": "loss", "target": "user-*", "p": 0.7, "for_s": 3.0}

@@ -115,8 +115,8 @@ def test_a_stopped_host_does_not_block_steering_and_a_stop_stops(tmp_path: Path)
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout is not None
-        wait_until(lambda: (latest / "hosts.json").exists(), timeout_s=240.0)
-        wait_until(lambda: "running" in fresco(tmp_path, environment, "status").stdout, 60.0)
+        wait_until(lambda: (latest / "hosts.json").exists())
+        wait_until(lambda: "running" in fresco(tmp_path, environment, "status").stdout)
         hosts = json.loads((latest / "hosts.json").read_text())
         victim = next(host for host in hosts if host["name"] == "bs-0")
         os.kill(victim["pid"], signal.SIGSTOP)
@@ -127,7 +127,9 @@ def test_a_stopped_host_does_not_block_steering_and_a_stop_stops(tmp_path: Path)
 
         said = run.stdout.read()
         assert run.wait(timeout=120) == 3
-    waits = r"accepted, not in effect: the run waits for bs-0 \(silent \d+ s\)"
+    # Which of the two depends on whether the pause or the next fetch of reports comes first.
+    notice = r"(accepted, not in effect|only 2 of 3 hosts said they obey)"
+    waits = rf"{notice}: the run waits for bs-0 \(silent \d+ s\)"
     assert paused.returncode == 3, paused
     assert re.search(waits, paused.stderr), paused.stderr
     assert stopped.returncode == 3, stopped

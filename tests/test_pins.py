@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from agents.protocols import PROTOCOLS
 from emulator.faults.fold import AnyFault
-from emulator.spec import scenario
+from emulator.spec import channel_kinds, scenario
 from emulator.spec.scenario import BaseStationGroup
 
 REMEDY = """
@@ -92,7 +92,7 @@ def test_pins_cover_every_kind_that_a_scenario_may_name() -> None:
         "protocol": set(PROTOCOLS),
         "access": words([BaseStationGroup], "access"),
         "fault": words(faults, "type"),
-        "channel": words(members(scenario.Channel)),
+        "channel": words(members(channel_kinds.Channel)),
         "accelerator": words(members(scenario.Accelerator)),
         "arrival": words(members(scenario.Arrivals)),
         "topology": words(members(scenario.Topology)),

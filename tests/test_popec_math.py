@@ -16,9 +16,9 @@ from agents.protocols.problem import (
     Problem,
     gradient,
     paoi_s,
-    random_problem,
     weighted_paoi_s,
 )
+from tests.popec_reference import random_problem
 
 MEAN_S = 0.02 * np.array([0.8, 1.0, 1.2])
 

@@ -11,7 +11,6 @@ from scipy.optimize import minimize
 from agents.freshness import Floats, load, waiting_s
 from agents.protocols import allotment_rules as rules
 from agents.protocols.fractional import (
-    ETA,
     Edges,
     cell_step,
     penalty,
@@ -23,13 +22,12 @@ from agents.protocols.problem import (
     Allocation,
     Problem,
     class_sums,
-    is_feasible,
     paoi_s,
-    random_problem,
     repair,
     weighted_paoi_s,
 )
 from agents.protocols.server_step import server_step
+from tests.popec_reference import ETA, is_feasible, random_problem
 
 
 def test_the_generator_draws_the_reference_networks_whose_optima_are_known() -> None:
@@ -139,10 +137,8 @@ def test_weights_that_approach_a_strict_order_starve_the_last_class() -> None:
 
 
 RULES: dict[str, Callable[[Problem], Allocation]] = {
-    "equal share": rules.equal_share,
     "equal share by speed": rules.equal_share_by_speed,
     "greedy channel": rules.greedy_channel,
-    "random": lambda problem: rules.random_rule(problem, seed=0),
     "slow": lambda problem: rules.fixed_rate(problem, 1.0),
     "fast": lambda problem: rules.fixed_rate(problem, 20.0),
     "priority agnostic": rules.priority_agnostic,

@@ -26,11 +26,10 @@ from agents.policy import Cell, Reach, UserView
 from agents.protocols import PROTOCOLS
 from agents.protocols.admm_user import NegotiatingUser
 from agents.protocols.allotment import AllottedUser
-from agents.protocols.allotment_rules import random_rule
 from agents.protocols.fractional import Edges, penalty, user_step
 from agents.protocols.oracle import optimum
 from agents.protocols.path_step import PATH_ITERATIONS_MAX, path_step
-from agents.protocols.problem import is_feasible, weighted_paoi_s
+from agents.protocols.problem import weighted_paoi_s
 from agents.protocols.routes import Routes
 from agents.tasks import Task
 from emulator.record.journal import Readings
@@ -39,6 +38,7 @@ from emulator.streams import Streams
 from emulator.world.assemble import assemble
 from emulator.world.planning import plan
 from emulator.world.whole import Whole, whole_of
+from tests.popec_reference import is_feasible, scattered
 
 # The user's own step
 
@@ -463,7 +463,7 @@ def test_the_oracle_agrees_with_naive_path_rates(name: str) -> None:
     whole = whole_of(plan(Scenario.model_validate(NETWORKS[name]("popec")), stopwatch=False))
 
     # Not convex: from an even start four equal users stay equal, which is 0.3 % from the best.
-    best, found = optimum(whole.problem, [random_rule(whole.problem, seed) for seed in (1, 2)])
+    best, found = optimum(whole.problem, [scattered(whole.problem, seed) for seed in (1, 2)])
 
     assert is_feasible(whole.problem, best)
     # Differences as slopes leave SLSQP some 1e-5 short.

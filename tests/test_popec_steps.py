@@ -17,14 +17,14 @@ from agents.protocols.fractional import (
     cell_hints_hz,
     cell_step,
     penalty,
-    rescaled,
     server_hints_hz,
     transform,
     user_step,
 )
 from agents.protocols.oracle import hinted
-from agents.protocols.problem import Paths, class_sums, gradient, random_problem
+from agents.protocols.problem import Paths, class_sums, gradient
 from agents.protocols.server_step import server_step
+from tests.popec_reference import random_problem, rescaled
 
 Cost = Callable[[Floats], tuple[float, Floats]]
 

@@ -10,7 +10,6 @@ import pytest
 from conftest import Spec, law, scenario, server_group, user_group
 
 from agents.bodies import TaskEnd
-from emulator.reading import source
 from emulator.record import journal, tables
 from emulator.runtime.session import Session
 from emulator.show import report
@@ -37,7 +36,6 @@ SPEC: Spec = scenario(
 def play_into(folder: Path, spec: Spec) -> Path:
     """Leaves in the folder what `fresco run` does."""
     chosen = Scenario.model_validate(spec)
-    (folder / "scenario.yaml").write_text(source.dump(chosen))
     Session(chosen, folder).run()
     return folder
 

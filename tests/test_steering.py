@@ -16,7 +16,6 @@ from emulator.faults.fold import HEALTHY, fold
 from emulator.faults.links import Loss
 from emulator.faults.timeline import Order, Timeline
 from emulator.live import replay
-from emulator.reading import source
 from emulator.reading.vocabulary import Refused, types
 from emulator.record import journal
 from emulator.record.journal import FaultChange, Record, Remains
@@ -48,7 +47,6 @@ Deeds = dict[float, Callable[[Steering], object]]
 def live(folder: Path, spec: Spec, deeds: Deeds) -> tuple[dict[str, Any], Steering]:
     """Plays a paced run; does each deed at the first step after its instant."""
     chosen = Scenario.model_validate(spec)
-    (folder / "scenario.yaml").write_text(source.dump(chosen))
     session = Session(chosen, folder, paced=True, stopwatch=False)
     ahead = dict(deeds)
 
@@ -406,7 +404,7 @@ FAULTS = [
 @settings(max_examples=40, deadline=None)
 def test_healing_in_any_order_returns_exactly_to_the_baseline(begin: Any, heal: Any) -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC | {"faults": []}), stopwatch=False))
-    faults = [steering.read(given_) for given_ in FAULTS]
+    faults = [steering.preview(given_, "test").fault for given_ in FAULTS]
     timeline = Timeline([], 100.0)
     for at, number in enumerate(begin):
         timeline.add(Order(float(at), "begin", number, faults[number]))

@@ -19,7 +19,6 @@ from rich.console import Console
 
 from agents.bodies import Execute
 from agents.tasks import Task
-from emulator.reading import source
 from emulator.runtime.session import Session
 from emulator.show import report
 from emulator.show.display import closing
@@ -156,8 +155,6 @@ def summary(folder: Path | None = None, stopwatch: bool = True, **changes: Any) 
         scenario(duration_s=20.0, protocol={"kind": "round-robin"}, servers=servers, users=users)
         | changes
     )
-    if folder is not None:
-        (folder / "scenario.yaml").write_text(source.dump(chosen))
     return Session(chosen, folder, stopwatch=stopwatch).run()
 
 

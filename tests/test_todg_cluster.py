@@ -13,14 +13,12 @@ from todg_network import kind, network
 
 from agents.bodies import TaskEnd
 from agents.slot_bodies import Allocated
-from emulator.reading import source
 from emulator.record import journal
 from emulator.record.journal import HostLost
 from emulator.runtime.muster import Carrier
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import EXIT_STATUS
 from emulator.show import report
-from emulator.spec.scenario import Scenario
 
 pytestmark = pytest.mark.ray
 SLOT_S = 0.1
@@ -46,7 +44,6 @@ def spread(duration_s: float) -> Spec:
 
 
 def on_ray(spec: Spec, folder: Path, **hooks: Any) -> dict[str, Any]:
-    (folder / "scenario.yaml").write_text(source.dump(Scenario.model_validate(spec)))
     return conftest.on_ray(spec, folder, **hooks)
 
 

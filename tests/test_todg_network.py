@@ -26,6 +26,7 @@ from emulator.surroundings.crossing import Crossing
 from emulator.surroundings.network import Flight
 from emulator.world.assemble import assemble
 from emulator.world.planning import plan
+from tests.todg_reference import rivals
 
 CHANCE = st.sampled_from([0.1, 0.5, 0.9])
 WHEN = {"at_s": st.sampled_from([0.0, 0.6, 1.3]), "for_s": st.sampled_from([None, 0.4, 1.0])}
@@ -184,10 +185,10 @@ def test_bursts_on_one_channel_never_conflict(
     gone = frozenset({frame.station_number["bs-0"]})
     for (slot, _), users in aloft.items():
         graph = frame.graph_without(gone) if moving and 21 <= slot <= 40 else frame.graph
-        numbers = [frame.user_number[user] for user in users]
+        numbers = [frame.users.index(user) for user in users]
         assert len(numbers) == len(set(numbers))
         for number in numbers:
-            assert not graph.rivals(number) & set(numbers)
+            assert not rivals(graph, number) & set(numbers)
 
 
 @pytest.mark.parametrize("protocol", ["todg", "max-weight", "edf"])

@@ -6,20 +6,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
-from todg_loop import CLASSES, MEDIUM, RATES, SMALL, SPEEDS, WORK, Loop
+from todg_loop import CLASSES, MEDIUM, RATES, SETTINGS, SMALL, SPEEDS, WORK, Loop
 
 from agents.scheduled import rules
 from agents.scheduled.allocation import EFFORTS, Allocator, plan_for
-from agents.scheduled.oracle import decide, greedy, heaviest, play
-from agents.scheduled.queues import Admission, Backlog, utility
+from agents.scheduled.discipline import ServersSeen, UsersSeen
+from agents.scheduled.oracle import heaviest
+from agents.scheduled.queues import Admission, Backlog
+from tests.todg_reference import decide, greedy, play, utility
 
 MODES: tuple[rules.Mode, ...] = ("hol", "capped", "persistent")
 modes = st.sampled_from(MODES)
 
 
 def rule(mode: rules.Mode, threshold: float, rate_min: float, inflow_max: int) -> rules.QueueRule:
-    return rules.QueueRule(mode, 1.0, rate_min, threshold, 1.0, inflow_max)
+    return rules.QueueRule(mode, rate_min, threshold, 1.0, inflow_max)
 
 
 @pytest.mark.parametrize(
@@ -30,9 +33,9 @@ def test_the_largest_v_is_the_published_one(
     mode: rules.Mode, v_slots: float, waits: list[int]
 ) -> None:
     """The published numbers of the design: V_max and the bounds of the reference network."""
-    loop = Loop(SMALL, at=rules.Settings(0.0, mode))
+    loop = Loop(SMALL, mode=mode)
 
-    assert loop.at.v_slots == pytest.approx(v_slots, abs=0.06)
+    assert loop.todg.settings.v_slots == pytest.approx(v_slots, abs=0.06)
     assert loop.bound == waits
 
 
@@ -107,12 +110,12 @@ def test_the_admission_target_maximises_its_term(
     v_slots: float, credit: float, rate: float
 ) -> None:
     """gamma maximises V phi(gamma) - theta G gamma on [0, A_max]; compared with a grid."""
-    flow = rules.user_rule(CLASSES[1], rate, 120, rules.Settings(v_slots))
+    flow = rules.user_rule(CLASSES[1], rate, 120, replace(SETTINGS, v_slots=v_slots))
     door = Admission(flow, rate)
     door.credit = credit
 
     def term(gamma: float) -> float:
-        return v_slots * utility(gamma, flow.value, rate) - flow.weight * credit * gamma
+        return v_slots * utility(gamma, CLASSES[1].value, rate) - flow.weight * credit * gamma
 
     best = max(term(gamma) for gamma in np.linspace(0.0, 4.0, 401))
     assert 0.0 <= door.target() <= 4.0
@@ -169,66 +172,46 @@ def test_with_no_backlog_everybody_is_let_in() -> None:
 @settings(max_examples=40, derandomize=True, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_closed_forms_agree_with_the_central_decision(seed: int) -> None:
-    """Flow and server may be chosen first and the channels second: the slot's term separates."""
+    """The server may be chosen first and the channels second: the slot's term separates."""
     rng = np.random.default_rng(seed)
-    graph = Loop(SMALL, seed=seed % 100).graph
-    users, flows, servers = 24, 2, 3
-    urgency = rng.exponential(10.0, (users, flows))
-    costs = rng.exponential(8.0, (users, flows, servers))
-    movable = np.minimum(
-        rng.exponential(2.0, (users, flows, 4)), rng.integers(0, 5, (users, flows, 1))
+    loop = Loop(SMALL, seed=seed % 100)
+    todg, kind = loop.todg, rng.integers(0, 3, 24)
+    size_bits = np.array([CLASSES[c].size_bits for c in kind])
+    backlog, persistence = rng.integers(0, 5, 24).astype(float), rng.exponential(5.0, 24)
+    bits = rng.exponential(2.0, (24, 4)) * size_bits[:, None]
+    none = np.zeros(24)
+    users = UsersSeen(0, kind, backlog, persistence, none, none, bits, size_bits)
+    servers = ServersSeen(loop.frame, 0)
+    servers.backlog[:], servers.usable[:] = rng.integers(0, 40, (3, 3)), True
+    theta = np.array([todg.user_rule(c).weight for c in kind])
+    eta = np.array([[todg.server_rule(s, c).weight for c in range(3)] for s in range(3)])
+    costs = (eta * servers.backlog).T[kind]
+    movable = np.minimum(bits / size_bits[:, None], backlog[:, None])
+
+    weights = todg.weigh(users, servers)
+    _, weight = heaviest(loop.graph, weights)
+    central, value = decide(loop.graph, theta * (backlog + persistence), costs, movable)
+
+    # Schedules and servers of one value may differ; the value may not.
+    assert weight == pytest.approx(value, rel=1e-9)
+    picks = {user: todg.choose(int(kind[user]), servers) for user in central}
+    assert {user: costs[user, server] for user, server in picks.items()} == pytest.approx(
+        {user: costs[user, server] for user, (_, server) in central.items()}
     )
-
-    weights, pick = rules.vertex_weights(urgency, costs.min(axis=2), movable)
-    schedule, weight = heaviest(graph, weights.astype(np.float64))
-    central, value = decide(graph, urgency, costs, movable)
-
-    assert weight == pytest.approx(value, rel=1e-6)  # float32 weights
-    # Schedules of one weight may differ in who has which channel; what is picked there may not.
-    assert all(flow == pick[user, k] for user, (k, flow, _) in central.items())
-    assert sum(float(weights[user, k]) for user, k in schedule.items()) == pytest.approx(value)
-    assert all(server == costs[user, flow].argmin() for user, (_, flow, server) in central.items())
-
-
-def test_credits_are_whole_and_sum_to_the_intake() -> None:
-    for intake in range(1, 30):
-        shares = [rules.credits(intake, 4, turn) for turn in range(8)]
-        assert all(sum(share) == intake for share in shares)
-        assert all(max(share) - min(share) <= 1 for share in shares)
-
-
-def test_servers_are_chosen_by_price_credit_and_speed() -> None:
-    def choose(sent: list[int], usable: list[bool]) -> int | None:
-        return rules.choose_server(
-            [1.0, 1.0, 2.0], [2, 2, 0], sent, [3, 3, 2], usable, [0.3, 0.2, 0.4]
-        )
-
-    assert choose([0, 0, 0], [True] * 3) == 2  # an empty queue is free
-    assert choose([0, 0, 1], [True] * 3) == 1  # equal prices: the faster
-    assert choose([0, 0, 1], [True, False, True]) == 0
-    assert choose([3, 3, 2], [True] * 3) is None  # no credit left
-    assert choose([0, 0, 0], [False] * 3) is None
-
-
-def test_service_goes_by_pressure_per_work() -> None:
-    assert rules.service_order([1.0, 1.0, 1.0], [4, 12, 4], [4, 6, 12]) == [1, 0, 2]
-    assert rules.choose_own({0: 8.0, 1: 30.0}, {0: 4, 1: 12}) == 1
-    assert rules.choose_own({0: 0.0}, {0: 4}) is None
-    assert rules.choose_own({}, {}) is None
 
 
 def test_an_impossible_deadline_is_refused() -> None:
     hasty = rules.TaskClass(size_bits=1.0, value=1.0, deadline_slots=1, cpu_slots=1)
 
     with pytest.raises(ValueError, match="deadline"):
-        rules.v_max_slots([hasty], [[0.5]], [(10.0, [1.0])], rules.Settings(0.0))
+        rules.v_max_slots([hasty], [0.5], [[0.1]], SETTINGS)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("load", [1.0, 2.0])
 def test_all_bounds_hold_in_a_closed_loop_with_faults(mode: rules.Mode, load: float) -> None:
     """Theorems 1, 3 and 7; the loop itself asserts the queue bounds and the accounts every slot."""
-    loop = Loop(SMALL, seed=4, load=load, at=rules.Settings(0.0, mode))
+    loop = Loop(SMALL, seed=4, load=load, mode=mode)
     rng = np.random.default_rng(9)
 
     for slot in range(500):
@@ -267,7 +250,7 @@ def test_backlog_grows_and_drops_fall_with_v() -> None:
     """O(V) backlog against O(1/V) loss, where only V acts: deadlines 40 times as long."""
     found = []
     for v_slots in (20.0, 80.0):
-        loop = Loop(SMALL, seed=6, load=1.6, at=rules.Settings(v_slots, persistence=0.3))
+        loop = Loop(SMALL, seed=6, load=1.6, v_slots=v_slots, persistence=0.3)
         for _ in range(600):
             loop.step(lambda w, t, graph=loop.graph: greedy(graph, w.astype(np.float64)))
         found.append((loop.utility, loop.backlog))

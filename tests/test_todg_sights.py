@@ -23,6 +23,7 @@ from emulator.show import report
 from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import TOLD_SLOTS, bounds_s, told_slots
 from emulator.world.planning import plan
+from tests.todg_reference import conflict
 
 # Twice what the channels carry, so that the bound drops tasks.
 BUSY = network(
@@ -53,7 +54,15 @@ def stay_s(end: TaskEnd) -> float:
 
 def heaviest(graph: ConflictGraph, weights: dict[tuple[int, int], float]) -> float:
     """The optimum by another way than the observer's: a clique of the complement, in integers."""
-    free = nx.complement(graph.graph())
+    vertices: nx.Graph[tuple[int, int]] = nx.Graph()
+    vertices.add_nodes_from((user, k) for user in graph.users for k in range(graph.channels))
+    vertices.add_edges_from(
+        ((a, k), (b, m))
+        for a, k in list(vertices)
+        for b, m in list(vertices)
+        if (a == b and k != m) or (a != b and k == m and conflict(graph.at[a], graph.at[b]))
+    )
+    free = nx.complement(vertices)
     free.remove_nodes_from([vertex for vertex in list(free) if weights[vertex] <= 0.0])
     nx.set_node_attributes(free, {v: round(1e6 * weights[v]) for v in free}, "units")
     return nx.max_weight_clique(free, "units")[1] / 1e6

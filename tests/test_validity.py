@@ -166,7 +166,10 @@ def test_ages_after_a_warm_up_are_those_of_the_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "scv", "tasks"), [("gamma", 0.5, 400_000), ("hyperexponential", 4.0, 700_000)]
+    # As many as the interval of 3 % below needs: gamma's is 2.3 % wide, and the other's 3.4 % at
+    # 500,000.
+    ("kind", "scv", "tasks"),
+    [("gamma", 0.5, 150_000), ("hyperexponential", 4.0, 700_000)],
 )
 def test_waits_of_two_classes_are_those_of_cobham(kind: str, scv: float, tasks: int) -> None:
     rhos = (0.2, 0.3)  # urgent, relaxed

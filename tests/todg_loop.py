@@ -1,8 +1,8 @@
-"""A slotted network around the TODG core: what its tests and benchmarks close loops with.
+"""A slotted network around the decisions that nodes run: tests and benchmarks close loops with it.
 
-One object per step of a slot (docs/todg.md, One slot), the reference network. It sees
-all queues at once, so views are never stale; faults are a radio that is black or a server that is
-down. Task: (birth slot, flow number).
+The reference network; every decision is `Todg`'s, the mechanics of a slot (docs/todg.md, One slot)
+are here. It sees all queues at once, so views are never stale; faults are a radio that is black or
+a server that is down. Users may have two kinds of task, each a flow. Task: (birth slot, flow).
 """
 
 from collections import Counter
@@ -10,12 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from agents.protocols.todg import Todg, TodgOptions
 from agents.scheduled import rules
-from agents.scheduled.conflict import ConflictGraph, attach
-from agents.scheduled.queues import Admission, Backlog, utility
+from agents.scheduled.conflict import ConflictGraph
+from agents.scheduled.discipline import ServersSeen, UsersSeen
+from agents.scheduled.frame import Frame, Machine, Slotting
+from agents.scheduled.queues import Admission, Backlog
+from tests.todg_reference import attach, clashes, utility
 
 CLASSES = (
     rules.TaskClass(size_bits=20e3, value=4.0, deadline_slots=40, cpu_slots=4),
@@ -26,6 +29,15 @@ RATES = (0.8, 0.6, 0.35)  # tasks per slot
 PROFILES = ((0, 1), (1,), (1, 2))
 WORK = ((4.0, 6.0, 12.0), (3.0, 9.0, 30.0), (5.0, 5.0, 20.0))  # (server, class)
 SPEEDS = (100.0, 60.0, 70.0)  # work units per slot
+SETTINGS = rules.Settings(  # of the published numbers; V is of the network
+    v_slots=0.0,
+    mode="hol",
+    persistence=1.5,
+    server_persistence=0.3,
+    inflow_slots=4.0,
+    server_share=0.3,
+    arrivals_max=4,
+)
 
 Task = tuple[int, int]
 Allocate = Callable[[NDArray[np.float32], int], dict[int, int]]
@@ -47,11 +59,40 @@ MEDIUM = Size(54, 9, 6, 2.25)
 LARGE = Size(64, 16, 3, 2.67)
 
 
+class Reference(Frame):
+    """What nodes know of the reference network; a task's work depends on server and class."""
+
+    arrivals_max = SETTINGS.arrivals_max
+
+    def __init__(self, size: Size) -> None:
+        self.speeds = [speed * size.speed for speed in SPEEDS]
+        super().__init__(
+            Slotting(slot_s=0.05, report_s=0.0, round_s=0.0, guard_s=0.0),
+            CLASSES,
+            works=(1.0,) * len(CLASSES),
+            rates=RATES,
+            kind_of={},  # users have up to two
+            machines=[Machine(f"server-{s}", 1.0) for s in range(len(SPEEDS))],
+            stations=[f"bs-{bs}" for bs in range(size.stations)],
+            channels=size.channels,
+            places=[],
+        )
+
+    def mean_slots(self, server: int, kind: int) -> float:
+        return WORK[server][kind] / self.speeds[server]
+
+
 class Loop:
     """The network and its queues. `counts` follows every task to its end."""
 
     def __init__(
-        self, size: Size, seed: int = 1, load: float = 1.0, at: rules.Settings | None = None
+        self,
+        size: Size,
+        seed: int = 1,
+        load: float = 1.0,
+        mode: rules.Mode = "hol",
+        v_slots: float | None = None,
+        persistence: float = SETTINGS.persistence,
     ) -> None:
         self.size, self.load = size, load
         self.rng = np.random.default_rng(seed)
@@ -60,60 +101,46 @@ class Loop:
         cell = np.arange(size.users) % size.stations
         where = grid[cell] + self.rng.uniform(-0.5, 0.5, (size.users, 2))
         self.distance = np.linalg.norm(where[:, None] - grid[None], axis=2)
-        self.graph = ConflictGraph(range(size.stations), size.channels)
-        for user, place in enumerate(attach(self.distance, size.hear, range(size.stations))):
-            self.graph.place(user, place)
-        self.home = np.array([self.graph.attachment(user).home for user in range(size.users)])
+        at = attach(self.distance, size.hear)
+        self.graph = ConflictGraph(range(size.stations), size.channels, at)
+        self.home = np.array([at[user].home for user in range(size.users)])
         near = np.maximum(self.distance[np.arange(size.users), self.home], 0.12)
         self.snr = 10**0.3 * (0.5 / near) ** 3
-        self._queues(at or rules.Settings(v_slots=0.0))
+        self.frame = Reference(size)
+        chosen = TodgOptions(
+            V=v_slots or "auto",
+            guarantee="watchdog" if v_slots else "analytic",
+            effort=2,
+            mode=mode,
+            persistence=persistence,
+        )
+        self.todg = Todg(self.frame, chosen, lambda: 0.5)
+        self._queues()
         self.counts: Counter[str] = Counter()
         self.done: Counter[int] = Counter()  # flow -> completed
         self.age_max = [0, 0, 0]
         self.breaches: list[str] = []
         self.slot = 0
 
-    def _queues(self, at: rules.Settings) -> None:
-        speeds = [speed * self.size.speed for speed in SPEEDS]
-        if at.v_slots == 0.0:
-            servers = list(zip(speeds, WORK, strict=True))
-            at = replace(
-                at, v_slots=rules.v_max_slots(CLASSES, [[rate] for rate in RATES], servers, at)
-            )
-        self.at, self.speeds = at, speeds
-        longest = max(task.deadline_slots for task in CLASSES)
+    def _queues(self) -> None:
+        self.speeds, kinds = self.frame.speeds, range(len(CLASSES))
         self.flows = [
             (user, kind)
             for user in range(self.size.users)
             for kind in PROFILES[user // self.size.stations % 3]
         ]
-        own = [rules.user_rule(CLASSES[c], RATES[c], longest, at) for _, c in self.flows]
-        self.user_queues: list[Backlog[Task]] = [Backlog(rule) for rule in own]
-        self.doors = [
-            Admission(rule, RATES[c]) for rule, (_, c) in zip(own, self.flows, strict=True)
+        self.user_queues: list[Backlog[Task]] = [
+            Backlog(self.todg.user_rule(c)) for _, c in self.flows
         ]
-        self.server_rules = [
-            [
-                rules.server_rule(CLASSES[c], speeds[s], WORK[s][c], longest, at)
-                for c in range(len(CLASSES))
-            ]
-            for s in range(len(speeds))
-        ]
+        self.doors = [Admission(self.todg.user_rule(c), RATES[c]) for _, c in self.flows]
         self.server_queues: list[list[Backlog[Task]]] = [
-            [Backlog(rule) for rule in row] for row in self.server_rules
-        ]
-        self.credit = [
-            [
-                rules.credits(rule.inflow_max, self.size.stations, s + c)
-                for c, rule in enumerate(row)
-            ]
-            for s, row in enumerate(self.server_rules)
+            [Backlog(self.todg.server_rule(s, c)) for c in kinds] for s in range(len(SPEEDS))
         ]
         self.bound = [
             rules.age_max_slots(
                 task,
-                [rule for rule, (_, kind) in zip(own, self.flows, strict=True) if kind == c],
-                [row[c] for row in self.server_rules],
+                [self.todg.user_rule(c)],
+                [row[c].rule for row in self.server_queues],
                 has_cpu=True,
             )
             for c, task in enumerate(CLASSES)
@@ -121,6 +148,9 @@ class Loop:
         self.bits_left = [CLASSES[c].size_bits for _, c in self.flows]
         self.work_left = [list(row) for row in WORK]
         self.cpu: dict[int, tuple[int, Task]] = {}
+        self.user_of = np.array([user for user, _ in self.flows])
+        self.kind_of = np.array([kind for _, kind in self.flows])
+        self.size_bits = np.array([CLASSES[kind].size_bits for _, kind in self.flows])
         self.flow_table = np.full((self.size.users, 2), -1)
         for flow, (user, _) in enumerate(self.flows):
             free = int(np.argmin(self.flow_table[user] >= 0))
@@ -139,19 +169,26 @@ class Loop:
 
     def weigh(self, bits: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """Returns vertex weights and the flows behind them; `bits` (user, channel)."""
-        backlog = np.array([[len(queue) for queue in row] for row in self.server_queues])
-        weight = np.array([[rule.weight for rule in row] for row in self.server_rules])
-        price = rules.server_prices(weight, backlog, np.array(self.up))
-        shape = self.flow_table.shape
-        urgency, prices, size, held = (np.zeros(shape) for _ in range(4))
-        size += 1.0
-        for flow, (user, c) in enumerate(self.flows):
-            at = user, int(np.flatnonzero(self.flow_table[user] == flow)[0])
-            queue = self.user_queues[flow]
-            urgency[at], prices[at], held[at] = queue.urgency, price[c], len(queue)
-            size[at] = CLASSES[c].size_bits
-        movable = np.minimum(bits[:, None, :] / size[:, :, None], held[:, :, None])
-        return rules.vertex_weights(urgency, prices, movable)
+        seen = UsersSeen(
+            slot=self.slot,
+            kind=self.kind_of,
+            backlog=np.array([float(len(queue)) for queue in self.user_queues]),
+            persistence=np.array([queue.persistence for queue in self.user_queues]),
+            slack_slots=np.ones(len(self.flows)),
+            idle_slots=np.zeros(len(self.flows)),
+            bits=bits[self.user_of],
+            size_bits=self.size_bits,
+        )
+        by_flow = self.todg.weigh(seen, self._servers_seen(0))
+        none = np.zeros((1, bits.shape[1]))  # what `flow_table` -1 points to
+        by_user = np.concatenate([by_flow, none])[self.flow_table]
+        return by_user.max(axis=1).astype(np.float32), by_user.argmax(axis=1)
+
+    def _servers_seen(self, station: int) -> ServersSeen:
+        seen = ServersSeen(self.frame, station)
+        seen.backlog[:] = [[len(queue) for queue in row] for row in self.server_queues]
+        seen.usable[:] = self.up
+        return seen
 
     def step(
         self,
@@ -199,22 +236,15 @@ class Loop:
     def _transmit(
         self, schedule: dict[int, int], pick: NDArray[np.intp], bits: NDArray[np.float64]
     ) -> list[list[list[Task]]]:
-        assert not self.graph.clashes(schedule)
+        assert not clashes(self.graph, schedule)
         sent: list[list[list[Task]]] = [[[] for _ in CLASSES] for _ in self.speeds]
-        share: Counter[tuple[int, int, int]] = Counter()
+        seen = [self._servers_seen(bs) for bs in range(self.size.stations)]
         for user, channel in sorted(schedule.items()):
             flow = int(self.flow_table[user, pick[user, channel]])
-            c, bs = self.flows[flow][1], int(self.home[user])
+            c, servers = self.flows[flow][1], seen[self.home[user]]
             queue, budget = self.user_queues[flow], bits[user, channel]
             while len(queue) and budget > 1e-6:
-                chosen = rules.choose_server(
-                    [row[c].weight for row in self.server_rules],
-                    [len(row[c]) for row in self.server_queues],
-                    [share[bs, s, c] for s in range(len(self.speeds))],
-                    [row[c][bs] for row in self.credit],
-                    self.up,
-                    [WORK[s][c] / self.speeds[s] for s in range(len(self.speeds))],
-                )
+                chosen = self.todg.choose(c, servers)
                 if chosen is None:
                     break
                 used = min(budget, self.bits_left[flow])
@@ -223,7 +253,7 @@ class Loop:
                 if self.bits_left[flow] > 1e-6:
                     break
                 self.bits_left[flow] = CLASSES[c].size_bits
-                share[bs, chosen, c] += 1
+                servers.sent[chosen, c] += 1
                 sent[chosen][c].append(queue.take())
         return sent
 
@@ -235,27 +265,26 @@ class Loop:
                 continue
             offered = {}
             for flow in self.flow_table[user][self.flow_table[user] >= 0].tolist():
-                task, queue = CLASSES[self.flows[flow][1]], self.user_queues[flow]
-                whole = self.bits_left[flow] == task.size_bits
-                if len(queue) and whole and rules.can_compute(task, queue.rule):
-                    offered[flow] = queue.urgency
-            slots = {flow: CLASSES[self.flows[flow][1]].cpu_slots for flow in offered}
-            flow = rules.choose_own(offered, slots)
-            if flow is not None:
-                self.cpu[user] = (self.slot + slots[flow], self.user_queues[flow].take())
+                kind, queue = self.flows[flow][1], self.user_queues[flow]
+                whole = self.bits_left[flow] == CLASSES[kind].size_bits
+                if len(queue) and whole and self.todg.computes(kind):
+                    offered[queue.urgency / CLASSES[kind].cpu_slots] = flow, kind
+            if offered:
+                flow, kind = offered[max(offered)]
+                task = self.user_queues[flow].take()
+                self.cpu[user] = (self.slot + CLASSES[kind].cpu_slots, task)
 
     def _serve(self, s: int) -> None:
         queues, left = self.server_queues[s], self.work_left[s]
-        pressure = [len(queue) + queue.persistence for queue in queues]
         budget = self.speeds[s]
-        for c in rules.service_order([q.rule.weight for q in queues], pressure, WORK[s]):
-            while len(queues[c]) and budget > 1e-9:
-                used = min(budget, left[c])
-                budget -= used
-                left[c] -= used
-                if left[c] <= 1e-9:
-                    left[c] = WORK[s][c]
-                    self.end(queues[c].take(), "completed")
+        while any(queues) and budget > 1e-9:
+            c = self.todg.next_kind(s, queues)
+            used = min(budget, left[c])
+            budget -= used
+            left[c] -= used
+            if left[c] <= 1e-9:
+                left[c] = WORK[s][c]
+                self.end(queues[c].take(), "completed")
 
     def _check(self) -> None:
         """Asserts theorem 1 and conservation; runs the watchdog, which must find nothing."""

@@ -6,7 +6,7 @@ Source: docs/popec.md, Who solves what.
 import math
 from collections.abc import Sequence
 
-from agents.bodies import NodeId
+from agents.bodies import NodeId, Share
 from agents.protocols.fractional import Edges
 
 
@@ -51,6 +51,34 @@ class Edge:
         self.tries = 0  # how often the open ask was sent
         self.asked_hz = math.inf  # r; inf: ask whatever it is
         self.asked_s = self.first_s = -math.inf  # when it was last sent, first sent
+
+    def open(self, copy_hz: float, wish_hz: float, now_s: float) -> None:
+        """Takes up a new copy and the ask that follows from it, to be sent now."""
+        self.copy_hz, self.asked_hz = copy_hz, wish_hz
+        self.seq += 1
+        self.is_open, self.tries = True, 0
+        self.first_s = now_s
+
+    def hear(self, share: Share) -> None:
+        """Takes in what the peer grants, and of a server how long tasks take there."""
+        self.share_was_hz, self.share_hz = self.share_hz, share.rate_hz
+        self.alive = True
+        if not self.is_cell:
+            self.wait_s = share.wait_s
+            self.service_s = share.mean_s
+
+    def rescale(self, scale: float, copy_hz: float) -> None:
+        """Multiplies the penalty; what was asked in the old scale is forgotten.
+
+        Whoever was given up goes on being asked, in the new scale: else it would never be back.
+        """
+        self.penalty *= scale
+        self.target_hz = copy_hz + (self.target_hz - copy_hz) / scale
+        self.seq += 1
+        if self.alive:
+            self.is_open, self.asked_hz = False, math.inf
+        else:
+            self.asked_hz = 2.0 * copy_hz - self.target_hz
 
 
 def mean_hints(cells: Sequence[Edge], servers: Sequence[Edge]) -> Edges | None:

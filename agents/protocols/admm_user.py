@@ -102,10 +102,7 @@ class NegotiatingUser(AllottedUser):
             wish_hz = 2.0 * copy_hz - edge.target_hz
             if self._is_old_news(edge, wish_hz, now_s):
                 continue
-            edge.copy_hz, edge.asked_hz = copy_hz, wish_hz
-            edge.seq += 1
-            edge.is_open, edge.tries = True, 0
-            edge.first_s = now_s
+            edge.open(copy_hz, wish_hz, now_s)
             sends.append(self._ask(edge, now_s))
         if sends:
             options = self.options
@@ -119,20 +116,7 @@ class NegotiatingUser(AllottedUser):
         rho = penalty(self.view.weight, self._own.rate_hz, REFINED_GAMMA)
         for edge, copy_hz in zip(edges, copies_hz, strict=True):
             p = self.success[edge.name] if edge.is_cell else 1.0
-            self._rescale(edge, p * p * rho / edge.penalty, copy_hz)
-
-    def _rescale(self, edge: Edge, scale: float, copy_hz: float) -> None:
-        """Multiplies a penalty; what was asked in the old scale is forgotten.
-
-        Whoever was given up goes on being asked, in the new scale: else it would never be back.
-        """
-        edge.penalty *= scale
-        edge.target_hz = copy_hz + (edge.target_hz - copy_hz) / scale
-        edge.seq += 1
-        if edge.alive:
-            edge.is_open, edge.asked_hz = False, math.inf
-        else:
-            edge.asked_hz = 2.0 * copy_hz - edge.target_hz
+            edge.rescale(p * p * rho / edge.penalty, copy_hz)
 
     def _is_old_news(self, edge: Edge, wish_hz: float, now_s: float) -> bool:
         """Says whether an ask may be left out: it moved little, and the peer heard lately."""
@@ -170,11 +154,7 @@ class NegotiatingUser(AllottedUser):
     def _hear_share(self, edge: Edge, share: Share, now_s: float) -> list[Send]:
         if share.seq != edge.seq:
             return []  # of an ask that another has overtaken
-        edge.share_was_hz, edge.share_hz = edge.share_hz, share.rate_hz
-        edge.alive = True
-        if not edge.is_cell:
-            edge.wait_s = share.wait_s
-            edge.service_s = share.mean_s
+        edge.hear(share)
         self._use_shares()
         step_hz = self.options.relaxation * (share.rate_hz - edge.copy_hz)
         if not edge.is_open:
@@ -286,7 +266,7 @@ class NegotiatingUser(AllottedUser):
             # The penalty goes with p^2; the unscaled dual, rho (x - t), stays what it was.
             scale = (belief.success / self.success[bs]) ** 2
             self.success[bs] = belief.success
-            self._rescale(edge, scale, edge.copy_hz)
+            edge.rescale(scale, edge.copy_hz)
         if not is_news:
             return []
         self._censor = self.options.censor

@@ -15,11 +15,6 @@ from agents.protocols.problem import Allocation, Paths, Problem, class_sums
 LOAD_MAX = 0.9
 
 
-def equal_share(problem: Problem) -> Allocation:
-    """Divides each base station evenly among its users, each share evenly among the servers."""
-    return _rule(problem, _near(problem), problem.reach.astype(np.float64))
-
-
 def equal_share_by_speed(problem: Problem) -> Allocation:
     """Divides each base station evenly, each share by the speed of the servers behind."""
     return _rule(problem, _near(problem), _speeds(problem))
@@ -29,13 +24,6 @@ def greedy_channel(problem: Problem) -> Allocation:
     """Sends each user to its best base station only, shared by p; servers by speed."""
     best = problem.success == problem.success.max(axis=1, keepdims=True)
     return _rule(problem, best * problem.success, _speeds(problem))
-
-
-def random_rule(problem: Problem, seed: int) -> Allocation:
-    """Draws every share uniformly."""
-    rng = np.random.default_rng(seed)
-    cells = rng.uniform(size=problem.success.shape) * _near(problem)
-    return _rule(problem, cells, rng.uniform(size=problem.reach.shape) * problem.reach)
 
 
 def fixed_rate(problem: Problem, rate_hz: float) -> Allocation:

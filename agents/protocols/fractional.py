@@ -27,7 +27,6 @@ from msgspec import Struct
 from agents.freshness import Floats
 
 GAMMA = 0.3  # penalty relative to the curvature of w / L; 0.2 to 0.5 serve 10 to 200 users
-ETA = 1.6  # over-relaxation
 
 
 class Edges(Struct, frozen=True, gc=False):
@@ -210,23 +209,3 @@ def server_hints_hz(weights: Floats, mean_s: Floats) -> Floats:
 def penalty(weight: float, rate_hz: float, gamma: float = GAMMA) -> float:
     """Returns gamma times the curvature 2 w / L^3 of w / L; towards base stations times p^2."""
     return gamma * 2.0 * weight / rate_hz**3
-
-
-def rescaled(copies_hz: Edges, targets_hz: Edges, old: Edges, new: Edges) -> Edges:
-    """Returns the states t that keep every dual rho (x - t) when penalties go from old to new.
-
-    Needed whenever rho changes, as with p: without it the user would start over.
-    """
-
-    def of(
-        copies: list[float], targets: list[float], was: list[float], now: list[float]
-    ) -> list[float]:
-        return [
-            x + (t - x) * rho / rho_new
-            for x, t, rho, rho_new in zip(copies, targets, was, now, strict=True)
-        ]
-
-    return Edges(
-        of(copies_hz.cells, targets_hz.cells, old.cells, new.cells),
-        of(copies_hz.servers, targets_hz.servers, old.servers, new.servers),
-    )

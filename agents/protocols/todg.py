@@ -2,10 +2,9 @@
 
 Drift plus penalty from every node's own queues and what messages tell it, channels by a distributed
 maximum-weight independent set. Re-derived from the abstract of arXiv 2101.02772; not the paper's
-equations. `docs/todg.md` explains it; the closed forms are in `agents/scheduled/rules.py`.
+equations. `docs/todg.md` explains it; constants and bounds are in `agents/scheduled/rules.py`.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -23,10 +22,6 @@ from agents.scheduled.queues import Admission, Backlog
 from agents.tasks import Uniform
 
 Positive = Annotated[float, Meta(gt=0.0)]
-
-ARRIVALS_LEAST = 4  # the least A_max, tasks per slot
-BURST_SD = 6.0  # standard deviations of Poisson arrivals that A_max covers: at 4 an idle network
-# turned away one task in 10,000, and lost to rivals by that at low load
 
 
 class TodgOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,16 +53,16 @@ class Todg(Discipline):
         super().__init__(frame, options, uniform)
         level = effort_default(frame.graph) if options.effort == "auto" else options.effort
         self.effort = EFFORTS[level]
-        self.settings = settings_for(frame, options)
+        self.settings = settings_for(frame, self.mean_slots, options)
         longest = max(kind.deadline_slots for kind in frame.kinds)
         pairs = zip(frame.kinds, frame.rates, strict=True)
         self._users = [rules.user_rule(kind, rate, longest, self.settings) for kind, rate in pairs]
         self._servers = [
             [
-                rules.server_rule(kind, 1.0, work, longest, self.settings)
-                for kind, work in zip(frame.kinds, works, strict=True)
+                rules.server_rule(kind, slots, longest, self.settings)
+                for kind, slots in zip(frame.kinds, row, strict=True)
             ]
-            for works in self.mean_slots.tolist()
+            for row in self.mean_slots.tolist()
         ]
         self._urgency = np.array([rule.weight for rule in self._users])  # theta
         self._price = np.array([[rule.weight for rule in row] for row in self._servers])  # eta
@@ -141,7 +136,7 @@ class Todg(Discipline):
 
 
 class MaxWeightOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """`effort` as in `todg`; `exact` is not for nodes, see benchmarks."""
+    """`effort` as in `todg`."""
 
     effort: Annotated[int, Meta(ge=0, le=5)] = 2
 
@@ -155,10 +150,10 @@ class MaxWeight(Todg):
         super().__init__(frame, same, uniform)
 
     def user_rule(self, kind: int) -> rules.QueueRule:
-        return self._unbounded(kind, self._users[kind].weight)
+        return self._unbounded(self._users[kind].weight)
 
     def server_rule(self, server: int, kind: int) -> rules.QueueRule:
-        return self._unbounded(kind, self._servers[server][kind].weight)
+        return self._unbounded(self._servers[server][kind].weight)
 
     def admission(self, kind: int) -> Admission | None:
         return None
@@ -167,9 +162,8 @@ class MaxWeight(Todg):
         return servers.usable
 
 
-def settings_for(frame: Frame, options: TodgOptions) -> rules.Settings:
+def settings_for(frame: Frame, mean_slots: Floats, options: TodgOptions) -> rules.Settings:
     """Returns the constants of the protocol. ValueError: V is above what the deadlines allow."""
-    arrivals_max = max(math.ceil(rate + BURST_SD * math.sqrt(rate)) for rate in frame.rates)
     at = rules.Settings(
         v_slots=0.0,
         mode=options.mode,
@@ -177,15 +171,11 @@ def settings_for(frame: Frame, options: TodgOptions) -> rules.Settings:
         server_persistence=options.server_persistence,
         inflow_slots=options.inflow_slots,
         server_share=options.server_share,
-        arrivals_max=max(ARRIVALS_LEAST, arrivals_max),
+        arrivals_max=frame.arrivals_max,
     )
     if options.guarantee == "watchdog" and options.V != "auto":
         return replace(at, v_slots=options.V)
-    servers = [
-        (1.0, [frame.mean_slots(s, c) for c in range(len(frame.kinds))])
-        for s in range(len(frame.machines))
-    ]
-    most = rules.v_max_slots(frame.kinds, [[rate] for rate in frame.rates], servers, at)
+    most = rules.v_max_slots(frame.kinds, frame.rates, mean_slots.tolist(), at)
     if options.V != "auto" and most < options.V:
         raise ValueError(f"V = {options.V:g} cannot keep every deadline; at most {most:.4g} can")
     return replace(at, v_slots=most if options.V == "auto" else options.V)

@@ -7,7 +7,8 @@ docs/todg.md, The knob. Whoever runs it calls `begin`, then `step` 0 .. steps - 
 and takes the schedule by `finish`, which may come early: at any instant, whatever was lost, late
 or doubled, the winners known to all base stations together are independent.
 
-Promised ratio to the optimum with no loss: `promise`. Limit: with loss only independence holds.
+With no loss the weight is 1 / (2 + most neighbours) of the optimum or more, if the mini-rounds
+decided every vertex, and the optimum where leaders see all. With loss only independence holds.
 """
 
 from collections.abc import Mapping
@@ -84,19 +85,6 @@ def greedy_rounds(effort: Effort, plan: Plan) -> int:
 def steps(effort: Effort, plan: Plan) -> int:
     """Returns how many mini-rounds pass in a slot before channels are granted."""
     return greedy_rounds(effort, plan) + STEPS_PER_ROUND * len(plan.rounds)
-
-
-def promise(effort: Effort, stations: "Graph[int]") -> float:
-    """Returns the ratio to the optimum that holds with no loss if no vertex stayed undecided.
-
-    A heaviest-first winner displaces at most one optimal winner in its own cell and channel, one
-    per neighbouring cell, and one of its user's: 1 / (2 + max degree), guarantee (iii). A region
-    that covers its component is solved exactly.
-    """
-    plan = plan_for(effort, stations)
-    if plan.is_whole:
-        return 1.0
-    return 1.0 / (2.0 + max((degree for _, degree in stations.degree), default=0))
 
 
 Letters = list[tuple[int, AllocationBody]]
@@ -183,11 +171,6 @@ class Allocator:
             self._greedy.settle()
         self._is_open = False
         return self.schedule()
-
-    @property
-    def undecided(self) -> int:
-        """Counts the own vertices that the greedy rounds have not decided (yet)."""
-        return self._greedy.undecided
 
     def _report(self, number: int) -> Letters:
         """Pushes this cell's state to the leaders of a round that need it."""

@@ -178,11 +178,6 @@ class Greedy:
             )
         return said
 
-    @property
-    def undecided(self) -> int:
-        """Counts the vertices that have neither won nor lost."""
-        return int(np.count_nonzero(self._live))
-
     def schedule(self) -> NDArray[np.intp]:
         """Returns the channel won by each row, -1 for none; undecided vertices have lost."""
         return self._channel.copy()

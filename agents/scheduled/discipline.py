@@ -74,11 +74,11 @@ class Discipline(ABC):
 
     def user_rule(self, kind: int) -> QueueRule:
         """Returns the constants of a user's queue."""
-        return self._unbounded(kind)
+        return self._unbounded()
 
     def server_rule(self, server: int, kind: int) -> QueueRule:
         """Returns the constants of a server's queue of one kind."""
-        return self._unbounded(kind)
+        return self._unbounded()
 
     def admission(self, kind: int) -> Admission | None:
         """Returns who decides what is let in; None: everything is."""
@@ -89,9 +89,9 @@ class Discipline(ABC):
         task = self.frame.kinds[kind]
         return task.cpu_slots <= task.deadline_slots
 
-    def _unbounded(self, kind: int, weight: float = 1.0) -> QueueRule:
-        value = self.frame.kinds[kind].value
-        return QueueRule("hol", value, 0.0, threshold=math.inf, weight=weight, inflow_max=1)
+    @staticmethod
+    def _unbounded(weight: float = 1.0) -> QueueRule:
+        return QueueRule("hol", 0.0, threshold=math.inf, weight=weight, inflow_max=1)
 
     # A base station, each slot
 

@@ -8,7 +8,6 @@ The order within a slot matters, and is the caller's duty: `take` what was serve
 then `push` what arrives. Pushing before `settle` would break the bounds by one slot's arrivals.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -170,8 +169,3 @@ class Admission:
     @property
     def is_within_bounds(self) -> bool:
         return self.credit <= self.rule.backlog_max + ROUNDING
-
-
-def utility(rate: float, value: float, declared: float) -> float:
-    """Returns phi(x) = beta u ln(1 + x / u) of a rate x and a declared rate u, tasks per slot."""
-    return value * declared * math.log1p(rate / declared)

@@ -1,9 +1,9 @@
-"""The slot decisions of the TODG-style protocol in closed form: pure functions, one node's view.
+"""The constants of the TODG-style protocol and the bounds that follow from them.
 
 Drift plus penalty: each slot minimises a bound on the growth of a quadratic function of the queues
-minus V times the utility; the bound falls into the terms decided here and in `queues.py`.
-Re-derived from the abstract of arXiv 2101.02772 and from Neely's epsilon-persistent queues; not
-the paper's equations; docs/todg.md explains them.
+minus V times the utility; the bound falls into the terms decided in `protocols/todg.py` and in
+`queues.py`. Re-derived from the abstract of arXiv 2101.02772 and from Neely's epsilon-persistent
+queues; not the paper's equations; docs/todg.md explains them.
 
 | symbol | name | unit | equation |
 | --- | --- | --- | --- |
@@ -19,18 +19,14 @@ the paper's equations; docs/todg.md explains them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 Mode = Literal["hol", "capped", "persistent"]
 """What Z is: eps times the head's missed slots; the literature's queue; that queue, capped."""
-
-Floats = NDArray[np.float64]
 
 V_SEARCH_MAX = 1e6  # slots; a deadline that allows more would be half a day of 50 ms slots
 ROUNDING = 1e-9  # tasks; thresholds are products of floats, backlogs are whole
@@ -49,31 +45,30 @@ class TaskClass(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """The constants of the protocol; a scenario's defaults are in `todg.TodgOptions`.
+    """The constants of the protocol, from `todg.TodgOptions` and the network.
 
     `v_slots` V; `persistence` eps / u; `server_persistence` e_s, share of a server's rate promised
     to each class; `inflow_slots` m; `server_share` psi; `arrivals_max` A_max in tasks per slot.
     """
 
     v_slots: float
-    mode: Mode = "hol"
-    persistence: float = 1.5
-    server_persistence: float = 0.3
-    inflow_slots: float = 4.0
-    server_share: float = 0.3
-    arrivals_max: int = 4
+    mode: Mode
+    persistence: float
+    server_persistence: float
+    inflow_slots: float
+    server_share: float
+    arrivals_max: int
 
 
 class QueueRule(Struct, frozen=True):
     """The constants of one queue, of a flow at its user or of a class at a server.
 
-    `value` is beta of the class. The stay of any task is at most `wait_max_slots`, the backlog at
-    most `backlog_max`, the persistence at most `persistence_max` (theorems 1 and 2), whatever the
-    service, if at most `inflow_max` tasks come per slot.
+    The stay of any task is at most `wait_max_slots`, the backlog at most `backlog_max`, the
+    persistence at most `persistence_max` (theorems 1 and 2), whatever the service, if at most
+    `inflow_max` tasks come per slot.
     """
 
     mode: Mode
-    value: float
     rate_min: float
     threshold: float
     weight: float
@@ -104,7 +99,6 @@ def user_rule(task: TaskClass, rate: float, deadline_max_slots: int, at: Setting
     share = task.deadline_slots / deadline_max_slots
     return QueueRule(
         mode=at.mode,
-        value=task.value,
         rate_min=rate_min,
         threshold=at.v_slots * rate_min * share,
         weight=task.value / (rate_min * share),
@@ -113,14 +107,13 @@ def user_rule(task: TaskClass, rate: float, deadline_max_slots: int, at: Setting
 
 
 def server_rule(
-    task: TaskClass, work_per_slot: float, work: float, deadline_max_slots: int, at: Settings
+    task: TaskClass, mean_slots: float, deadline_max_slots: int, at: Settings
 ) -> QueueRule:
-    """Returns the constants of a class at a server: F_s work units per slot, C_sc per task."""
-    rate_min = at.server_persistence * work_per_slot / work
+    """Returns the constants of a class at a server, where a task takes `mean_slots` C_sc / F_s."""
+    rate_min = at.server_persistence / mean_slots
     share = task.deadline_slots / deadline_max_slots
     return QueueRule(
         mode=at.mode,
-        value=task.value,
         rate_min=rate_min,
         threshold=at.server_share * at.v_slots * rate_min * share,
         weight=task.value / (at.server_share * rate_min * share),
@@ -148,14 +141,14 @@ def age_max_slots(
 
 def v_max_slots(
     tasks: Sequence[TaskClass],
-    rates: Sequence[Sequence[float]],
-    servers: Sequence[tuple[float, Sequence[float]]],
+    rates: Sequence[float],
+    mean_slots: Sequence[Sequence[float]],
     at: Settings,
 ) -> float:
     """Returns the largest V whose delay bounds keep every deadline; `at.v_slots` is not read.
 
-    `rates[c]` are the distinct declared rates of class c, `servers` (work per slot, work per task
-    of each class). Raises ValueError where not even V = 0 does.
+    `rates` are declared, by class; `mean_slots` C / F is (server, class). Raises ValueError where
+    not even V = 0 does.
     """
     longest = max(task.deadline_slots for task in tasks)
 
@@ -164,8 +157,8 @@ def v_max_slots(
         return all(
             age_max_slots(
                 task,
-                [user_rule(task, rate, longest, chosen) for rate in rates[c]],
-                [server_rule(task, speed, work[c], longest, chosen) for speed, work in servers],
+                [user_rule(task, rates[c], longest, chosen)],
+                [server_rule(task, slots[c], longest, chosen) for slots in mean_slots],
                 has_cpu=False,  # `can_compute` sees to the CPU, flow by flow
             )
             <= task.deadline_slots
@@ -188,64 +181,3 @@ def credits(inflow_max: int, stations: int, turn: int) -> tuple[int, ...]:
     """
     each, left = divmod(inflow_max, stations)
     return tuple(each + ((turn + bs) % stations < left) for bs in range(stations))
-
-
-def server_prices(weight: Floats, backlog: Floats, usable: NDArray[np.bool_]) -> Floats:
-    """Returns min over usable servers of eta H for each class; inf if there is none.
-
-    `weight` and `backlog` are (server, class), `usable` (server,).
-    """
-    price: Floats = np.where(usable[:, None], weight * backlog, np.inf).min(axis=0, initial=np.inf)
-    return price
-
-
-def vertex_weights(
-    urgency: Floats, price: Floats, movable: Floats
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Returns what each (user, channel) is worth this slot, and the flow that makes it so.
-
-    w_ik = max_f [urgency_f - price_f]^+ movable_fk. `urgency` = theta (Q + Z) and `price` = the
-    least eta H of the flow's class are (user, flow), `movable` = min(r_ik / L_c, Q_f) tasks is
-    (user, flow, channel); a user with fewer flows than others has movable 0 there. Weights are
-    rounded to float32, as they are on the air, so that all nodes compare the same numbers.
-    """
-    gain = np.maximum(urgency - price, 0.0)[:, :, None] * movable
-    return gain.max(axis=1).astype(np.float32), gain.argmax(axis=1)
-
-
-def choose_server(
-    weight: Sequence[float],
-    backlog: Sequence[int],
-    sent: Sequence[int],
-    credit: Sequence[int],
-    usable: Sequence[bool],
-    slots_per_task: Sequence[float],
-) -> int | None:
-    """Returns the server for one task of a class, None if none has credit left.
-
-    The least eta (H + sent), where `sent` is what this base station sent there this slot; ties go
-    to the faster (`slots_per_task` = C / F). All arguments are by server.
-    """
-    open_ = [s for s in range(len(weight)) if usable[s] and sent[s] < credit[s]]
-    cost = {s: (weight[s] * (backlog[s] + sent[s]), slots_per_task[s], s) for s in open_}
-    return min(open_, key=cost.__getitem__, default=None)
-
-
-def choose_own(urgency: Mapping[int, float], cpu_slots: Mapping[int, int]) -> int | None:
-    """Returns the flow whose head the idle CPU pulls: largest theta (Q + Z) / n_c; None if all 0.
-
-    Offer only flows with a head that is not half-sent and for which `can_compute` holds.
-    """
-    best = max(urgency, key=lambda flow: (urgency[flow] / cpu_slots[flow], -flow), default=None)
-    return best if best is not None and urgency[best] > 0.0 else None
-
-
-def service_order(
-    weight: Sequence[float], pressure: Sequence[float], work: Sequence[float]
-) -> list[int]:
-    """Returns the classes in order of service at a server: falling eta (H + Y) / C.
-
-    `pressure` is H + Y. Serve each class first come first served until the slot's work is used up.
-    """
-    index = [w * p / c for w, p, c in zip(weight, pressure, work, strict=True)]
-    return sorted(range(len(index)), key=lambda c: (-index[c], c))

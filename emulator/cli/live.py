@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +21,9 @@ from emulator import interrupts
 from emulator.cli.arguments import fail, run_folder_argument
 from emulator.cli.client import Client, Unanswered
 from emulator.cli.completion import FaultNumber, FaultType, Parameter, Target
+from emulator.cli.fault_types import fault_types
 from emulator.cli.groups import Verbs
+from emulator.cli.terminal import Terminal
 
 
 def _of_run(command: Callable[..., None]) -> Callable[..., None]:
@@ -55,27 +57,6 @@ def fault() -> None:
     """
 
 
-@fault.command("types")
-def fault_types() -> None:
-    """List what can break, with parameters, ranges and defaults."""
-    from emulator.reading.vocabulary import types
-
-    modifiers: dict[str, Any] = {}
-    for name, schema in types().items():
-        click.secho(name, bold=True, nl=False)
-        click.echo(f"  {' '.join(schema['description'].split())}")
-        fields: dict[str, Any] = schema["properties"]
-        also = {field: spec for field, spec in fields.items() if spec.get("modifier")}
-        modifiers |= also
-        for field, spec in fields.items():
-            if field not in also:
-                click.echo(_parameter(field, spec, field in schema["required"]))
-        click.echo(f"    also: {', '.join(also)}")
-    click.secho("Where a fault takes them also", bold=True)
-    for field, spec in modifiers.items():
-        click.echo(_parameter(field, spec, False))
-
-
 @fault.command("list")
 @_of_run
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -85,7 +66,7 @@ def fault_list(client: Client, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told["faults"], indent=1))
         return
-    Console().print(_fault_table(told["faults"], told["now_s"]))
+    Terminal().print(_fault_table(told["faults"], told["now_s"]))
 
 
 @fault.command()
@@ -255,7 +236,7 @@ def watch(client: Client) -> None:
     """Watch the run that goes on, in this terminal. Ctrl-C leaves it alone."""
     tiles = client.ask("GET", "topology")["tiles"]
     interrupts.on_first(interrupts.interrupt)
-    with Live(console=Console(), refresh_per_second=4) as live:
+    with Live(console=Terminal(), refresh_per_second=4) as live:
         try:
             while (run := client.request("GET", "run"))["phase"] != "ended":
                 faults = client.request("GET", "faults")["faults"]
@@ -269,6 +250,7 @@ def watch(client: Client) -> None:
     click.echo("the run ended")
 
 
+fault.add_command(fault_types)
 fault.add_command(watch)
 
 
@@ -323,26 +305,6 @@ def _fault_table(faults: list[dict[str, Any]], now_s: float) -> Table:
         cells = (each["id"], each["state"], each["type"], what, f"{each['at_s']:g} s", left)
         table.add_row(*map(str, (*cells, each["n"], applied, each["source"])))
     return table
-
-
-def _parameter(field: str, spec: dict[str, Any], required: bool) -> str:
-    default = spec.get("default")
-    need = "optional" if default in (None, "") else f"default {default}"
-    if required:
-        need = "required"
-    return f"    {field}: {_range(spec)}, {need}. {spec.get('description', '')}".rstrip()
-
-
-def _range(spec: dict[str, Any]) -> str:
-    if "enum" in spec:
-        return " or ".join(map(str, spec["enum"]))
-    low = spec.get("minimum", spec.get("exclusiveMinimum"))
-    high = spec.get("maximum", spec.get("exclusiveMaximum"))
-    bounds = [
-        *([] if low is None else [f"from {low:g}"]),
-        *([] if high is None else [f"to {high:g}"]),
-    ]
-    return " ".join([str(spec.get("type", "value")), *bounds])
 
 
 def _seconds(text: str) -> float:

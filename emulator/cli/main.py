@@ -125,8 +125,6 @@ def run(
     fresco run s.yaml -s users.0.count=200 -p random    change anything
     """
     from emulator.live.exporter import Exporter
-    from emulator.reading import source
-    from emulator.record.journal import Unwritten
     from emulator.runtime import folders
     from emulator.runtime.connect import RunError
     from emulator.runtime.muster import Carrier, StartWatch
@@ -160,11 +158,9 @@ def run(
         if skipped:
             click.echo(f"note: {skipped}", err=True)
     folder = out_folder(out, chosen.name)
-    latest = (out / chosen.name / folders.LATEST, out / folders.LATEST)
     refused = partial(folders.discard_unbegun, folder)
     interrupts.before_leaving(refused)
     click.get_current_context().call_on_close(refused)
-    write_whole(folder / "scenario.yaml", source.dump(chosen))
     display, exporter = Display(chosen, console), Exporter(chosen, metrics_per_user)
     server = None
     if metrics_port is not None:
@@ -187,9 +183,8 @@ def run(
             packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
             write_whole(folder / "hosts.json", packed)
 
-    session = Session(
-        chosen, folder, paced=paced, stopwatch=stopwatch, address=address, watch=Watch()
-    )
+    how: dict[str, Any] = {"paced": paced, "stopwatch": stopwatch, "address": address}
+    session = Session(chosen, folder, latest=True, watch=Watch(), **how)
     if is_live:
         interrupts.on_first(stopping(session.steering, console))
     else:
@@ -209,17 +204,9 @@ def run(
         except ValueError as error:
             fail(f"dashboard: {error}")
         console.print(f"dashboard: {service.url}", highlight=False)
-    is_latest = False
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
-            nonlocal is_latest
-            if not is_latest:  # now that it began
-                try:
-                    folders.name_latest(folder, latest)
-                except OSError as error:
-                    raise Unwritten(f"{latest[-1]}: {error.strerror}") from error
-                is_latest = True
             if server is not None:
                 exporter.take(progress)  # first: what people see is then on the page too
             if service is not None:

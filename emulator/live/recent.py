@@ -17,7 +17,6 @@ from emulator.spec.topology import members
 from emulator.world.plan import Plan
 
 ROWS = 10  # of `feed.ROW_S`; the numbers in the tiles cover so many
-Values = dict[str, list[float]]
 
 
 class Window:

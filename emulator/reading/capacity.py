@@ -15,7 +15,8 @@ from agents.protocols import PROTOCOLS
 from agents.tasks import HEADER_BITS
 from emulator.faults.links import Rate
 from emulator.reading.complaints import Complaint
-from emulator.spec import scenario
+from emulator.spec import channel_kinds, scenario
+from emulator.spec.fields import Law
 from emulator.spec.nominal import nominal_moments
 from emulator.spec.occurrences import certain, places_of, settle
 from emulator.spec.scenario import Scenario
@@ -51,21 +52,21 @@ def slots(chosen: Scenario) -> Iterator[Complaint]:
             yield ("users", index, "input_bits"), text, "smaller tasks, or a longer grant_s"
 
 
-def least_s(spec: scenario.Channel, size_bits: float) -> float:
+def least_s(spec: channel_kinds.Channel, size_bits: float) -> float:
     """Returns how long an attempt takes at least, by what its channel is."""
     match spec:
-        case scenario.IdealChannel(delay_s=delay_s):
+        case channel_kinds.IdealChannel(delay_s=delay_s):
             return delay_s
-        case scenario.BernoulliChannel() | scenario.GilbertElliottChannel():
+        case channel_kinds.BernoulliChannel() | channel_kinds.GilbertElliottChannel():
             if spec.rate_bps is not None:
                 return size_bits / spec.rate_bps
             law = spec.airtime
             return law.mean_s if law is not None and law.law == "deterministic" else 0.0
-        case scenario.RayleighChannel():
+        case channel_kinds.RayleighChannel():
             return size_bits / radio.rate_bps(spec.bandwidth_hz, spec.threshold_db)
-        case scenario.AdaptiveChannel():
+        case channel_kinds.AdaptiveChannel():
             return size_bits / (spec.bandwidth_hz * spec.efficiency_max)
-        case scenario.TraceChannel():
+        case channel_kinds.TraceChannel():
             return 0.0  # its rate may be any, at times
 
 
@@ -207,13 +208,13 @@ class _Offered:
     def _mean_s(self, wiring: Wiring, user: NodeId, bs: NodeId, size_bits: float) -> float:
         spec = self._drawn.scenario.channel
         match spec:
-            case scenario.IdealChannel():
+            case channel_kinds.IdealChannel():
                 return 0.0  # its delay keeps nobody else waiting
-            case scenario.BernoulliChannel(airtime=scenario.Law(mean_s=mean_s)):
+            case channel_kinds.BernoulliChannel(airtime=Law(mean_s=mean_s)):
                 return mean_s
-            case scenario.GilbertElliottChannel(airtime=scenario.Law(mean_s=mean_s)):
+            case channel_kinds.GilbertElliottChannel(airtime=Law(mean_s=mean_s)):
                 return mean_s
-            case scenario.TraceChannel(file=file):
+            case channel_kinds.TraceChannel(file=file):
                 trace = self._drawn.channels[file]
                 held_s = [after - before for before, after in pairwise(trace.times_s)]
                 bits = math.fsum(r * s for r, s in zip(trace.rates_bps, held_s, strict=False))

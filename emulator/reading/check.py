@@ -19,7 +19,7 @@ from emulator.reading import graph as check_graph
 from emulator.reading import scheduled as check_scheduled
 from emulator.reading.complaints import Complaint, kinds_of, readable, suggest
 from emulator.record.stats import ALL, METRICS
-from emulator.spec import scenario, traces
+from emulator.spec import channel_kinds, scenario, traces
 from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import is_scheduled
 from emulator.world.plan import draw
@@ -159,13 +159,13 @@ def _access(chosen: Scenario) -> Iterator[Complaint]:
 
 def _channels(chosen: Scenario) -> Iterator[Complaint]:
     for where, spec in _all_channels(chosen):
-        if isinstance(spec, scenario.BernoulliChannel | scenario.GilbertElliottChannel):
+        if isinstance(spec, channel_kinds.BernoulliChannel | channel_kinds.GilbertElliottChannel):
             if (spec.rate_bps is None) == (spec.airtime is None):
                 text = "an attempt takes size / rate_bps, or a random airtime"
                 yield where, text, "give exactly one of rate_bps and airtime"
             if spec.airtime is not None:
                 yield from check_devices.law((*where, "airtime"), spec.airtime)
-        if isinstance(spec, scenario.GilbertElliottChannel):
+        if isinstance(spec, channel_kinds.GilbertElliottChannel):
             if spec.p + spec.r == 0.0:
                 yield (*where, "p"), "p and r are both 0: the state never changes", "give p or r"
             if spec.loss_good > spec.loss_bad:
@@ -175,7 +175,7 @@ def _channels(chosen: Scenario) -> Iterator[Complaint]:
 
 def _all_channels(
     chosen: Scenario,
-) -> Iterator[tuple[tuple[str | int, ...], scenario.Channel]]:
+) -> Iterator[tuple[tuple[str | int, ...], channel_kinds.Channel]]:
     yield ("channel",), chosen.channel
     if chosen.downlink is not None:
         yield ("downlink",), chosen.downlink
@@ -205,5 +205,5 @@ def _files(chosen: Scenario) -> Iterator[Complaint]:
             where = ("users", index, "arrival", "file")
             yield from readable(where, group.arrival.file, traces.read_times)
     for place, spec in _all_channels(chosen):
-        if isinstance(spec, scenario.TraceChannel):
+        if isinstance(spec, channel_kinds.TraceChannel):
             yield from readable((*place, "file"), spec.file, traces.read_channel)

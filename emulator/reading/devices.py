@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from emulator.reading.complaints import Complaint, suggest
 from emulator.spec import scenario
+from emulator.spec.fields import Law
 from emulator.spec.laws import SCV_MAX, SCV_MIN
 from emulator.spec.scenario import Scenario
 from models import data, engines, latency, zoo
@@ -73,7 +74,7 @@ def is_sound(name: str) -> bool:
     return True
 
 
-def law(where: tuple[str | int, ...], given: scenario.Law) -> Iterator[Complaint]:
+def law(where: tuple[str | int, ...], given: Law) -> Iterator[Complaint]:
     """Checks that a law of durations exists."""
     if given.law == "hyperexponential" and given.scv <= 1.0:
         text = f"a hyperexponential law has scv above 1, not {given.scv:g}"

@@ -14,7 +14,7 @@ from agents.slot_bodies import SlotGrant
 from agents.tasks import HEADER_BITS
 from emulator.reading.capacity import least_s
 from emulator.reading.complaints import Complaint
-from emulator.spec import scenario
+from emulator.spec import channel_kinds, scenario
 from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import DeadlineError, arrival_rates_hz, frame_of, is_scheduled
 from emulator.spec.topology import Layout
@@ -62,7 +62,7 @@ def fields(chosen: Scenario) -> Iterator[Complaint]:
 def _radio(chosen: Scenario) -> Iterator[Complaint]:
     slot_s, slots = chosen.base_stations[0].grant_s, chosen.slots
     spec = chosen.channel
-    if not isinstance(spec, scenario.AdaptiveChannel):
+    if not isinstance(spec, channel_kinds.AdaptiveChannel):
         text = f"a {spec.kind} channel tells nobody its rate"
         yield ("channel", "kind"), text, "where access is scheduled, choose kind: adaptive"
     elif abs(spec.coherence_s - slot_s) > 1e-12:
@@ -132,7 +132,7 @@ def frame(chosen: Scenario, layout: Layout) -> Iterator[Complaint]:
 def _bursts(chosen: Scenario, left_s: float, slot_s: float) -> Iterator[Complaint]:
     """Checks that a burst in what is left of a slot carries more than its header, and a task's
     bursts reach their server by its deadline, on the best channel that there can be."""
-    assert isinstance(chosen.channel, scenario.AdaptiveChannel), "checked with the scenario"
+    assert isinstance(chosen.channel, channel_kinds.AdaptiveChannel), "checked with the scenario"
     assert chosen.control is not None, "checked with the scenario"
     told_s = least_s(chosen.control.channel, SlotGrant(0, 0, 0.0, ()).size_bits)
     told_s += chosen.control.gather_s or 0.0

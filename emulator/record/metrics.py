@@ -27,9 +27,7 @@ from emulator.record.series import Series
 from emulator.record.stats import ALL, DELAY_BOUNDS_S, Bins, GroupStats, ratio
 
 ROUNDING_S = 1e-9  # instants are sums of floats
-
-
-STARVED = 10.0  # by chance, with exponential gaps, one user in 20,000
+STARVED = 10.0  # mean peak ages; by chance, with exponential gaps, one user in 20,000
 
 
 def told_bounds(broken: Mapping[str, int]) -> str:
@@ -246,7 +244,7 @@ class Metrics:
 
     @property
     def starved(self) -> dict[NodeId, float]:
-        """The ages of users whose results stopped: older than `STARVED` of their mean peaks."""
+        """The ages, in s, of users whose results stopped: beyond `STARVED` of their mean peaks."""
         return {
             user: age_s
             for user, tracker in self.ages.items()

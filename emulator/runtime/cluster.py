@@ -163,9 +163,15 @@ class _Fleet:
 
     def _send(self, orders: list[Order]) -> tuple[int, int]:
         """Has all hosts obey; returns how many of how many said within `ACK_MAX_S` that they do."""
-        there = [actor for host, actor in self._hosts.actors.items() if host not in self._lost]
-        calls = [actor.steer.remote(orders) for actor in there]
-        done, _ = self._ray.wait(calls, num_returns=len(calls), timeout=ACK_MAX_S)
+        calls = {
+            actor.steer.remote(orders): host
+            for host, actor in self._hosts.actors.items()
+            if host not in self._lost
+        }
+        done, silent = self._ray.wait(list(calls), num_returns=len(calls), timeout=ACK_MAX_S)
+        if silent:
+            names = some([calls[call] for call in silent])
+            self._steering.wait_for(f"{names} (silent {ACK_MAX_S:.0f} s)")
         return sum(map(self._obeyed, done)), len(self._hosts.actors)
 
     def _obeyed(self, call: Any) -> bool:

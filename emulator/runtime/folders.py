@@ -6,12 +6,14 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from emulator.record.journal import NAME as JOURNAL
+from emulator.record.journal import Unwritten
 from models.files import whole
 
 ROOM_BYTES = 2**20  # tables and report of a small run; less than this is a full disk
@@ -87,12 +89,18 @@ def discard_unbegun(folder: Path) -> None:
         discard(folder)
 
 
-def name_latest(folder: Path, links: tuple[Path, ...]) -> None:
-    """Has every one of `links` lead to the folder; at once, as another run may do the same."""
+def name_latest(folder: Path, links: Iterable[Path]) -> None:
+    """Has every one of `links` lead to the folder; at once, as another run may do the same.
+
+    Unwritten where one cannot be made.
+    """
     for link in links:
         fresh = link.with_name(f".latest-{os.getpid()}")
-        fresh.symlink_to(os.path.relpath(folder, link.parent))
-        fresh.replace(link)
+        try:
+            fresh.symlink_to(os.path.relpath(folder, link.parent))
+            fresh.replace(link)
+        except OSError as error:
+            raise Unwritten(f"{link}: {error.strerror}") from error
 
 
 def announce(folder: Path, url: str) -> IO[str]:

@@ -65,7 +65,7 @@ class Recorder:
         if steering is not None:
             steering.follow(due, step.now_s)
         for change in due:
-            audit = {} if steering is None else steering.audit(change)
+            audit = {} if steering is None else steering.faults[change.number].audit(change)
             self.note(change.op, change.at_s, number=change.number, fault=change.fault, **audit)
         self.metrics.fold(records, step.now_s)
 

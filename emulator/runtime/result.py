@@ -19,10 +19,9 @@ from emulator.reading import shelf, source
 from emulator.record import tables
 from emulator.runtime import folders
 from emulator.runtime.connect import RunError
-from emulator.runtime.recorder import Progress, Show
+from emulator.runtime.recorder import Show
 from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
-from models.files import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,23 +90,13 @@ def run(
     else:
         path = shelf.find(str(scenario))
         chosen = source.read(path, overrides | dict(changes or {}), protocol).expecting()[0]
-    temporary = TemporaryDirectory() if out is None else None
-    root = Path(temporary.name if temporary is not None else out or "")
-    folder = folders.new_folder(root, chosen.name)
-    write_whole(folder / "scenario.yaml", source.dump(chosen))
-    session = Session(chosen, folder, address=address)
-    links = [root / chosen.name / folders.LATEST, root / folders.LATEST]
-
-    def shown(progress: Progress) -> None:
-        if links:  # now that it began
-            folders.name_latest(folder, tuple(links))
-            links.clear()
-        show(progress)
-
+    files = TemporaryDirectory() if out is None else None
+    folder = folders.new_folder(Path(files.name if files is not None else str(out)), chosen.name)
+    session = Session(chosen, folder, latest=True, address=address)
     try:
-        session.run(shown)
+        session.run(show)
     except RunError:
         folders.discard_unbegun(folder)
         raise
     tables.write(folder, session.metrics, csv=False)
-    return Result(folder, temporary)
+    return Result(folder, files)

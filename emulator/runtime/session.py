@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emulator import interrupts
+from emulator.reading import source
 from emulator.record.journal import HostLost, Unwritten
 from emulator.record.metrics import Metrics, told_bounds
 from emulator.runtime import loop
 from emulator.runtime.connect import RunError
+from emulator.runtime.folders import LATEST, name_latest
 from emulator.runtime.loop import Step
 from emulator.runtime.muster import StartWatch
 from emulator.runtime.recorder import Progress, Recorder, Show
@@ -48,7 +50,8 @@ class Session:
                 session.inject({"type": "blackout", "target": "bs-0", "for_s": 5.0})
         print(session.summary["metrics"]["all"]["paoi_mean_s"])
 
-    `folder` exists and is empty; None records nothing on disk. `paced`: the loop keeps to the wall
+    `folder` exists; what a run records goes there, None records nothing. `latest`: links of that
+    name beside it and above lead to it once the run began. `paced`: the loop keeps to the wall
     clock. `stopwatch`: live inference takes the time that it takes, instead of the trace's; by
     default in real time. `address` is that of a Ray cluster; None starts one, and `watch` is told
     how that goes.
@@ -59,6 +62,7 @@ class Session:
         scenario: Scenario,
         folder: Path | None = None,
         *,
+        latest: bool = False,
         paced: bool = False,
         stopwatch: bool | None = None,
         address: str | None = None,
@@ -67,10 +71,15 @@ class Session:
         on_ray = scenario.runtime.kind == "ray"
         if paced and on_ray:
             raise ValueError("paced is for the loop: Ray always keeps to the wall clock")
+        if folder is not None:
+            write_whole(folder / "scenario.yaml", source.dump(scenario))
         self.folder = folder
+        self._links = []
+        if latest and folder is not None:
+            self._links = [parent / LATEST for parent in (folder.parent, folder.parent.parent)]
         self.is_live = paced or on_ray
         self.plan = plan(scenario, self.is_live if stopwatch is None else stopwatch)
-        self.steering = Steering(self.plan)
+        self.steering = Steering(self.plan, can_pause=self.is_live)
         self.summary: dict[str, Any] = {}
         self._recorder = Recorder(self.plan, folder, self.steering)
         self._last: Step | None = None
@@ -125,6 +134,8 @@ class Session:
         )
         for step in self._steps:
             with interrupts.held():
+                if first is None and self.folder is not None:
+                    name_latest(self.folder, self._links)
                 self._last = step
                 self._recorder.take(step)
             wall_s = time.monotonic()
@@ -140,6 +151,8 @@ class Session:
     @contextmanager
     def _ended(self) -> Iterator[None]:
         """Whatever ends what is inside: stops the runtime, and sums the run up."""
+        if self._began_s:
+            raise RuntimeError("a session runs once: make another one")
         self._began_s, self._cpu_began_s = time.monotonic(), time.process_time()
         try:
             yield
@@ -266,10 +279,14 @@ def _warnings(metrics: Metrics) -> Iterator[str]:
     """Says what makes numbers mean something else than they seem to."""
     if starved := metrics.starved:
         longest = max(starved, key=starved.__getitem__)
-        who = f"{len(starved)} users, longest" if len(starved) > 1 else "user"
+        who = (
+            f"{longest} got no result"
+            if len(starved) == 1
+            else (f"{len(starved)} users got no result, {longest} longest:")
+        )
         yield (
-            f"nothing came any more of {who} {longest}, for {starved[longest]:.3g} s at the end; "
-            "peak ages count only what came to an end, the age of information counts it all"
+            f"{who} in the last {starved[longest]:.3g} s; peak ages count only what came to an "
+            "end, the age of information counts all of it"
         )
     pace = metrics.live_to_trace
     if pace is not None and pace > LIVE_TO_TRACE_MAX:

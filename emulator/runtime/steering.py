@@ -11,19 +11,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from types import MappingProxyType
 from typing import Any, Literal
 
 from emulator.faults.fold import AnyFault
 from emulator.faults.timeline import Order
-from emulator.reading import faults as check_faults
 from emulator.reading import vocabulary
-from emulator.reading.vocabulary import NOT_BY_HAND, TTL_MAX_S, Refused
+from emulator.reading.vocabulary import NOT_BY_HAND, Refused
 from emulator.record.journal import FaultChange
-from emulator.spec.occurrences import as_settled, certain, places_of, settle
-from emulator.streams import Streams
+from emulator.runtime.fault_resolver import FaultResolver
+from emulator.spec.occurrences import as_settled
 from emulator.surroundings.pace import Pace
-from emulator.world.known import Applied, Known, State, hit_by, links_of
+from emulator.world.known import Applied, Known, lasting
 from emulator.world.plan import Plan
 
 ACTIVE_MAX = 200
@@ -36,7 +34,9 @@ Send = Callable[[list[Order]], tuple[int, int]]
 class Steering:
     """Safe to ask from any thread; `turn` and `follow` are for the thread that drives the run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, can_pause: bool = True) -> None:
+        """`can_pause`: time goes by a clock, which can be held."""
+        self._can_pause = can_pause
         self.phase: Phase = "starting"
         self.faults: dict[int, Known] = {}
         self.stop_reason = ""
@@ -49,12 +49,10 @@ class Steering:
         self._orders: deque[Order] = deque()  # in effect, not yet in the journal
         self._condition = threading.Condition()
         self._now_s = 0.0
-        self._links = list(links_of(plan))
-        self._places = places_of(plan.scenario, plan.layout)
-        self._streams = Streams(plan.scenario.seed)
+        self._resolver = FaultResolver(plan)
         first = {order.number: order.fault for order in reversed(plan.orders)}
         for number, fault in enumerate(plan.scenario.faults):
-            self.faults[number] = self._known(number, fault, "scenario", first.get(number))
+            self.faults[number] = self._resolver.known(number, fault, "scenario", first.get(number))
 
     # Asked by people
 
@@ -62,14 +60,14 @@ class Steering:
         self, given: Mapping[str, Any], source: str, client: str = ""
     ) -> tuple[Known, Future[Applied], bool]:
         """Begins a fault; the same one again makes it last longer (True). Refused where bad."""
-        fault = self.read(given)
+        fault = self._resolver.read(given, self._now_s)
         self._must_run()
         with self._condition:
             active = [
                 each for each in self.faults.values() if each.state in ("active", "scheduled")
             ]
             for known in active:
-                if known.source != "scenario" and _same(known.fault, fault):
+                if known.source != "scenario" and known.is_like(fault):
                     return known, self._extend(known, fault), True
             if len(active) >= ACTIVE_MAX:
                 raise Refused(422, f"{ACTIVE_MAX} faults are active already; heal some first")
@@ -96,7 +94,7 @@ class Steering:
 
     def preview(self, given: Mapping[str, Any], source: str) -> Known:
         """Says whom a fault would hit if it were injected next; begins nothing."""
-        return self._next(self.read(given), source)
+        return self._next(self._resolver.read(given, self._now_s), source)
 
     def patch(self, number: int, changes: Mapping[str, Any]) -> tuple[Known, Future[Applied]]:
         """Changes what an active fault does, or (`for_s`, from now on) how long it lasts."""
@@ -118,14 +116,14 @@ class Steering:
             assert known.settled is not None, "it is active"
             if CHOICE & changes.keys():
                 fault = fault.model_copy(update={"probability": 1.0})
-                settled = settle(fault, self._places, self._streams, "injected", str(number))
+                settled = self._resolver.settle(fault, number)
                 assert settled is not None, "it is certain"
             else:
                 settled = as_settled(fault, known.settled)
-            known.resolved = self.resolve(settled)
+            known.resolved = self._resolver.resolve(settled)
             until_s = at_s + (fault.for_s or 0.0) if "for_s" in changes else known.fault.until_s
-            known.fault = _lasting(fault, at_s, until_s)
-            known.settled = _lasting(settled, at_s, until_s)
+            known.fault = lasting(fault, at_s, until_s)
+            known.settled = lasting(settled, at_s, until_s)
             return [Order(at_s, "patch", number, known.settled)]
 
         return known, self._ask(change)
@@ -149,6 +147,8 @@ class Steering:
 
     def pause(self) -> Future[Applied]:
         self._must_run()
+        if not self._can_pause:
+            raise Refused(409, "virtual time stands still between two steps; take the next later")
 
         def hold(at_s: float) -> list[Order]:
             self.phase = "paused"
@@ -177,26 +177,6 @@ class Steering:
             return [*(_healed(each, at_s) for each in self._active_at(at_s)), Order(at_s, "end")]
 
         return self._ask(end)
-
-    def read(
-        self,
-        given: Mapping[str, Any],
-        ttl_max_s: float | None = TTL_MAX_S,
-        old: Mapping[str, Any] = MappingProxyType({}),
-    ) -> AnyFault:
-        """Checks a fault as people give it against this run; `old` is what they change."""
-        fault = vocabulary.read(given, self._now_s, ttl_max_s, old)
-        problems = check_faults.fault_problems(self._plan.scenario, fault, self._places)
-        for where, message, remedy in problems:
-            raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))
-        everyone = settle(certain(fault), self._places, self._streams)
-        if everyone is None or not self.resolve(everyone):
-            raise Refused(422, "target: no link joins these nodes, so nothing would fail", "target")
-        return fault
-
-    def resolve(self, fault: AnyFault) -> list[str]:
-        """Names the links or nodes that a fault hits, whose targets are settled."""
-        return hit_by(fault, self._links, self._places)
 
     # The run's side
 
@@ -279,47 +259,28 @@ class Steering:
                 fault = self._plan.scenario.faults[change.number]
                 known.fault = fault.model_copy(update={"at_s": change.at_s})
                 known.settled = settled = vocabulary.parse(change.fault)
-                known.resolved, known.ended_s, known.applied = self.resolve(settled), None, None
+                known.resolved, known.ended_s, known.applied = (
+                    self._resolver.resolve(settled),
+                    None,
+                    None,
+                )
                 known.state = "active"
         if changes:
             self._changed()
 
-    def audit(self, change: FaultChange) -> dict[str, Any]:
-        """Returns what events.jsonl says of a change besides the change itself."""
-        known = self.faults[change.number]
-        told: dict[str, Any] = {"source": known.source, "n": len(known.resolved)}
-        if known.fault.note:
-            told["note"] = known.fault.note
-        if change.op == "heal" and known.state == "expired":
-            told["by"] = "ttl"
-        if known.applied is not None:
-            told["applied"] = [known.applied.hosts, known.applied.of]
-        return told
-
     # Inside
-
-    def _known(
-        self,
-        number: int,
-        fault: AnyFault,
-        source: str,
-        settled: AnyFault | None,
-        client: str = "",
-    ) -> Known:
-        hit = [] if settled is None else self.resolve(settled)
-        state: State = "spared" if settled is None else "scheduled"
-        return Known(number, fault, source, settled, hit, client, state)
 
     def _next(self, fault: AnyFault, source: str, client: str = "") -> Known:
         """Returns the fault as the next one injected; its number names what is drawn for it."""
         number = len(self.faults)
-        settled = settle(fault, self._places, self._streams, "injected", str(number))
-        return self._known(number, fault, source, settled, client)
+        settled = self._resolver.settle(fault, number)
+        return self._resolver.known(number, fault, source, settled, client)
 
     def _patched(self, known: Known, changes: Mapping[str, Any]) -> AnyFault:
         """Returns the fault as it is now with these changes; Refused where they are bad."""
         old = {k: v for k, v in known.fault.described().items() if k not in NOT_BY_HAND}
-        return self.read(changes, math.inf if old.get("for_s") else None, old)
+        ttl_max_s = math.inf if old.get("for_s") else None
+        return self._resolver.read(changes, self._now_s, ttl_max_s, old)
 
     def _changed(self) -> None:
         with self._condition:  # both threads change things
@@ -349,19 +310,19 @@ class Steering:
 
     def _active_at(self, at_s: float) -> list[Known]:
         """Returns the active faults that `at_s` finds."""
-        return [each for each in self.faults.values() if _lasts(each, at_s)]
+        return [each for each in self.faults.values() if each.lasts(at_s)]
 
     def _extend(self, known: Known, fault: AnyFault, shorten: bool = False) -> Future[Applied]:
         def extend(at_s: float) -> list[Order]:
             _must_last(known, at_s)
             until_s = at_s + (fault.for_s or 0.0)
             if not shorten:
-                if not _same(known.fault, fault):
+                if not known.is_like(fault):
                     raise Refused(409, f"fault {known.id} was changed meanwhile; inject it again")
                 until_s = max(until_s, known.fault.until_s)
-            known.fault = _lasting(known.fault, known.fault.at_s, until_s)
+            known.fault = lasting(known.fault, known.fault.at_s, until_s)
             assert known.settled is not None, "it is active"
-            known.settled = _lasting(known.settled, known.fault.at_s, until_s)
+            known.settled = lasting(known.settled, known.fault.at_s, until_s)
             return [Order(at_s, "extend", known.id, known.settled)]
 
         return self._ask(extend)
@@ -374,26 +335,11 @@ class Steering:
         return answer
 
 
-def _same(a: AnyFault, b: AnyFault) -> bool:
-    times = {"at_s", "for_s", "note"}
-    return type(a) is type(b) and a.model_dump(exclude=times) == b.model_dump(exclude=times)
-
-
-def _lasts(known: Known, at_s: float) -> bool:
-    # What ran out is "expired" only once the journal says so, up to a step later.
-    return known.state == "active" and known.fault.until_s > at_s
-
-
 def _must_last(known: Known, at_s: float) -> None:
-    if not _lasts(known, at_s):
+    if not known.lasts(at_s):
         raise Refused(409, f"fault {known.id} is over")
 
 
 def _healed(known: Known, at_s: float) -> Order:
     known.state = "healed"
     return Order(at_s, "heal", known.id)
-
-
-def _lasting(fault: AnyFault, at_s: float, until_s: float) -> AnyFault:
-    for_s = None if math.isinf(until_s) else until_s - at_s
-    return fault.model_copy(update={"at_s": at_s, "for_s": for_s})

@@ -10,46 +10,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emulator.faults.fold import Fault
 from emulator.spec import device_classes
-from emulator.spec.laws import Kind
+from emulator.spec.channel_kinds import Channel
+from emulator.spec.fields import Law, NotNegative, Positive, Probability, Spec
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*$", max_length=40)]
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-# How long things take
-
-
-class Law(_Spec):
-    """A law of durations. `scv` is the squared coefficient of variation: 0 constant, 1 exponential.
-
-    `deterministic` and `exponential` imply theirs.
-    """
-
-    law: Kind
-    mean_s: Positive
-    scv: Positive = 1.0
 
 
 # Who generates tasks
 
 
-class PoissonArrivals(_Spec):
+class PoissonArrivals(Spec):
     kind: Literal["poisson"]
     rate_hz: Positive
 
 
-class PeriodicArrivals(_Spec):
+class PeriodicArrivals(Spec):
     kind: Literal["periodic"]
     period_s: Positive
 
 
-class AtWillArrivals(_Spec):
+class AtWillArrivals(Spec):
     """Generate-at-will: the next task `wait_s` after the last one ended, or after `timeout_s`."""
 
     kind: Literal["at-will"]
@@ -57,13 +37,13 @@ class AtWillArrivals(_Spec):
     timeout_s: Positive = 1.0
 
 
-class OnGrantArrivals(_Spec):
+class OnGrantArrivals(Spec):
     """A fresh task in every slot granted to the user; needs slotted access."""
 
     kind: Literal["on-grant"]
 
 
-class TraceArrivals(_Spec):
+class TraceArrivals(Spec):
     """Instants read from a text file beside the scenario, one number a line, in rising order."""
 
     kind: Literal["trace"]
@@ -88,14 +68,14 @@ ENGINE_ABOUT = "What runs the network: torch, or ONNX Runtime (the optional part
 Engine = Literal["torch", "onnx", "onnx-int8"]
 
 
-class FittedAccelerator(_Spec):
+class FittedAccelerator(Spec):
     """Service times from a law, per task, on a device of speed 1."""
 
     kind: Literal["fitted"]
     service: Law
 
 
-class ReplayAccelerator(_Spec):
+class ReplayAccelerator(Spec):
     """Service times from the measured latencies of a network; no image is looked at."""
 
     kind: Literal["replay"]
@@ -105,7 +85,7 @@ class ReplayAccelerator(_Spec):
     batch_max: int = Field(1, ge=1, le=8)
 
 
-class LiveAccelerator(_Spec):
+class LiveAccelerator(Spec):
     """Runs the network on the task's image."""
 
     kind: Literal["live"]
@@ -121,7 +101,7 @@ Accelerator = Annotated[
 ]
 
 
-class Thermal(_Spec):
+class Thermal(Spec):
     """A device that has been busy for long takes `slowdown` times as long as a cold one. It heats
     and cools with the time constant `time_s`: after that long the change is 63 % done."""
 
@@ -129,7 +109,7 @@ class Thermal(_Spec):
     time_s: Positive
 
 
-class Device(_Spec):
+class Device(Spec):
     """A server, or a user's own CPU. `speed` 0.1: ten times slower than the reference.
 
     `device` names a class of `models/devices.py`, which says what is not said here.
@@ -149,7 +129,7 @@ class Device(_Spec):
         return device_classes.spelled_out(given)
 
 
-class UserGroup(_Spec):
+class UserGroup(Spec):
     name: Name
     count: int = Field(1, ge=1, le=100_000)
     priority: int = Field(0, ge=0, le=7, description="0 is the most urgent.")
@@ -164,7 +144,7 @@ class UserGroup(_Spec):
     cpu: Device | None = Field(None, description="The user's own processor, if it has one.")
 
 
-class BaseStationGroup(_Spec):
+class BaseStationGroup(Spec):
     """`dedicated`: every user has a channel of its own. `contention`: users pick one of
     `channels` blindly and may collide. `granted`: users ask, the base station grants for
     `grant_s` at most. `slotted`: every `grant_s` each channel is granted anew, unasked.
@@ -189,83 +169,13 @@ class ServerGroup(Device):
 # What lies between
 
 
-class IdealChannel(_Spec):
-    kind: Literal["ideal"]
-    delay_s: NotNegative = 0.0
-
-
-class BernoulliChannel(_Spec):
-    """Each attempt is lost with probability `loss`; it takes size / rate, or a random time."""
-
-    kind: Literal["bernoulli"]
-    loss: Probability = 0.0
-    rate_bps: Positive | None = None
-    airtime: Law | None = None
-
-
-class GilbertElliottChannel(_Spec):
-    """Good turns bad with probability `p` per slot, bad turns good with `r`."""
-
-    kind: Literal["gilbert-elliott"]
-    p: Probability
-    r: Probability
-    loss_good: Probability = 0.0
-    loss_bad: Probability = 1.0
-    slot_s: Positive = 0.01
-    rate_bps: Positive | None = None
-    airtime: Law | None = None
-
-
-class RayleighChannel(_Spec):
-    """Block fading with path loss. `snr_db` is the mean at `reference_m`."""
-
-    kind: Literal["rayleigh"]
-    snr_db: float = Field(30.0, ge=-50.0, le=100.0)
-    reference_m: Positive = 50.0
-    path_loss_exponent: float = Field(3.5, ge=1.0, le=8.0)
-    threshold_db: float = Field(5.0, ge=-50.0, le=100.0)
-    bandwidth_hz: Positive = 1.0e6
-    coherence_s: Positive = 0.05
-
-
-class AdaptiveChannel(_Spec):
-    """As `rayleigh`, but every channel of a base station fades for itself and is used at the rate
-    that it supports, `efficiency_max` bit/s/Hz at most. `bandwidth_hz` is of one channel."""
-
-    kind: Literal["adaptive"]
-    snr_db: float = Field(20.0, ge=-50.0, le=100.0)
-    reference_m: Positive = 50.0
-    path_loss_exponent: float = Field(3.0, ge=1.0, le=8.0)
-    bandwidth_hz: Positive = 1.0e6
-    efficiency_max: Positive = 6.0
-    coherence_s: Positive = 0.05
-
-
-class TraceChannel(_Spec):
-    """A CSV file beside the scenario with columns t_s, success, rate_bps; looped."""
-
-    kind: Literal["trace"]
-    file: str
-
-
-Channel = Annotated[
-    IdealChannel
-    | BernoulliChannel
-    | GilbertElliottChannel
-    | RayleighChannel
-    | AdaptiveChannel
-    | TraceChannel,
-    Field(discriminator="kind"),
-]
-
-
-class Resend(_Spec):
+class Resend(Spec):
     attempts_max: int = Field(4, ge=1, le=1000)
     ack_s: NotNegative = 0.0
     backoff_s: NotNegative = 0.05
 
 
-class Control(_Spec):
+class Control(Spec):
     """The radio channel that protocols negotiate over, beside that of the tasks."""
 
     channel: Channel
@@ -275,7 +185,7 @@ class Control(_Spec):
     )
 
 
-class Slots(_Spec):
+class Slots(Spec):
     """With scheduled access: what happens when in a slot of `grant_s`."""
 
     report_s: Positive = Field(0.005, description="Reports that arrive by then are used.")
@@ -283,7 +193,7 @@ class Slots(_Spec):
     guard_s: Positive = Field(0.003, description="Bursts end so long before the slot.")
 
 
-class Backhaul(_Spec):
+class Backhaul(Spec):
     delay_s: NotNegative = 0.002
     loss: Probability = 0.0
 
@@ -291,7 +201,7 @@ class Backhaul(_Spec):
 HEAR_ABOUT = "With scheduled access: base stations this near hear a user, and share no channel."
 
 
-class GeneratedTopology(_Spec):
+class GeneratedTopology(Spec):
     """Base stations on a grid, users uniformly over the area, servers in a row beside it."""
 
     kind: Literal["generated"] = "generated"
@@ -303,7 +213,7 @@ class GeneratedTopology(_Spec):
     hear_m: NotNegative = Field(0.0, description=HEAR_ABOUT)
 
 
-class FileTopology(_Spec):
+class FileTopology(Spec):
     """A GraphML or node-link JSON file beside the scenario; see docs/scenarios.md."""
 
     kind: Literal["file"]
@@ -331,7 +241,7 @@ class ProtocolChoice(BaseModel):
         return {**given, **whole}
 
 
-class Runtime(_Spec):
+class Runtime(Spec):
     """`time_scale` 2 takes twice as long as reality. A paced run whose lateness p99 exceeds
     `lateness_max_s` marks itself invalid."""
 
@@ -346,7 +256,7 @@ class Runtime(_Spec):
     )
 
 
-class Expect(_Spec):
+class Expect(Spec):
     """A number that must hold at the end; makes a scenario a test."""
 
     metric: str
@@ -355,7 +265,7 @@ class Expect(_Spec):
     below: float | None = None
 
 
-class Scenario(_Spec):
+class Scenario(Spec):
     name: Name
     about: str = ""
     seed: int = Field(ge=0, description="No default: who runs an experiment chooses its seed.")
@@ -374,9 +284,9 @@ class Scenario(_Spec):
     topology: Topology = GeneratedTopology()
     beacon_s: Positive = Field(0.1, description="Used by protocols that listen to beacons.")
     report_s: Positive = Field(0.05, description="Used by protocols that hear from servers.")
-    faults: list[Fault] = []
+    faults: list[Fault] = Field([])
     runtime: Runtime = Runtime()
-    expect: list[Expect] = []
+    expect: list[Expect] = Field([])
 
     @property
     def channels(self) -> list[Channel]:

@@ -97,7 +97,7 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
     machines, reserve_s = [], []
     for name, server in members(chosen.servers):
         mean_s, deviation_s = _law_of(server)
-        machines.append(Machine(name, mean_s, deviation_s))
+        machines.append(Machine(name, mean_s))
         reserve_s.append((mean_s * _batch_max(server), deviation_s * _batch_max(server)))
     kinds: list[TaskClass] = []
     for group in chosen.users:

@@ -34,6 +34,7 @@ from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Un
 from agents.user import Demand, User
 from emulator.record.readings import Read, Readout
 from emulator.spec import laws, scenario
+from emulator.spec.fields import Law
 from emulator.spec.nominal import images_of, nominal_moments
 from emulator.spec.scheduling import readings_of
 from emulator.spec.topology import members
@@ -288,5 +289,5 @@ def _students(
     return Students((spec.model, *spec.students), spec.batch_max, speed, spec.engine)
 
 
-def _draw(law: scenario.Law) -> laws.Draw:
+def _draw(law: Law) -> laws.Draw:
     return laws.draw_of(law.law, law.mean_s, law.scv)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from agents.bodies import NodeId
 from emulator.faults.base import LinkKind
 from emulator.faults.fold import AnyFault, LinkFault
+from emulator.record.journal import FaultChange
 from emulator.spec.occurrences import Places, meant
 from emulator.spec.scheduling import is_scheduled
 from emulator.world.plan import Plan
@@ -39,6 +40,27 @@ class Known(Struct):
     applied: Applied | None = None
     ended_s: float | None = None
 
+    def lasts(self, at_s: float) -> bool:
+        """Says whether an order can still change it: it runs out before the journal says so."""
+        return self.state == "active" and self.fault.until_s > at_s
+
+    def is_like(self, fault: AnyFault) -> bool:
+        """Says whether another fault does the same, whenever it does."""
+        times = {"at_s", "for_s", "note"}
+        mine = self.fault.model_dump(exclude=times)
+        return type(fault) is type(self.fault) and fault.model_dump(exclude=times) == mine
+
+    def audit(self, change: FaultChange) -> dict[str, Any]:
+        """Returns what events.jsonl says of a change of it besides the change itself."""
+        told: dict[str, Any] = {"source": self.source, "n": len(self.resolved)}
+        if self.fault.note:
+            told["note"] = self.fault.note
+        if change.op == "heal" and self.state == "expired":
+            told["by"] = "ttl"
+        if self.applied is not None:
+            told["applied"] = [self.applied.hosts, self.applied.of]
+        return told
+
     def as_dict(self) -> dict[str, Any]:
         fault = self.fault
         until_s = None if math.isinf(fault.until_s) else fault.until_s
@@ -58,6 +80,12 @@ class Known(Struct):
             "resolved": self.resolved[:RESOLVED_MAX],
             "applied": None if self.applied is None else [self.applied.hosts, self.applied.of],
         }
+
+
+def lasting(fault: AnyFault, at_s: float, until_s: float) -> AnyFault:
+    """Returns the fault from one instant to another, which may be infinity."""
+    for_s = None if math.isinf(until_s) else until_s - at_s
+    return fault.model_copy(update={"at_s": at_s, "for_s": for_s})
 
 
 def hit_by(fault: AnyFault, links: Iterable[Ends], places: Places) -> list[str]:

@@ -7,7 +7,7 @@ from functools import partial
 from agents import radio
 from agents.bodies import NodeId
 from emulator.faults.base import LinkKind
-from emulator.spec import laws, scenario
+from emulator.spec import channel_kinds, laws, scenario
 from emulator.spec.topology import members
 from emulator.streams import Streams
 from emulator.surroundings.channel import (
@@ -89,31 +89,33 @@ class Wiring:
         resend = _resend(spec.resend)
         return Link(source, target, kind, channel, resend, self.streams, gather_s=spec.gather_s)
 
-    def channel(self, user: NodeId, bs: NodeId, spec: scenario.Channel) -> Channel:
+    def channel(self, user: NodeId, bs: NodeId, spec: channel_kinds.Channel) -> Channel:
         """One channel per pair and model: both directions live in the same weather.
 
         A model without weather needs but one for all, which stays in the processor's cache.
         """
         return self._channel_named(user, bs, "down" if spec is self.scenario.downlink else "", spec)
 
-    def _channel_named(self, user: NodeId, bs: NodeId, use: str, spec: scenario.Channel) -> Channel:
+    def _channel_named(
+        self, user: NodeId, bs: NodeId, use: str, spec: channel_kinds.Channel
+    ) -> Channel:
         pair = ("", "") if spec.kind in ("ideal", "bernoulli") else (user, bs)
         key = (*pair, use)
         if key not in self._channels:
             self._channels[key] = self._make_channel(key, spec)
         return self._channels[key]
 
-    def _make_channel(self, key: tuple[str, str, str], spec: scenario.Channel) -> Channel:
+    def _make_channel(self, key: tuple[str, str, str], spec: channel_kinds.Channel) -> Channel:
         user, bs, _ = key
         match spec:
-            case scenario.IdealChannel(delay_s=delay_s):
+            case channel_kinds.IdealChannel(delay_s=delay_s):
                 return Ideal(delay_s)
-            case scenario.BernoulliChannel(loss=loss):
+            case channel_kinds.BernoulliChannel(loss=loss):
                 return Bernoulli(loss, _airtime(spec))
-            case scenario.GilbertElliottChannel():
+            case channel_kinds.GilbertElliottChannel():
                 chain = BurstChain(spec.p, spec.r, spec.slot_s, self.streams.uniform("burst", *key))
                 return GilbertElliott(chain, spec.loss_good, spec.loss_bad, _airtime(spec))
-            case scenario.RayleighChannel():
+            case channel_kinds.RayleighChannel():
                 distance_m = dict(self.layout.cells[user])[bs]
                 loss_db = radio.path_loss_db(distance_m, spec.reference_m, spec.path_loss_exponent)
                 return Rayleigh(
@@ -123,7 +125,7 @@ class Wiring:
                     spec.bandwidth_hz,
                     self.streams.field("fading", *key),
                 )
-            case scenario.AdaptiveChannel():
+            case channel_kinds.AdaptiveChannel():
                 distance_m = dict(self.layout.cells[user])[bs]
                 loss_db = radio.path_loss_db(distance_m, spec.reference_m, spec.path_loss_exponent)
                 return Adaptive(
@@ -134,7 +136,7 @@ class Wiring:
                     spec.efficiency_max,
                     self.streams.field("fading", *key),
                 )
-            case scenario.TraceChannel(file=file):
+            case channel_kinds.TraceChannel(file=file):
                 trace = self.traces[file]
                 return TraceChannel(trace.times_s, trace.success, trace.rates_bps)
 
@@ -143,7 +145,7 @@ def _resend(spec: scenario.Resend) -> Resend:
     return Resend(spec.attempts_max, spec.ack_s, spec.backoff_s)
 
 
-def _airtime(spec: scenario.BernoulliChannel | scenario.GilbertElliottChannel) -> Airtime:
+def _airtime(spec: channel_kinds.BernoulliChannel | channel_kinds.GilbertElliottChannel) -> Airtime:
     law = spec.airtime
     draw = None if law is None else laws.draw_of(law.law, law.mean_s, law.scv)
     return airtime(spec.rate_bps or math.inf, draw)

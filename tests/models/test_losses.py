@@ -74,7 +74,8 @@ def test_every_loss_is_its_naive_twin(seed: int, tau: float) -> None:
     for swapped in (False, True):
         found = losses.decoupled(student, teacher, labels, tau, beta=2.0, is_reversed=swapped)
         assert near(found, twin_dkd(student, teacher, labels, tau, 2.0, swapped))
-    both = losses.balanced(student, teacher, 0.9, tau, 0.4, 2.0 * tau)
+    terms = (Term("forward", 0.9, tau), Term("reverse", 0.4, 2.0 * tau))
+    both = Recipe("", 0.0, terms).loss(student, teacher, labels, done=1.0)
     expected = 0.9 * twin_kl(student, teacher, tau, False)
     expected += 0.4 * twin_kl(student, teacher, 2.0 * tau, True)
     assert near(both, expected)
@@ -94,15 +95,6 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     assert gradcheck(loss, (student.requires_grad_(),), eps=1e-6, atol=1e-7)
 
 
-def test_the_gradient_of_the_balanced_divergence_is_that_of_finite_differences() -> None:
-    student, teacher, _ = draw(17)
-
-    def loss(z: Tensor) -> Tensor:
-        return losses.balanced(z, teacher, 0.9, 2.0, 0.7, 4.0)
-
-    assert gradcheck(loss, (student.requires_grad_(),), eps=1e-6, atol=1e-7)
-
-
 def test_closed_form_of_the_gradient_of_the_reverse() -> None:
     # tau p_s (r - <p_s, r>) / B with r = log p_s - log p_t
     student, teacher, _ = draw(3)
@@ -116,14 +108,6 @@ def test_closed_form_of_the_gradient_of_the_reverse() -> None:
     expected = tau * p * (r - (p * r).sum(dim=-1, keepdim=True)) / BATCH
     assert student.grad is not None
     assert torch.allclose(student.grad, expected, atol=1e-14)
-
-
-def test_without_reverse_it_is_distillation_to_the_bit() -> None:
-    student, teacher, _ = (z.float() for z in draw(5))
-
-    both = losses.balanced(student, teacher, 0.9, 4.0, 0.0, 4.0)
-
-    assert torch.equal(both, 0.9 * losses.forward_kl(student, teacher, 4.0))
 
 
 def test_a_recipe_whose_reverse_weighs_nothing_learns_what_distillation_does_to_the_bit() -> None:

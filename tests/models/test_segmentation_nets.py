@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from macs import count_macs
 from torch import nn
 
 from models import segmentation_nets, zoo
-from models.cifar_nets import count_macs
 from models.torch_engine import fuse
 
 # torchvision's ResNets without their head of 1,000 classes: 11,689,512 and 44,549,160 parameters
