@@ -20,7 +20,8 @@ ALLOWED = {
 }
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
 OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
-LAZY = {"torch", "ray"}
+LAZY = {"torch", "ray", "matplotlib"}
+OWNERS_OF_MATPLOTLIB = {"figures", "plots", "network_map"}  # of emulator/show; imported lazily
 ROOMS = (  # of the emulator, from the ground up: each may use those below it
     *("record", "faults", "spec", "surroundings", "world"),
     *("reading", "runtime", "show", "live", "cli"),
@@ -114,11 +115,27 @@ def test_benchmarks_take_only_what_there_is() -> None:
     assert missing == []
 
 
-def test_torch_and_ray_are_imported_lazily() -> None:
+def test_torch_ray_and_matplotlib_are_imported_lazily() -> None:
     for path in sources("emulator"):
         name = str(path.relative_to(ROOT))
         eager = imports(at_import_time(ast.parse(path.read_text()))) & LAZY
-        assert eager <= ({"ray"} if name in OWNERS_OF_RAY else set()), name
+        owned = {"ray"} if name in OWNERS_OF_RAY else set()
+        owned |= {"matplotlib"} if path.stem in OWNERS_OF_MATPLOTLIB else set()
+        assert eager <= owned, name
+
+
+def test_nothing_loads_matplotlib_before_it_draws() -> None:
+    code = (
+        "import sys, emulator, emulator.cli.main, emulator.cli.profile, emulator.runtime.host, "
+        "emulator.show.compare, emulator.show.sweep, emulator.show.report, "
+        "emulator.show.training_curve, emulator.live.control; print('matplotlib' in sys.modules)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "False"
 
 
 def test_onnx_runtime_is_optional() -> None:

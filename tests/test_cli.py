@@ -226,7 +226,7 @@ def test_check_and_help_start_without_torch_and_ray() -> None:
         "fresco(['check', 'quickstart'], standalone_mode=False)\n"
     )
     watch = f"import sys\ntry:\n exec({code!r})\nexcept SystemExit: pass\n"
-    seen = "print([m for m in ('torch', 'ray') if m in sys.modules])"
+    seen = "print([m for m in ('torch', 'ray', 'matplotlib') if m in sys.modules])"
 
     done = subprocess.run(
         [sys.executable, "-c", watch + seen], capture_output=True, text=True, cwd=ROOT
@@ -257,12 +257,15 @@ def test_doctor_and_schema_answer() -> None:
 def test_sweep_draws_the_curves_of_one_field(tmp_path: Path) -> None:
     values = "protocol.V=5,40"
     args = ["sweep", "todg", "--set", values, "-s", "duration_s=6", "--seeds", "2"]
-    done = fresco(*args, "--out", str(tmp_path))
+    done = fresco(*args, "--out", str(tmp_path), "--figures", "svg")
 
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "todg-sweep" / "latest"
     page = (folder / "sweep.html").read_text()
     assert 'aria-label="utility against tasks under way, mean"' in page
+    kept = {file.name for file in (folder / "figures").iterdir()}
+    assert {"utility-against-backlog_mean.svg", "delay_mean_s.svg"} <= kept
+    assert len(kept) == page.count("<svg")
     rows = (folder / "sweep.csv").read_text().splitlines()
     backlog = {r.split(",")[0]: float(r.split(",")[2]) for r in rows if ",backlog_mean," in r}
     assert backlog["5"] < backlog["40"]

@@ -61,7 +61,7 @@ def test_folding_the_journal_again_gives_the_summary(folder: Path) -> None:
 def test_the_page_is_one_file_that_asks_nobody(folder: Path) -> None:
     page = report.write(folder, report.read(folder)).read_text()
 
-    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", page)
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", page)
     assert "@import" not in page
     # uPlot's licence comment names its home; nothing else names a place on the network.
     assert set(re.findall(r"https?://[^\s\"'<)]+", page)) <= {"https://github.com/leeoniya/uPlot"}

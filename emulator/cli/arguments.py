@@ -208,6 +208,16 @@ def results(folder: Path) -> Iterator[None]:
         fail(str(folders.unwritable(folder, error)), status=3)
 
 
+def figures_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--figures",
+        "formats",
+        type=click.Choice(("pdf", "svg", "png")),
+        multiple=True,
+        help="Write each figure as such a file into the folder's figures/ too. Repeatable.",
+    )(command)
+
+
 def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--out",

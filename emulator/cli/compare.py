@@ -14,6 +14,7 @@ from emulator import interrupts
 from emulator.cli.arguments import (
     fail,
     field_options,
+    figures_option,
     load,
     out_folder,
     out_option,
@@ -43,11 +44,18 @@ TABLE_WIDTH = 100  # columns; the longest names and intervals fit
 )
 @seeds_option
 @out_option
+@figures_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else."
 )
 def compare(
-    scenario: str, protocols: str, seeds: int, out: Path, as_json: bool, **overrides: Any
+    scenario: str,
+    protocols: str,
+    seeds: int,
+    out: Path,
+    formats: tuple[str, ...],
+    as_json: bool,
+    **overrides: Any,
 ) -> None:
     """Compare protocols on SCENARIO in virtual time, paired by seed.
 
@@ -69,7 +77,7 @@ def compare(
             console.print(comparison.table())
 
     def write(comparison: "Comparison", folder: Path) -> Path:
-        comparison.write(folder)
+        comparison.write(folder, formats)
         return folder
 
     _measure(f"{name}-compare", name, variants, seeds, out, say, write, as_json)
@@ -87,10 +95,12 @@ def compare(
 )
 @seeds_option
 @out_option
+@figures_option
 def sweep(
     scenario: str,
     seeds: int,
     out: Path,
+    formats: tuple[str, ...],
     sets: tuple[str, ...],
     fields: tuple[str, ...],
     **overrides: Any,
@@ -120,7 +130,7 @@ def sweep(
 
     def write(comparison: "Comparison", folder: Path) -> Path:
         comparison.write(folder)
-        return sweeping.write(folder, field, values, comparison)
+        return sweeping.write(folder, field, values, comparison, formats)
 
     name = variants[values[0]].name
     _measure(f"{name}-sweep", name, variants, seeds, out, say, write)

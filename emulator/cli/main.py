@@ -6,6 +6,7 @@ Exit status: 0 good, 1 an expectation failed, 2 bad input, 3 the run broke or is
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from emulator.cli import profile as verbs_profile
 from emulator.cli.arguments import (
     counted,
     fail,
+    figures_option,
     out_folder,
     out_option,
     override_options,
@@ -276,10 +278,11 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
 @fresco.command()
 @run_folder_argument
 @click.option("--csv", is_flag=True, help="Tables as CSV too.")
-def report(folder: Path, csv: bool) -> None:
+@figures_option
+def report(folder: Path, csv: bool, formats: tuple[str, ...]) -> None:
     """Write the report and tables of a run again, from its FOLDER (default: the latest run)."""
     try:
-        click.echo(f"report: {_results(folder, csv)}")
+        click.echo(f"report: {_results(folder, csv, formats)}")
     except OSError as error:
         fail(f"{folder}: tables and report cannot be written: {error}")
 
@@ -301,14 +304,14 @@ def doctor(with_ray: bool) -> None:
     sys.exit(0 if examine(Terminal(), with_ray) else 3)
 
 
-def _results(folder: Path, csv: bool) -> Path:
+def _results(folder: Path, csv: bool, formats: Sequence[str] = ()) -> Path:
     """Writes tables and report from a run folder; returns the report's path."""
     from emulator.record import tables
     from emulator.show import report as reporting
 
     result = reporting.read(folder)
     tables.write(folder, result.metrics, csv)
-    return reporting.write(folder, result)
+    return reporting.write(folder, result, formats)
 
 
 for verb in (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emulator import interrupts
-from emulator.cli.arguments import fail, results, room_in
+from emulator.cli.arguments import fail, figures_option, results, room_in
 from emulator.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ DATA_ROOT = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the network; default runs/models/NAME. Under $FRESCO_MODELS scenarios find it.",
 )
+@figures_option
 def distill(
     name: str | None,
     lists: bool,
@@ -56,6 +57,7 @@ def distill(
     device: str,
     resume: bool,
     out: Path | None,
+    formats: tuple[str, ...],
 ) -> None:
     """Train a network, most of them as students of another one.
 
@@ -167,7 +169,7 @@ def distill(
             command=command,
         )
         checkpoint.unlink(missing_ok=True)
-        written = training_curve.write(folder, name, result.measure, curve)
+        written = training_curve.write(folder, name, result.measure, curve, formats)
     console.print(training_curve.bars([epoch.val_accuracy for epoch in curve]), highlight=False)
     console.print(
         f"{name}: {result.parameters:,} parameters, {result.measure} on val "

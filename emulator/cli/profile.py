@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emulator.cli.arguments import fail, results, room_in
+from emulator.cli.arguments import fail, figures_option, results, room_in
 from emulator.cli.terminal import Terminal
 from models.files import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from models.latency import Latency, Profile
 
 FEW_ROUNDS = 100  # below, the 99th percentile is the largest sample
@@ -39,8 +41,15 @@ HEADS = ("batch", "engine", "E[S] ms", "E[S²] ms²", "p50 ms", "p95 ms", "p99 m
 @click.option("--rounds", type=click.IntRange(8, 100_000), default=512, show_default=True)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--write", "writes", is_flag=True, help="Keep the trace beside the network.")
+@figures_option
 def profile(
-    name: str, engine: str, batch_max: int, rounds: int, threads: int, writes: bool
+    name: str,
+    engine: str,
+    batch_max: int,
+    rounds: int,
+    threads: int,
+    writes: bool,
+    formats: tuple[str, ...],
 ) -> None:
     """Measure how long NETWORK takes on this machine, in CPU time of the computing thread.
 
@@ -94,11 +103,16 @@ def profile(
     for line in _conditions(measured[0], rounds):
         console.print(line, highlight=False)
     picture = folder / "latency.html"
+    from emulator.show import figures, plots
+
     with results(folder):
         if writes:
             for each_measured in measured:
                 console.print(f"written: {latency.write(name, each_measured)}", highlight=False)
-        write_whole(picture, _page(name, measured, rounds))
+        samples_s = {each.engine: each.samples_s for each in measured}
+        figure = plots.spreads(samples_s, "images in a batch", "thread-CPU time")
+        write_whole(picture, _page(name, measured, rounds, figure))
+        figures.save(folder, {"latency": figure}, formats)
     console.print(f"picture: {picture}", highlight=False)
 
 
@@ -144,29 +158,16 @@ def _conditions(measured: "Latency", rounds: int) -> list[str]:
     return said
 
 
-def _page(name: str, measured: "Sequence[Latency]", rounds: int) -> str:
+def _page(name: str, measured: "Sequence[Latency]", rounds: int, figure: "Figure") -> str:
     """Returns a page with the spread of the times by batch size, and the table."""
-    import numpy as np
-
+    from emulator.show.figures import embedded
     from emulator.show.page import page, table
-    from emulator.show.spread import QUANTILES, Spread, spreads
 
-    found = []
-    for kind, each in enumerate(measured):
-        for batch, samples_s in enumerate(each.samples_s, start=1):
-            values = [float(value) for value in np.quantile(samples_s, QUANTILES)]
-            median_ms, p95_ms = 1e3 * values[2], 1e3 * values[4]
-            text = f"{each.engine}, {batch}: median {median_ms:.3f} ms, 95 % {p95_ms:.3f} ms"
-            found.append(Spread(str(batch), kind, values, text))
-    keys = " ".join(
-        f'<span class="key k{kind}"></span>{each.engine}' for kind, each in enumerate(measured)
-    )
     body = (
         f'<h1>{escape(name)}</h1><p class="soft">{escape(measured[0].processor)}. '
         f"{escape('. '.join(_conditions(measured[0], rounds)))}.</p>"
-        f'<section class="card"><h2>Thread-CPU time by batch size</h2>'
-        f'<p class="soft">{keys}. Line 5 to 95 %, bar 25 to 75 %, dash median, dot 99 %.</p>'
-        f"{spreads(found, 'images in a batch', 'ms', 1e3)}</section>"
+        '<section class="card"><h2>Thread-CPU time by batch size</h2>'
+        f"{embedded(figure, 'Thread-CPU time by batch size')}</section>"
         f'<section class="card">{table([HEADS, *_rows(measured)])}</section>'
     )
     return page(f"{name}, latency", body, styles=("report.css",))

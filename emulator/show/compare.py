@@ -17,7 +17,7 @@ from html import escape
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -32,12 +32,14 @@ from emulator.runtime.loop import play
 from emulator.runtime.recorder import Recorder
 from emulator.runtime.session import INTERRUPTED
 from emulator.show.display import NAMES, readable
-from emulator.show.drawing import Mean, intervals
 from emulator.show.page import page
 from emulator.show.page import table as html_table
 from emulator.spec.scenario import Scenario
 from emulator.world.planning import plan
 from models.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METRICS = (
     "aoi_mean_s",
@@ -132,20 +134,34 @@ class Comparison(Struct, frozen=True):
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
-    def write(self, folder: Path) -> None:
-        """Writes compare.json and compare.html."""
-        write_whole(folder / "compare.json", msgspec.json.format(msgspec.json.encode(self)))
-        write_whole(folder / "compare.html", self._page())
+    def write(self, folder: Path, formats: Sequence[str] = ()) -> None:
+        """Writes compare.json and compare.html; its figures too, as files of these formats."""
+        from emulator.show import figures
 
-    def _page(self) -> str:
+        write_whole(folder / "compare.json", msgspec.json.format(msgspec.json.encode(self)))
+        found = self.figures()
+        write_whole(folder / "compare.html", self._page(found))
+        figures.save(folder, found, formats)
+
+    def figures(self) -> "dict[str, Figure]":
+        """Draws a bar with its interval for each protocol; returns a figure per metric."""
+        from emulator.show import plots
+
+        means: dict[str, dict[str, tuple[float, float, str]]] = {}
+        for row in self.rows:
+            found, text = row.estimate, self._cells(row)[1]
+            means.setdefault(row.metric, {})[row.protocol] = (found.mean, found.half_width, text)
+        return {metric: plots.bars(NAMES[metric], metric, each) for metric, each in means.items()}
+
+    def _page(self, found: "Mapping[str, Figure]") -> str:
         """Returns a card per metric: bars with intervals, and the paired differences below."""
+        from emulator.show import figures
+
         cards = ""
-        for metric in dict.fromkeys(row.metric for row in self.rows):
+        for metric, figure in found.items():
             rows = [row for row in self.rows if row.metric == metric]
-            bars = [
-                Mean(row.protocol, row.estimate.mean, row.estimate.half_width, self._cells(row)[1])
-                for row in rows
-            ]
+            said = "; ".join(" ".join(self._cells(row)[:2]) for row in rows)
+            picture = figures.embedded(figure, f"{NAMES[metric]}: {said}")
             gaps = [
                 [f"minus {self.protocols[0]}, paired", "", "better", ""],
                 *(
@@ -157,7 +173,7 @@ class Comparison(Struct, frozen=True):
             cards += (
                 f'<section class="card"><h2>{escape(NAMES[metric])}</h2>'
                 f'<p class="soft">{escape(_meaning(metric))}</p>'
-                f"{intervals(bars)}{html_table(gaps) if len(gaps) > 1 else ''}</section>"
+                f"{picture}{html_table(gaps) if len(gaps) > 1 else ''}</section>"
             )
         seeds = ", ".join(map(str, self.seeds))
         missing = ", ".join(NAMES[metric] for metric in self.left_out)

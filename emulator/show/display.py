@@ -60,13 +60,19 @@ def readable(metric: str, value: float | None) -> str:
     """Formats a metric for people: three digits and the unit that its name ends with."""
     if value is None:
         return "-"
-    if metric.endswith("_s"):
-        return f"{value * 1e3:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
-    if "_ratio" in metric or metric == "accuracy":
-        return f"{100.0 * value:.3g} %"
-    if metric.endswith("_hz"):
-        return f"{value:.3g} /s"
+    factor, unit = units(metric, abs(value))
+    if unit:
+        return f"{factor * value:.3g} {unit}"
     return f"{value:,.0f}" if abs(value) >= 100.0 else f"{value:.3g}"
+
+
+def units(metric: str, largest: float) -> tuple[float, str]:
+    """Returns what values of a metric up to `largest` are multiplied by, and their unit then."""
+    if metric.endswith("_s"):
+        return (1e3, "ms") if largest < 0.9995 else (1.0, "s")
+    if "_ratio" in metric or metric == "accuracy":
+        return 100.0, "%"
+    return 1.0, "/s" if metric.endswith("_hz") else ""
 
 
 def metrics_table(

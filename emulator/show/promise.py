@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from emulator.record.metrics import Metrics, told_bounds
-from emulator.record.stats import ALL, METRICS
+from emulator.record.stats import ALL, METRICS, GroupStats
 from emulator.show.display import readable
 from emulator.show.page import table
-from emulator.show.stays import Stays, histogram
 
 REASONS = {
     "bound": "dropped at the head of a queue, so that the bound holds",
@@ -41,25 +40,17 @@ def given_up(metrics: Metrics) -> str:
 def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
     """Draws the stays of all tasks against their deadlines, and sums up the allocation."""
     cards = ""
-    kinds = [
-        Stays(
-            label=name,
-            deadline_s=stats.deadline_s,
-            bound_s=bounds_s.get(name),
-            longest_s=stats.stay_max_s,
-            finished=stats.stays_finished_s.counts(),
-            given_up=stats.stays_given_up_s.counts(),
-        )
-        for name, stats in metrics.groups.items()
-        if stats.stay_max_s
-    ]
-    if kinds:
+    if groups := staying(metrics):
+        from emulator.show import figures, plots
+
         broken = metrics.bounds_broken
         said = f": {told_bounds(broken)}" if broken is not None else ""
+        picture = figures.embedded(plots.sojourns(groups, bounds_s), "How long tasks stayed")
         cards += (
             f'<section class="card wide"><h2>How long tasks stayed{escape(said)}</h2>'
-            '<p class="soft">From birth to the end of service, or to being given up.</p>'
-            f"{histogram(kinds)}</section>"
+            '<p class="soft">From birth to the end of service, or to being given up; warm-up '
+            "included. A bar to the right of the deadline would be a violation.</p>"
+            f"{picture}</section>"
         )
     if (allocations := metrics.allocations) is not None:
         numbers = metrics.summary()[ALL]
@@ -78,3 +69,8 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
             f'{table(rows)}<p class="soft">{note}</p></section>'
         )
     return cards
+
+
+def staying(metrics: Metrics) -> dict[str, GroupStats]:
+    """Returns the user groups that have a deadline, and of which a task has ended."""
+    return {name: stats for name, stats in metrics.groups.items() if stats.stay_max_s}

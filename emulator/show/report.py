@@ -19,7 +19,7 @@ from emulator.record.metrics import Metrics, told_bounds
 from emulator.record.stats import ALL
 from emulator.record.tables import thin
 from emulator.runtime.recorder import fresh_metrics
-from emulator.show import drawing, promise
+from emulator.show import promise
 from emulator.show.display import ROWS, describe, readable
 from emulator.show.page import page, table
 from emulator.spec.scenario import Scenario
@@ -73,10 +73,15 @@ def read(folder: Path) -> Result:
     return Result(scenario, metrics, summary, bounds)
 
 
-def write(folder: Path, result: Result) -> Path:
-    """Writes report.html into the run folder and returns its path."""
+def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
+    """Writes report.html into the run folder and returns its path; its figures too, as files of
+    these formats."""
+    from emulator.show import figures, plots
+    from emulator.show.network_map import network_map
+
     panels = list(_panels(result))
     bands = _bands(result.metrics)
+    map_ = network_map(result.scenario)
     versions = json.dumps(result.summary.get("versions", {}), indent=1)
     text = (folder / "scenario.yaml").read_text(encoding="utf-8")
     body = f"""{_head(result)}
@@ -86,7 +91,7 @@ def write(folder: Path, result: Result) -> Path:
 <section class="card wide"><h2>Faults</h2>{_faults(bands)}</section>
 {promise.kept(result.metrics, result.bounds_s)}
 {"".join(_card(panel) for panel in panels)}
-<section class="card"><h2>Topology</h2>{drawing.network_map(result.scenario)}</section>
+<section class="card"><h2>Topology</h2>{figures.embedded(map_, "Map of the network")}</section>
 <section class="card"><h2>Tasks</h2>{_account(result)}</section>
 <section class="card wide"><h2>Given up, by reason</h2>{promise.given_up(result.metrics)}</section>
 <section class="card wide"><h2>Attempts lost</h2>{_losses(result.metrics)}</section>
@@ -99,6 +104,18 @@ def write(folder: Path, result: Result) -> Path:
         "until_s": result.metrics.now_s,
         "bands": [msgspec.to_builtins(band) for band in bands],
     }
+    if formats:
+        until_s = result.metrics.now_s
+        named = [(band.label, band.from_s, band.to_s) for band in bands]
+        found = {"network-map": map_} | {
+            figures.file_name(title): plots.curves(
+                title, _metric(data["unit"]), data, named, until_s
+            )
+            for title, data in ((panel["title"], panel["data"]) for panel in panels)
+        }
+        if groups := promise.staying(result.metrics):
+            found["sojourn-times"] = plots.sojourns(groups, result.bounds_s)
+        figures.save(folder, found, formats)
     path = folder / "report.html"
     write_whole(path, page(result.scenario.name, body, STYLES, SCRIPTS, embedded))
     return path
@@ -252,7 +269,7 @@ def _steps(points: Sequence[tuple[float, float]], at: Sequence[float]) -> list[f
 def _card(panel: dict[str, Any]) -> str:
     """Titles a plot with its curves and their last values; report.js shows others on hover."""
     data = panel["data"]
-    metric = {"s": "_s", "ratio": "_ratio", "per s": "_hz"}.get(data["unit"], "")
+    metric = _metric(data["unit"])
     keys = ""
     for number, each in enumerate(data["series"]):
         last = next((v for v in reversed(each["values"]) if v is not None), None)
@@ -269,6 +286,11 @@ def _card(panel: dict[str, Any]) -> str:
         f'<p class="last">{keys}</p>'
         f'<div class="plot" role="img" aria-label="{title}"></div></section>'
     )
+
+
+def _metric(unit: str) -> str:
+    """Returns what a metric's name ends with where a panel has this unit."""
+    return {"s": "_s", "ratio": "_ratio", "per s": "_hz"}.get(unit, "")
 
 
 def _bands(metrics: Metrics) -> list[Band]:

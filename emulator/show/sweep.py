@@ -7,13 +7,16 @@ import csv
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emulator.record.stats import METRICS
 from emulator.show.compare import Comparison, Row, said
-from emulator.show.curve import Axis, Point, curve
 from emulator.show.display import NAMES, readable
 from emulator.show.page import page, table
 from models.files import whole, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Rows = dict[tuple[str, str], Row]
 """By metric and value."""
@@ -28,8 +31,20 @@ TRADE_OFFS = (
 )
 
 
-def write(folder: Path, field: str, values: Sequence[str], comparison: Comparison) -> Path:
-    """Writes sweep.csv and sweep.html; returns the page. `values` name the variants, in order."""
+def write(
+    folder: Path,
+    field: str,
+    values: Sequence[str],
+    comparison: Comparison,
+    formats: Sequence[str] = (),
+) -> Path:
+    """Writes sweep.csv and sweep.html; returns the page. `values` name the variants, in order.
+
+    Its figures are written too, as files of these formats.
+    """
+    from emulator.show import figures
+    from emulator.show.plots import Axis, trade
+
     rows = {(row.metric, row.protocol): row for row in comparison.rows}
     metrics = list(dict.fromkeys(row.metric for row in comparison.rows))
     with whole(folder / "sweep.csv") as fresh, fresh.open("w", newline="") as file:
@@ -40,20 +55,34 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
                 found = rows[metric, value].estimate
                 lines.writerow((value, metric, found.mean, found.half_width))
     cards = _card("Values", "mean ± half of the 95 % interval", _values(values, metrics, rows))
+    drawn: dict[str, Figure] = {}
+
+    def points(metric: str) -> tuple[list[float], list[float]]:
+        """Returns the mean at each value, and the half width of its interval."""
+        found = [rows[metric, value] for value in values]
+        halves = [0.0 if row.difference is None else row.difference.half_width for row in found]
+        return [row.estimate.mean for row in found], halves
+
     for across, up in TRADE_OFFS:
         if {across, up} <= set(metrics):
-            means = [rows[across, value].estimate.mean for value in values]
-            if len({readable(up, rows[up, value].estimate.mean) for value in values}) == 1:
+            means, _ = points(across)
+            if len({readable(up, mean) for mean in points(up)[0]}) == 1:
                 continue  # this field does not trade it
-            picture = curve(_points(means, values, up, rows), _axis(across), _axis(up))
+            axes = (Axis(NAMES[across], across), Axis(NAMES[up], up))
+            figure = trade(means, *points(up), values, *axes)
             title = f"{NAMES[up]} against {NAMES[across]}"
+            drawn[f"{up}-against-{across}"] = figure
+            picture = figures.embedded(figure, title)
             cards += _card(title, f"each point one value of {field}", picture)
     numbers = [_number(value, place) for place, value in enumerate(values)]
     words = dict(zip(numbers, values, strict=True))
-    swept = Axis(field, words.__getitem__, numbers)
+    swept = Axis(field, words=words)
     for metric in metrics:
-        picture = curve(_points(numbers, values, metric, rows), swept, _axis(metric))
+        metric_axis = Axis(NAMES[metric], metric)
+        drawn[metric] = trade(numbers, *points(metric), values, swept, metric_axis)
+        picture = figures.embedded(drawn[metric], f"{NAMES[metric]} against {field}")
         cards += _card(NAMES[metric], METRICS[metric], picture)
+    figures.save(folder, drawn, formats)
     seeds = ", ".join(map(str, comparison.seeds))
     cause = escape(comparison.cause)
     alert = f'<p class="alert" role="alert">{cause}</p>' if cause else ""
@@ -71,15 +100,6 @@ def write(folder: Path, field: str, values: Sequence[str], comparison: Compariso
     return path
 
 
-def _points(xs: Sequence[float], values: Sequence[str], metric: str, rows: Rows) -> list[Point]:
-    points = []
-    for x, value in zip(xs, values, strict=True):
-        row = rows[metric, value]
-        half_width = 0.0 if row.difference is None else row.difference.half_width
-        points.append(Point(x, row.estimate.mean, half_width, value))
-    return points
-
-
 def _values(values: Sequence[str], metrics: Sequence[str], rows: Rows) -> str:
     """Tables every metric, a column per value of the field."""
     lines: list[Sequence[str]] = [["", *values]]
@@ -87,10 +107,6 @@ def _values(values: Sequence[str], metrics: Sequence[str], rows: Rows) -> str:
         found = [rows[metric, value].estimate for value in values]
         lines.append([NAMES[metric], *(said(metric, each) for each in found)])
     return table(lines)
-
-
-def _axis(metric: str) -> Axis:
-    return Axis(NAMES[metric], lambda value: readable(metric, value))
 
 
 def _number(value: str, place: int) -> float:
