@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from agents.api import CLOCK, JOURNAL, Message, Send
-from agents.bodies import (
+from agents.messages import (
     Beacon,
     Executed,
     Grant,

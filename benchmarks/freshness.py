@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.freshness import AgeTracker, Floats, waiting_s
-from agents.protocols.fractional import (
+from agents.popec.fractional import (
     GAMMA,
     Edges,
     cell_step,
@@ -25,8 +25,9 @@ from agents.protocols.fractional import (
     transform,
     user_step,
 )
-from agents.protocols.oracle import hinted, optimum
-from agents.protocols.problem import (
+from agents.popec.server_step import server_step
+from agents.reference.optimum import hinted, optimum
+from agents.reference.problem import (
     Allocation,
     Problem,
     class_sums,
@@ -34,7 +35,6 @@ from agents.protocols.problem import (
     repair,
     weighted_paoi_s,
 )
-from agents.protocols.server_step import server_step
 from tests.popec_reference import ETA, is_feasible, random_problem, rescaled
 
 # ---- formula against simulation -----------------------------------------------------------------

@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from emulator.live.control import Service
-from emulator.reading import source
+from emulator.checks import source
+from emulator.live.service import Service
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
 

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from msgspec import Struct, structs
 
-from agents.protocols.admm_user import NegotiatingUser
-from agents.protocols.oracle import optimum
-from agents.protocols.problem import Allocation, Problem, repair, weighted_paoi_s
+from agents.popec.user import NegotiatingUser
+from agents.reference.optimum import optimum
+from agents.reference.problem import Allocation, Problem, repair, weighted_paoi_s
 from agents.user import User
-from emulator.record.journal import Readings
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.kernel import Kernel
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
-from emulator.world.whole import Whole, whole_of
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.build.problem import Whole, whole_of
+from emulator.results.journal import Readings
+from emulator.scenario.schema import Scenario
+from emulator.sim.kernel import Kernel
 
 EVERY_S = 0.01
 GATHER_S = 0.006

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from benchmarks.live_fidelity import in_virtual_time, on_ray
-from emulator.reading import source
-from emulator.show import compare
-from emulator.spec.scenario import Scenario
+from emulator.checks import source
+from emulator.experiments import compare
+from emulator.scenario.schema import Scenario
 from models import latency
 
 SCENARIO = Path(__file__).parent.parent / "scenarios" / "vision-digits.yaml"

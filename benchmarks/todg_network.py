@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from emulator.reading import source
-from emulator.record.metrics import Metrics
+from emulator.build.planning import plan
+from emulator.checks import source
+from emulator.experiments.compare import Estimate, estimate
+from emulator.results.metrics import Metrics
 from emulator.runtime.loop import play
 from emulator.runtime.recorder import Recorder
-from emulator.show.compare import Estimate, estimate
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
 
 TODG = Path(__file__).parent.parent / "scenarios" / "todg.yaml"
 WORKERS = 2

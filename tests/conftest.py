@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from emulator.record.journal import Record
-from emulator.record.metrics import Metrics
+from emulator.results.journal import Record
+from emulator.results.metrics import Metrics
 from emulator.runtime.loop import Step
 from emulator.runtime.muster import StartWatch
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 from models import data
 
 # Ray reads these once, when it is first imported: some files do that while tests are collected.

@@ -12,7 +12,7 @@ from conftest import PATIENCE_S, law, server_group, user_group
 from hypothesis import HealthCheck, Phase, settings
 from test_control import Running
 
-from emulator.live.api_description import V1, description
+from emulator.live.openapi import V1, description
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 from schemathesis import checks  # noqa: E402

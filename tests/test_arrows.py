@@ -1,6 +1,7 @@
 """What may import what: the arrows between the packages, read from the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,10 +22,10 @@ ALLOWED = {
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
 OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
 LAZY = {"torch", "ray", "matplotlib"}
-OWNERS_OF_MATPLOTLIB = {"figures", "plots", "network_map"}  # of emulator/show; imported lazily
+OWNERS_OF_MATPLOTLIB = {"figures", "plots", "network_map"}  # of emulator/views; imported lazily
 ROOMS = (  # of the emulator, from the ground up: each may use those below it
-    *("record", "faults", "spec", "surroundings", "world"),
-    *("reading", "runtime", "show", "live", "cli"),
+    *("results", "faults", "scenario", "sim", "build", "checks"),
+    *("runtime", "views", "experiments", "live", "cli"),
 )
 OWNERS_OF_ONNX = {"models/onnx_engine.py", "models/onnx_import.py"}  # who wants ONNX asks for them
 
@@ -98,6 +99,37 @@ def test_a_room_of_the_emulator_uses_only_those_below_it() -> None:
     assert {path.name for path in (ROOT / "emulator").iterdir() if path.is_dir()} >= set(ROOMS)
 
 
+def test_no_node_knows_the_whole_network() -> None:
+    # Only protocols that plan before a run, and the table of protocols, may.
+    may = {"agents/protocols.py"}
+    knows = {
+        str(path.relative_to(ROOT))
+        for path in sources("agents")
+        for node in at_import_time(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("agents.reference")
+    }
+
+    assert {path for path in knows if not path.startswith("agents/reference/")} == may
+
+
+def test_the_architecture_names_every_file_in_its_room() -> None:
+    rows = re.findall(r"^\| `([^|]*?)` \| (.*) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.M)
+    named: dict[str, set[str]] = {}
+    for room, text in rows:
+        if room.endswith(".py"):  # models: a table of files
+            room, text = "models/", f"`{room}`"
+        folder = room if (ROOT / room).is_dir() else f"emulator/{room}"
+        named.setdefault(folder, set()).update(re.findall(r"`(\w+\.py)`", f"`{room}` {text}"))
+    there: dict[str, set[str]] = {}
+    for package in ("agents", "emulator", "models"):
+        for path in sources(package):
+            folder = f"{path.parent.relative_to(ROOT)}/"
+            if path.stem not in ("__init__", "__main__") and folder != "emulator/":
+                there.setdefault(folder, set()).add(path.name)
+
+    assert {folder: names - {"__init__.py"} for folder, names in named.items() if names} == there
+
+
 def test_benchmarks_take_only_what_there_is() -> None:
     # They are run by hand: nothing else would notice that a name moved.
     missing = []
@@ -127,8 +159,8 @@ def test_torch_ray_and_matplotlib_are_imported_lazily() -> None:
 def test_nothing_loads_matplotlib_before_it_draws() -> None:
     code = (
         "import sys, emulator, emulator.cli.main, emulator.cli.profile, emulator.runtime.host, "
-        "emulator.show.compare, emulator.show.sweep, emulator.show.report, "
-        "emulator.show.training_curve, emulator.live.control; print('matplotlib' in sys.modules)"
+        "emulator.experiments.compare, emulator.experiments.sweep, emulator.views.report, "
+        "emulator.views.training_curve, emulator.live.service; print('matplotlib' in sys.modules)"
     )
 
     done = subprocess.run(
@@ -153,7 +185,7 @@ def test_onnx_runtime_is_optional() -> None:
 
 def test_the_virtual_runtime_starts_without_torch_and_ray() -> None:
     code = (
-        "import sys, emulator.runtime.loop, emulator.world.assembly, emulator.spec.scenario; "
+        "import sys, emulator.runtime.loop, emulator.build.nodes, emulator.scenario.schema; "
         "print([name for name in ('torch', 'ray') if name in sys.modules])"
     )
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.blocks import begin_of, block_of, next_block
-from agents.bodies import TaskEnd
-from agents.scheduled.frame import Slotting
-from emulator.spec.occurrences import begins_s
-from emulator.spec.scenario import Scenario
+from agents.messages import TaskEnd
+from agents.todg.frame import Slotting
+from emulator.scenario.occurrences import begins_s
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Adaptive, BurstChain, Rayleigh, TraceChannel
 from emulator.streams import Streams
-from emulator.surroundings.channel import Adaptive, BurstChain, Rayleigh, TraceChannel
 
 LENGTHS_S = st.one_of(
     st.integers(1, 10**6).map(lambda n: n / 10**6),  # whole microseconds

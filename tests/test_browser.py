@@ -13,11 +13,11 @@ from test_control import Running
 from test_report import play_into
 from test_steering import SPEC
 
-from emulator.live.control import Service
+from emulator.build.planning import plan
+from emulator.live.service import Service
 from emulator.runtime.steering import Steering
-from emulator.show import report
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.views import report
 
 CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

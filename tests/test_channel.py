@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from agents import radio
-from agents.bodies import Offload, TaskEnd
+from agents.messages import Offload, TaskEnd
 from agents.tasks import Task
-from emulator.streams import Streams
-from emulator.surroundings.channel import (
+from emulator.sim.channel import (
     BurstChain,
     Channel,
     GilbertElliott,
@@ -27,7 +26,8 @@ from emulator.surroundings.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.surroundings.network import Air, Flight
+from emulator.sim.network import Air, Flight
+from emulator.streams import Streams
 
 SEED = 7
 SIGMAS = 4.0

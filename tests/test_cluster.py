@@ -24,13 +24,13 @@ from conftest import (
 )
 from raylets import RAY, ROOT, Raylets, wait_until
 
-from agents.bodies import TaskEnd
-from emulator.record import journal
-from emulator.record.journal import HostLost, Remains
+from agents.messages import TaskEnd
+from emulator.results import journal
+from emulator.results.journal import HostLost, Remains
 from emulator.runtime.muster import Carrier
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]

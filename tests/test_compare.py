@@ -14,10 +14,10 @@ from conftest import PATIENCE_S, Spec, law, perform, scenario, server_group, use
 from rich.console import Console
 from scipy import stats
 
-from emulator.record.stats import METRICS, MORE_IS_BETTER
-from emulator.show import compare
-from emulator.show.display import NAMES
-from emulator.spec.scenario import ProtocolChoice, Scenario
+from emulator.experiments import compare
+from emulator.results.stats import METRICS, MORE_IS_BETTER
+from emulator.scenario.schema import ProtocolChoice, Scenario
+from emulator.views.terminal import NAMES
 
 SPEC = scenario(
     duration_s=20.0,
@@ -188,10 +188,10 @@ def test_one_seed_is_refused() -> None:
 
 
 LIVE_THEN_COMPARE = """
-from emulator.show import compare
+from emulator.views import compare
 from emulator.runtime.loop import play
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.build.planning import plan
 
 if __name__ == "__main__":
     chosen = Scenario.model_validate({spec!r})

@@ -20,10 +20,10 @@ import pytest
 import ray
 from conftest import free_port, law, scenario, server_group
 
-from emulator.reading import source
+from emulator.checks import source
 from emulator.runtime import connect
 from emulator.runtime.connect import RunError
-from emulator.spec.scenario import Runtime, Scenario
+from emulator.scenario.schema import Runtime, Scenario
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parent.parent

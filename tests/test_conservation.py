@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 from agents.protocols import PROTOCOLS
-from emulator.reading import check, source
-from emulator.record.journal import LinkCount, Record, Remains
+from emulator.checks import check, source
+from emulator.results.journal import LinkCount, Record, Remains
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 UNFIT = [HealthCheck.filter_too_much, HealthCheck.too_slow]  # half of the draws are refused
 EXAMPLES = 300  # about 40 s of processor time, half of them runs

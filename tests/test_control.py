@@ -15,10 +15,10 @@ from test_steering import BLACKOUT, SPEC
 
 from emulator.cli.live import fault
 from emulator.live import changes
-from emulator.live.control import Service
+from emulator.live.service import Service
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 V1 = "/api/v1"
 JSON = {"Content-Type": "application/json"}

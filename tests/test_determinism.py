@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 from agents.protocols import PROTOCOLS
 from agents.tasks import Uniform
 from emulator.streams import Streams

@@ -11,13 +11,13 @@ from conftest import law, perform, scenario, server_group, user_group
 from pydantic import ValidationError
 
 from agents.api import ACCELERATOR, Send
-from agents.bodies import Abort, Execute, Executed, TaskEnd
+from agents.messages import Abort, Execute, Executed, TaskEnd
 from agents.tasks import Task
-from emulator.reading import check
-from emulator.spec.scenario import Device, Scenario, ServerGroup, Thermal
-from emulator.surroundings.thermal import Heating
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.checks import check
+from emulator.scenario.schema import Device, Scenario, ServerGroup, Thermal
+from emulator.sim.thermal import Heating
 from models import latency
 from models.devices import CLASSES, STANDS_FOR
 

@@ -9,16 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from agents.bodies import Beacon, TaskEnd
-from emulator.faults.fold import HEALTHY, AnyFault, Fault, fold
-from emulator.faults.nodes import WELL, condition_of
+from agents.messages import Beacon, TaskEnd
+from emulator.checks.check import problems
+from emulator.checks.fault_words import types
+from emulator.faults.effects import HEALTHY, AnyFault, Fault, fold
+from emulator.faults.node_types import WELL, condition_of
 from emulator.faults.selectors import selects
-from emulator.reading.check import problems
-from emulator.reading.vocabulary import types
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Bernoulli, Rayleigh, TraceChannel, airtime
+from emulator.sim.network import Deliver, Drop, Link, Resend, Verdict
 from emulator.streams import Streams
-from emulator.surroundings.channel import Bernoulli, Rayleigh, TraceChannel, airtime
-from emulator.surroundings.network import Deliver, Drop, Link, Resend, Verdict
 
 SEED = 11
 SIGMAS = 4.0

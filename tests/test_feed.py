@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from conftest import SHIPPED, law, scenario, server_group, unfold, user_group
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
+from emulator.build.planning import plan
+from emulator.checks import source
 from emulator.live.feed import Feed
 from emulator.live.panels import CURVES_MAX, panels, tiles
 from emulator.live.recent import ROWS, Recent
-from emulator.reading import source
 from emulator.runtime.recorder import Progress
 from emulator.runtime.steering import Steering
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
 
 SPEC = scenario(
     duration_s=20.0,

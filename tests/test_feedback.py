@@ -7,9 +7,9 @@ import pytest
 from conftest import perform
 from todg_network import network
 
-from agents.bodies import ServerReport, TaskEnd
-from agents.scheduled import server as scheduled_server
-from agents.slot_bodies import Board
+from agents.messages import ServerReport, TaskEnd
+from agents.messages.slots import Board
+from agents.todg import server as scheduled_server
 
 SLOWER = 3.0
 

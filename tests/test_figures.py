@@ -19,10 +19,10 @@ from PIL import Image
 from test_report import SPEC, play_into
 
 from emulator.cli.main import fresco
-from emulator.record.stats import STAY_BINS, GroupStats
-from emulator.show import figures, plots, report
-from emulator.show.network_map import NAMED_MAX, network_map
-from emulator.spec.scenario import Scenario
+from emulator.results.stats import STAY_BINS, GroupStats
+from emulator.scenario.schema import Scenario
+from emulator.views import figures, plots, report
+from emulator.views.network_map import NAMED_MAX, network_map
 
 SVG = "{http://www.w3.org/2000/svg}"
 OVER_TIME = {

@@ -12,7 +12,7 @@ from conftest import Spec, law, perform, scenario, server_group, user_group
 from test_nodes import bodies, generate, message, new_cell, new_user
 
 from agents.api import RADIO, Send
-from agents.bodies import Grant, Offload, Request, TaskEnd, Undelivered, Vacate, Wake
+from agents.messages import Grant, Offload, Request, TaskEnd, Undelivered, Vacate, Wake
 from agents.tasks import Task
 
 RATE_BPS = 1.0e5

@@ -8,10 +8,10 @@ import networkx as nx
 import pytest
 from click.testing import CliRunner
 
+from emulator.checks import source
+from emulator.checks.source import ScenarioError
 from emulator.cli.main import fresco
-from emulator.reading import source
-from emulator.reading.source import ScenarioError
-from emulator.spec.topology import build, layout
+from emulator.scenario.topology import build, layout
 
 SCENARIO = """\
 name: net

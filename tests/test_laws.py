@@ -7,9 +7,9 @@ import pytest
 from conftest import law, scenario, server_group
 from scipy import stats
 
-from emulator.reading import check
-from emulator.spec.laws import SCV_MAX, Kind, draw_of, second_moment_s2
-from emulator.spec.scenario import Scenario
+from emulator.checks import check
+from emulator.scenario.distributions import SCV_MAX, Kind, draw_of, second_moment_s2
+from emulator.scenario.schema import Scenario
 
 MEAN_S = 0.02
 LAWS: list[tuple[Kind, float]] = [

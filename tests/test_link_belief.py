@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
 
-from agents.bodies import NodeId, Offload
-from agents.protocols.link_belief import (
+from agents.messages import NodeId, Offload
+from agents.popec.link_belief import (
     DEAD,
     FEEDBACK_S,
     RETRY_MAX_S,
@@ -21,14 +21,14 @@ from agents.protocols.link_belief import (
     SUCCESS_MIN,
     LinkBelief,
 )
-from agents.protocols.success import SuccessEstimate
+from agents.popec.success import SuccessEstimate
 from benchmarks import beliefs
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.crossing import Crossing
-from emulator.surroundings.network import Flight, Link
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.sim.crossing import Crossing
+from emulator.sim.network import Flight, Link
 
 SLOT_S = 0.02
 

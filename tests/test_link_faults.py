@@ -12,18 +12,18 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 from test_kernel import Trio
 
-from agents.bodies import Beacon, Offload, TaskEnd
+from agents.messages import Beacon, Offload, TaskEnd
 from agents.tasks import Task
-from emulator.faults.fold import AnyFault, Fault, fold
+from emulator.build.assemble import assemble
+from emulator.build.plan import Plan
+from emulator.build.planning import plan
+from emulator.faults.effects import AnyFault, Fault, fold
 from emulator.faults.timeline import Order
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Bernoulli, Rayleigh, airtime
+from emulator.sim.disturbance import Disturbance, Persistent, deviate
+from emulator.sim.network import Deliver, Drop, Link, Resend
 from emulator.streams import Streams
-from emulator.surroundings.channel import Bernoulli, Rayleigh, airtime
-from emulator.surroundings.disturbance import Disturbance, Persistent, deviate
-from emulator.surroundings.network import Deliver, Drop, Link, Resend
-from emulator.world.assemble import assemble
-from emulator.world.plan import Plan
-from emulator.world.planning import plan
 
 SEED = 11
 SIGMAS = 4.0

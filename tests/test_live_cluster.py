@@ -6,13 +6,13 @@ import pytest
 from conftest import perform
 from test_cluster import workload
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 from emulator.live import replay
-from emulator.record import journal
-from emulator.record.journal import Record
+from emulator.results import journal
+from emulator.results.journal import Record
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import EXIT_STATUS, Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 pytestmark = pytest.mark.ray
 

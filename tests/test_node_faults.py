@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from todg_network import network
 
-from agents.bodies import ServerReport, TaskEnd
-from emulator.faults.fold import AnyFault, Fault
-from emulator.faults.nodes import WELL, condition_of
+from agents.messages import ServerReport, TaskEnd
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.checks.check import problems
+from emulator.faults.effects import AnyFault, Fault
+from emulator.faults.node_types import WELL, condition_of
 from emulator.faults.timeline import Order
-from emulator.reading.check import problems
-from emulator.record.journal import LinkCount, Presence, Readings, Record
-from emulator.spec.scenario import Scenario
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
+from emulator.results.journal import LinkCount, Presence, Readings, Record
+from emulator.scenario.schema import Scenario
 from models import latency
 
 SIGMAS = 4.0

@@ -8,21 +8,21 @@ import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
 from pydantic import TypeAdapter, ValidationError
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
+from emulator.build.known_fault import links_of
+from emulator.build.planning import plan
+from emulator.checks.check import problems, warnings
+from emulator.checks.fault_words import types
+from emulator.checks.message_types import spoken
 from emulator.faults.base import BaseFault
-from emulator.faults.fold import AnyFault, Fault
+from emulator.faults.effects import AnyFault, Fault
 from emulator.faults.selectors import Place, select, selects
-from emulator.reading.check import problems, warnings
-from emulator.reading.spoken import spoken
-from emulator.reading.vocabulary import types
-from emulator.record.journal import FaultChange
+from emulator.results.journal import FaultChange
 from emulator.runtime.recorder import Recorder
-from emulator.show.display import describe
-from emulator.spec.occurrences import Places, places_of, schedule, settle
-from emulator.spec.scenario import Scenario
+from emulator.scenario.occurrences import Places, places_of, schedule, settle
+from emulator.scenario.schema import Scenario
 from emulator.streams import Streams
-from emulator.world.known import links_of
-from emulator.world.planning import plan
+from emulator.views.terminal import describe
 
 SEED = 5
 SIGMAS = 4.0
@@ -304,10 +304,10 @@ def test_a_ramp_longer_than_its_fault_is_warned_of() -> None:
 def test_what_is_said_in_a_run_is_known_beforehand(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emulator.reading import source
-    from emulator.surroundings.crossing import TOKENS
-    from emulator.surroundings.disturbance import message_type
-    from emulator.surroundings.network import Link
+    from emulator.checks import source
+    from emulator.sim.crossing import TOKENS
+    from emulator.sim.disturbance import message_type
+    from emulator.sim.network import Link
 
     heard: set[str] = set()
     hold_s = Link.hold_s
@@ -342,7 +342,7 @@ def test_every_link_of_a_scheduled_scenario_is_listed_once() -> None:
 
 
 def test_every_fault_and_every_field_of_one_is_used_by_a_shipped_scenario() -> None:
-    from emulator.reading import source
+    from emulator.checks import source
 
     used: set[tuple[str, str]] = set()
     common: set[str] = set()

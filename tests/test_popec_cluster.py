@@ -10,8 +10,8 @@ import conftest
 import pytest
 from conftest import Spec, in_real_time, law, scenario, server_group, unfold, user_group
 
-from emulator.record import journal
-from emulator.record.journal import HostLost, Readings
+from emulator.results import journal
+from emulator.results.journal import HostLost, Readings
 from emulator.runtime.muster import Carrier
 from emulator.runtime.recorder import Progress
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agents.freshness import Floats, load, waiting, waiting_s
-from agents.protocols.problem import (
+from agents.reference.problem import (
     Allocation,
     Paths,
     Problem,

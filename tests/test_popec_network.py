@@ -16,18 +16,18 @@ import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
 
 from agents.api import Message
-from agents.bodies import Ask, NodeId, Share
 from agents.freshness import load
+from agents.messages import Ask, NodeId, Share
 from agents.policy import Policy
-from agents.protocols.admm_resource import NegotiatingCell, NegotiatingServer
-from agents.protocols.admm_user import NegotiatingUser
-from agents.protocols.oracle import optimum
-from agents.protocols.problem import Allocation, Problem, class_sums, repair, weighted_paoi_s
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.kernel import Kernel
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
-from emulator.world.whole import Whole, whole_of
+from agents.popec.resource import NegotiatingCell, NegotiatingServer
+from agents.popec.user import NegotiatingUser
+from agents.reference.optimum import optimum
+from agents.reference.problem import Allocation, Problem, class_sums, repair, weighted_paoi_s
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.build.problem import Whole, whole_of
+from emulator.scenario.schema import Scenario
+from emulator.sim.kernel import Kernel
 
 EVERY_S = 0.02
 SLOT_S = 0.02

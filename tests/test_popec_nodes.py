@@ -12,12 +12,12 @@ from typing import NamedTuple
 import pytest
 
 from agents.api import CLOCK, Message, Send
-from agents.bodies import Ask, Body, Hint, Join, NodeId, Share, Wake
+from agents.messages import Ask, Body, Hint, Join, NodeId, Share, Wake
 from agents.moments import Moments
 from agents.policy import Cell, CellView, Policy, Reach, ServerView, UserView
-from agents.protocols.admm_options import AsynchronousOptions, Options
-from agents.protocols.admm_resource import CHANGE, MISSED_MAX, NegotiatingCell, NegotiatingServer
-from agents.protocols.admm_user import JOIN_S, JOINS_MAX, NegotiatingUser
+from agents.popec.options import AsynchronousOptions, Options
+from agents.popec.resource import CHANGE, MISSED_MAX, NegotiatingCell, NegotiatingServer
+from agents.popec.user import JOIN_S, JOINS_MAX, NegotiatingUser
 
 CELLS = ("bs-0", "bs-1")
 SERVERS = ("edge-0", "edge-1")

@@ -20,24 +20,24 @@ import pytest
 from conftest import Played, Spec, law, perform, scenario, server_group, user_group
 from scipy.optimize import linprog, minimize
 
-from agents.bodies import TaskEnd
 from agents.freshness import Floats
+from agents.messages import TaskEnd
 from agents.policy import Cell, Reach, UserView
+from agents.popec.allotment import AllottedUser
+from agents.popec.fractional import Edges, penalty, user_step
+from agents.popec.path_step import PATH_ITERATIONS_MAX, path_step
+from agents.popec.routes import Routes
+from agents.popec.user import NegotiatingUser
 from agents.protocols import PROTOCOLS
-from agents.protocols.admm_user import NegotiatingUser
-from agents.protocols.allotment import AllottedUser
-from agents.protocols.fractional import Edges, penalty, user_step
-from agents.protocols.oracle import optimum
-from agents.protocols.path_step import PATH_ITERATIONS_MAX, path_step
-from agents.protocols.problem import weighted_paoi_s
-from agents.protocols.routes import Routes
+from agents.reference.optimum import optimum
+from agents.reference.problem import weighted_paoi_s
 from agents.tasks import Task
-from emulator.record.journal import Readings
-from emulator.spec.scenario import Scenario
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.build.problem import Whole, whole_of
+from emulator.results.journal import Readings
+from emulator.scenario.schema import Scenario
 from emulator.streams import Streams
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
-from emulator.world.whole import Whole, whole_of
 from tests.popec_reference import is_feasible, scattered
 
 # The user's own step

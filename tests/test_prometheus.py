@@ -31,13 +31,13 @@ from conftest import (
 from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
-from agents.bodies import TaskEnd
-from emulator.live.exporter import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
-from emulator.reading import source
-from emulator.record.journal import Readings
-from emulator.record.stats import Bins
+from agents.messages import TaskEnd
+from emulator.checks import source
+from emulator.live.prometheus import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
+from emulator.results.journal import Readings
+from emulator.results.stats import Bins
 from emulator.runtime.recorder import Progress
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ROOT / "deploy" / "prometheus"

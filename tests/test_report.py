@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from conftest import Spec, law, scenario, server_group, user_group
 
-from agents.bodies import TaskEnd
-from emulator.record import journal, tables
+from agents.messages import TaskEnd
+from emulator.results import journal, tables
 from emulator.runtime.session import Session
-from emulator.show import report
-from emulator.show.display import ROWS, readable
-from emulator.show.page import STATIC
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.views import report
+from emulator.views.html import STATIC
+from emulator.views.terminal import ROWS, readable
 
 GROUPS = ("urgent", "calm")
 SPEC: Spec = scenario(

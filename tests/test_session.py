@@ -10,12 +10,12 @@ import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
 
 import emulator
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
+from emulator.checks import source
+from emulator.checks.fault_words import Refused
 from emulator.live import replay
-from emulator.reading import source
-from emulator.reading.vocabulary import Refused
 from emulator.runtime.session import LEFT
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 LOSS = {"type": "loss", "target": "user-*", "p": 0.8, "for_s": 3.0}
 

@@ -12,10 +12,10 @@ from conftest import SHIPPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.reading import check, source
-from emulator.reading.source import ScenarioError
-from emulator.spec.scenario import TraceArrivals
-from emulator.world.planning import plan
+from emulator.build.planning import plan
+from emulator.checks import check, source
+from emulator.checks.source import ScenarioError
+from emulator.scenario.schema import TraceArrivals
 
 ROOT = Path(__file__).parent.parent
 BAD = sorted((ROOT / "tests" / "scenarios_bad").glob("*.yaml"))

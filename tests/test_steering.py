@@ -11,22 +11,22 @@ from conftest import Spec, in_real_time, law, perform, scenario, server_group, u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.bodies import TaskEnd
-from emulator.faults.fold import HEALTHY, fold
-from emulator.faults.links import Loss
+from agents.messages import TaskEnd
+from emulator.build.known_fault import Applied
+from emulator.build.planning import plan
+from emulator.checks.fault_words import Refused, types
+from emulator.faults.effects import HEALTHY, fold
+from emulator.faults.link_types import Loss
 from emulator.faults.timeline import Order, Timeline
 from emulator.live import replay
-from emulator.reading.vocabulary import Refused, types
-from emulator.record import journal
-from emulator.record.journal import FaultChange, Record, Remains
+from emulator.results import journal
+from emulator.results.journal import FaultChange, Record, Remains
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
 from emulator.runtime.steering import Steering
-from emulator.show import report
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.pace import Pace
-from emulator.world.known import Applied
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.sim.clock import Pace
+from emulator.views import report
 
 # A tick longer than the run: an event counts as on time however busy the machine is, so paced and
 # virtual time must agree exactly.

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
 
-from agents.bodies import Execute, TaskEnd
+from agents.messages import Execute, TaskEnd
 from agents.tasks import Task
+from emulator.sim.accelerator import Replay, Students
 from emulator.streams import Streams
-from emulator.surroundings.inference import Replay, Students
 from models import latency, zoo
 
 NAMES = ("digits-l", "digits-s", "digits-xs")

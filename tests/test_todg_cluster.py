@@ -11,14 +11,14 @@ import pytest
 from conftest import Spec, in_real_time, law, perform, server_group
 from todg_network import kind, network
 
-from agents.bodies import TaskEnd
-from agents.slot_bodies import Allocated
-from emulator.record import journal
-from emulator.record.journal import HostLost
+from agents.messages import TaskEnd
+from agents.messages.slots import Allocated
+from emulator.results import journal
+from emulator.results.journal import HostLost
 from emulator.runtime.muster import Carrier
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import EXIT_STATUS
-from emulator.show import report
+from emulator.views import report
 
 pytestmark = pytest.mark.ray
 SLOT_S = 0.1

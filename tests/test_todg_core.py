@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from todg_loop import MEDIUM, SMALL, Loop
 
-from agents.bodies import AllocationBody
-from agents.scheduled.allocation import (
+from agents.messages import AllocationBody
+from agents.reference.exact_schedule import heaviest, weigh
+from agents.todg.allocation.allocator import (
     EFFORTS,
     Allocator,
     Effort,
@@ -21,11 +22,10 @@ from agents.scheduled.allocation import (
     greedy_rounds,
     plan_for,
 )
-from agents.scheduled.channel_plan import plan_rounds
-from agents.scheduled.conflict import Attachment, ConflictGraph
-from agents.scheduled.oracle import heaviest, weigh
-from agents.scheduled.region import Cells
-from agents.scheduled.region_search import _branches, solve
+from agents.todg.allocation.channel_plan import plan_rounds
+from agents.todg.allocation.conflict_graph import Attachment, ConflictGraph
+from agents.todg.allocation.region import Cells
+from agents.todg.allocation.search import _branches, solve
 from tests.todg_reference import attach, clashes, conflict, greedy, play
 
 WHOLE = Effort(greedy_rounds=64)  # more rounds than any chain of decisions below

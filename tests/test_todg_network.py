@@ -15,17 +15,17 @@ from todg_network import SLOT_S, kind, network
 
 from agents import radio
 from agents.api import RADIO, Message, Send
-from agents.bodies import Body, TaskEnd, Undelivered, Wake
-from agents.slot_bodies import Burst, Sensed, SlotGrant
-from emulator.record.journal import LinkCount, Readings, Remains
+from agents.messages import Body, TaskEnd, Undelivered, Wake
+from agents.messages.slots import Burst, Sensed, SlotGrant
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.results.journal import LinkCount, Readings, Remains
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Adaptive
+from emulator.sim.crossing import Crossing
+from emulator.sim.network import Flight
 from emulator.streams import Streams
-from emulator.surroundings.channel import Adaptive
-from emulator.surroundings.crossing import Crossing
-from emulator.surroundings.network import Flight
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
 from tests.todg_reference import rivals
 
 CHANCE = st.sampled_from([0.1, 0.5, 0.9])

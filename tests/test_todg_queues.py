@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from todg_loop import CLASSES, MEDIUM, RATES, SETTINGS, SMALL, SPEEDS, WORK, Loop
 
-from agents.scheduled import rules
-from agents.scheduled.allocation import EFFORTS, Allocator, plan_for
-from agents.scheduled.discipline import ServersSeen, UsersSeen
-from agents.scheduled.oracle import heaviest
-from agents.scheduled.queues import Admission, Backlog
+from agents.reference.exact_schedule import heaviest
+from agents.todg import rules
+from agents.todg.allocation.allocator import EFFORTS, Allocator, plan_for
+from agents.todg.discipline import ServersSeen, UsersSeen
+from agents.todg.queues import Admission, Backlog
 from tests.todg_reference import decide, greedy, play, utility
 
 MODES: tuple[rules.Mode, ...] = ("hol", "capped", "persistent")

@@ -6,12 +6,12 @@ import todg_twin as twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.protocols.todg import Todg, TodgOptions
 from agents.queues import Job
-from agents.scheduled import rules
-from agents.scheduled.discipline import ServersSeen, UsersSeen
-from agents.scheduled.frame import Frame, Machine, Slotting
-from agents.scheduled.queues import Admission, Backlog
+from agents.todg import rules
+from agents.todg.discipline import ServersSeen, UsersSeen
+from agents.todg.frame import Frame, Machine, Slotting
+from agents.todg.protocol import Todg, TodgOptions
+from agents.todg.queues import Admission, Backlog
 
 CLOSE = 1e-9  # relative; both multiply a few floats, in another order
 MODES: tuple[rules.Mode, ...] = ("hol", "capped", "persistent")

@@ -12,17 +12,17 @@ from conftest import Played, Spec, perform, unfold
 from test_report import play_into
 from todg_network import SLOT_S, kind, network
 
-from agents.bodies import TaskEnd
-from agents.scheduled.conflict import ConflictGraph
-from agents.scheduled.line import Line
-from agents.scheduled.readings import BREACHES
-from agents.slot_bodies import Allocated
-from emulator.record.metrics import told_bounds
-from emulator.record.stats import STAY_BINS
-from emulator.show import report
-from emulator.spec.scenario import Scenario
-from emulator.spec.scheduling import TOLD_SLOTS, bounds_s, told_slots
-from emulator.world.planning import plan
+from agents.messages import TaskEnd
+from agents.messages.slots import Allocated
+from agents.todg.allocation.conflict_graph import ConflictGraph
+from agents.todg.line import Line
+from agents.todg.readings import BREACHES
+from emulator.build.planning import plan
+from emulator.results.metrics import told_bounds
+from emulator.results.stats import STAY_BINS
+from emulator.scenario.schema import Scenario
+from emulator.scenario.slots import TOLD_SLOTS, bounds_s, told_slots
+from emulator.views import report
 from tests.todg_reference import conflict
 
 # Twice what the channels carry, so that the bound drops tasks.

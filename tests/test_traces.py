@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from todg_network import kind, network
 
 from emulator.cli.main import fresco
-from emulator.spec.traces import read_channel, read_times
+from emulator.scenario.traces import read_channel, read_times
 
 MEANT = ((0.0, 1.0, 2.0), (1.0, 0.5, 1.0), (1e6, 2e6, 1e6))
 

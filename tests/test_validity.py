@@ -15,7 +15,7 @@ import pytest
 from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
 from scipy.special import lambertw
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 
 MEAN_S = 1.0  # E[S]; the formulas below take it as the unit of time
 BATCHES = 40

@@ -133,7 +133,7 @@ def patch(number: int, parameters: tuple[str, ...], lasts: str | None, client: C
 
 
 def _values(parameters: Sequence[str]) -> dict[str, Any]:
-    from emulator.reading import source
+    from emulator.checks import source
 
     values = {}
     for given in parameters:
@@ -210,8 +210,8 @@ def heal(number: int | None, everything: bool, client: Client) -> None:
 @run_folder_argument
 def export(folder: Path) -> None:
     """Print a run with all that was injected by hand as a scenario (default: the latest run)."""
+    from emulator.checks import source
     from emulator.live import replay
-    from emulator.reading import source
 
     click.echo(source.dump(replay.export(folder)), nl=False)
 
@@ -283,7 +283,7 @@ def _head(run: dict[str, Any]) -> str:
 
 
 def _numbers(tiles: list[dict[str, str]], run: dict[str, Any]) -> list[tuple[str, str]]:
-    from emulator.show.display import readable
+    from emulator.views.terminal import readable
 
     suffix = {"s": "_s", "ratio": "_ratio", "per s": "_hz"}
     return [

@@ -71,7 +71,7 @@ def distill(
     import msgspec
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from emulator.show import training_curve
+    from emulator.views import training_curve
     from models import cifar, data, distill, zoo
     from models.presets import PRESETS, preset
     from models.recipes import RECIPES

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from emulator.faults.fold import AnyFault
+from emulator.faults.effects import AnyFault
 from emulator.faults.timeline import Order
 
 Handler = Callable[[Any, float], None]

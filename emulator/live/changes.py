@@ -8,16 +8,16 @@ from typing import Any
 
 from aiohttp import web
 
+from emulator.build.known_fault import Applied, Known
+from emulator.checks.fault_words import Refused
 from emulator.live.guard import refusal
-from emulator.reading.vocabulary import Refused
 from emulator.runtime.steering import Steering
-from emulator.world.known import Applied, Known
 
 ACK_MAX_S = 2.5  # wall; who obeys later is said not to obey yet
 
 
 class Changes:
-    """The requests of `control.py` that change something, handed on to `steering`."""
+    """The requests of `service.py` that change something, handed on to `steering`."""
 
     def __init__(self, steering: Steering) -> None:
         self._steering = steering

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from agents.policy import Reading
-from emulator.record.stats import ALL, STAGES
-from emulator.spec.scenario import ServerGroup
-from emulator.spec.scheduling import is_scheduled, readings_of
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from emulator.build.plan import Plan
+from emulator.results.stats import ALL, STAGES
+from emulator.scenario.schema import ServerGroup
+from emulator.scenario.slots import is_scheduled, readings_of
+from emulator.scenario.topology import members
 
 CURVES_MAX = 6  # a plot; as many as there are colours that everybody can tell apart
 # Readings that say more in one plot; every other reading gets a plot of its own.

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.bodies import ServerReport, TaskEnd
 from agents.freshness import AgeTracker
-from emulator.record.journal import LinkCount, Presence, Record
-from emulator.record.stats import STAGES
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from agents.messages import ServerReport, TaskEnd
+from emulator.build.plan import Plan
+from emulator.results.journal import LinkCount, Presence, Record
+from emulator.results.stats import STAGES
+from emulator.scenario.topology import members
 
 ROWS = 10  # of `feed.ROW_S`; the numbers in the tiles cover so many
 

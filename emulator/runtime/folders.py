@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from emulator.record.journal import NAME as JOURNAL
-from emulator.record.journal import Unwritten
+from emulator.results.journal import NAME as JOURNAL
+from emulator.results.journal import Unwritten
 from models.files import whole
 
 ROOM_BYTES = 2**20  # tables and report of a small run; less than this is a full disk
