@@ -226,7 +226,7 @@ def _one_slot(
     loop: Loop, nodes: dict[int, Allocator], rng: np.random.Generator, slot: int
 ) -> tuple[float, float, float, float]:
     """Plays one slot; returns CPU ms of all nodes and of the busiest, messages, kB."""
-    cells = {bs: np.array(at.hood.users) for bs, at in nodes.items()}
+    cells = {bs: np.array(at.neighbourhood.users) for bs, at in nodes.items()}
     inputs = {bs: _seen(len(users), rng) for bs, users in cells.items()}
     servers = ServersSeen(loop.frame, 0)
     servers.backlog[:], servers.usable[:] = rng.integers(0, 9, servers.backlog.shape), True
@@ -273,7 +273,7 @@ def _seen(users: int, rng: np.random.Generator) -> UsersSeen:
 
 def _nodes(graph: ConflictGraph, effort: Effort) -> dict[int, Allocator]:
     plan = plan_for(effort, graph.stations)
-    return {bs: Allocator(graph.hood(bs), effort, plan) for bs in graph.stations}
+    return {bs: Allocator(graph.neighbourhood(bs), effort, plan) for bs in graph.stations}
 
 
 def _snapshots(size: Size, count: int) -> tuple[ConflictGraph, list[NDArray[np.float64]]]:

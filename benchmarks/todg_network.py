@@ -82,14 +82,16 @@ def _guarded(seed: int) -> tuple[int, int, float, dict[str, int]]:
     balance = metrics.balance()
     scenario: Scenario = source.load(TODG, {})
     worst = max(
-        metrics.groups[group.name].stay_max_s / (group.deadline_s or math.inf)
+        metrics.groups[group.name].sojourn_max_s / (group.deadline_s or math.inf)
         for group in scenario.users
     )
     return balance["generated"], (metrics.violations or 0), worst, balance
 
 
 def guarantee(pool: ProcessPoolExecutor, quick: bool) -> None:
-    print("| runs | tasks | completed | given up | lost | violations | longest stay / deadline |")
+    print(
+        "| runs | tasks | completed | given up | lost | violations | longest sojourn / deadline |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     tasks, runs, violations, worst = 0, 0, 0, 0.0
     completed, given_up, lost = 0, 0, 0

@@ -12,8 +12,8 @@ from emulator.scenario.schema import Scenario
 
 def run(users: int, duration_s: float, seed: int) -> Measured:
     """Plays W(users, duration_s) and returns what it measured."""
-    service = {"law": "exponential", "mean_s": LOAD * sum(SPEEDS) / users}
-    airtime = {"law": "exponential", "mean_s": UPLINK_MEAN_S}
+    service = {"distribution": "exponential", "mean_s": LOAD * sum(SPEEDS) / users}
+    airtime = {"distribution": "exponential", "mean_s": UPLINK_MEAN_S}
     arrival = {"kind": "poisson", "rate_hz": 1.0}
     chosen = plan(
         Scenario.model_validate(

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import PATIENCE_S, Spec, law, server_group, user_group
+from conftest import PATIENCE_S, Spec, distribution, server_group, user_group
 from test_control import Running
 from test_report import play_into
 from test_steering import SPEC
@@ -79,7 +79,7 @@ NEGOTIATED: Spec = {
     "protocol": {"kind": "popec-async"},
     "users": [user_group(count=3, arrival={"kind": "on-grant"}, input_bits=1.0e3)],
     "base_stations": [{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.02}],
-    "servers": [server_group(law("exponential", 0.02))],
+    "servers": [server_group(distribution("exponential", 0.02))],
     "resend": {"attempts_max": 1},
 }
 

@@ -26,7 +26,7 @@ users:
 base_stations:
   - {name: bs}
 servers:
-  - {name: rack, accelerator: {kind: fitted, service: {law: exponential, mean_s: 0.02}}}
+  - {name: rack, accelerator: {kind: fitted, service: {distribution: exponential, mean_s: 0.02}}}
 channel: {kind: bernoulli, loss: 0.1, rate_bps: 2.0e6}
 """
 

@@ -203,7 +203,7 @@ def test_the_command_line_says_where_nothing_had_to_be_done(
 ) -> None:
     running.ask("DELETE", f"{V1}/faults")
 
-    told = CliRunner().invoke(fault, [*words, "--url", running.service.url])
+    reported = CliRunner().invoke(fault, [*words, "--url", running.service.url])
 
-    assert told.exit_code == 0
-    assert told.output.startswith(says)
+    assert reported.exit_code == 0
+    assert reported.output.startswith(says)

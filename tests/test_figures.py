@@ -19,7 +19,7 @@ from PIL import Image
 from test_report import SPEC, play_into
 
 from emulator.cli.main import fresco
-from emulator.results.stats import STAY_BINS, GroupStats
+from emulator.results.stats import SOJOURN_BINS, GroupStats
 from emulator.scenario.schema import Scenario
 from emulator.views import figures, plots, report
 from emulator.views.network_map import NAMED_MAX, network_map
@@ -56,11 +56,14 @@ def curves(**changes: Any) -> Figure:
 def stays(longest_s: float, finished: dict[float, int], given_up: dict[float, int]) -> GroupStats:
     """Makes the numbers of a group whose deadline is 2 s; counts are by sojourn time."""
     stats = GroupStats(0, deadline_s=2.0)
-    stats.stay_max_s = longest_s
-    for bins, counts in ((stats.stays_finished_s, finished), (stats.stays_given_up_s, given_up)):
-        for stay_s, count in counts.items():
+    stats.sojourn_max_s = longest_s
+    for bins, counts in (
+        (stats.sojourns_finished_s, finished),
+        (stats.sojourns_given_up_s, given_up),
+    ):
+        for sojourn_s, count in counts.items():
             for _ in range(count):
-                bins.add(stay_s)
+                bins.add(sojourn_s)
     return stats
 
 
@@ -205,7 +208,7 @@ def test_a_histogram_of_sojourn_times_counts_up_and_down() -> None:
     kept, late = sojourns().axes
 
     drawn = {round(bar.get_x(), 3): bar.get_height() for bar in kept.patches if bar.get_height()}
-    width_s = 2.0 / STAY_BINS
+    width_s = 2.0 / SOJOURN_BINS
     expected = {10 * width_s: 30, 23 * width_s: 2, 0.0: -1}
     assert drawn == {round(at, 3): count for at, count in expected.items()}
     assert kept.get_title(loc="left") == "alarm: longest 1.2 s, 60 % of the deadline; bound 1.9 s"

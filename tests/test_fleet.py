@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 import ray
-from conftest import law, scenario, server_group
+from conftest import distribution, scenario, server_group
 
 from emulator.build.plan import Plan
 from emulator.build.planning import plan
@@ -95,7 +95,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def small(duration_s: float = 0.4) -> Scenario:
     spec = scenario(
         duration_s=duration_s,
-        servers=[server_group(law("deterministic", 0.01))],
+        servers=[server_group(distribution("deterministic", 0.01))],
         runtime={"kind": "ray", "start_max_s": 0.3},
     )
     return Scenario.model_validate(spec)

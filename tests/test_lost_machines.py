@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import law, scenario, server_group
+from conftest import distribution, scenario, server_group
 from raylets import ROOT, Raylets, wait_until
 
 from emulator.checks import source
@@ -33,7 +33,7 @@ def write(folder: Path, duration_s: float) -> None:
     """Three nodes, each a host; lateness is not what this is about."""
     spec = scenario(
         duration_s=duration_s,
-        servers=[server_group(law("deterministic", 0.01))],
+        servers=[server_group(distribution("deterministic", 0.01))],
         runtime={
             "kind": "ray",
             "lateness_max_s": 60.0,

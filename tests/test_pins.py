@@ -39,8 +39,8 @@ def test_a_scenario_does_what_is_pinned(name: str, process: Executor) -> None:
     now, ends_s = process.submit(pins.found, name).result()
 
     if differs := list(pins.differences(pin, now, ends_s)):
-        told = "\n".join([f"{name} differs from its pin", *differs, *pins.other_versions()])
-        pytest.fail(told + REMEDY.format(name=shlex.quote(name)), pytrace=False)
+        reported = "\n".join([f"{name} differs from its pin", *differs, *pins.other_versions()])
+        pytest.fail(reported + REMEDY.format(name=shlex.quote(name)), pytrace=False)
 
 
 def test_nothing_else_is_pinned() -> None:

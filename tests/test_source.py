@@ -34,7 +34,7 @@ users:
 base_stations:
   - {name: bs, count: 2}
 servers:
-  - {name: rack, accelerator: {kind: fitted, service: {law: exponential, mean_s: 0.02}}}
+  - {name: rack, accelerator: {kind: fitted, service: {distribution: exponential, mean_s: 0.02}}}
 channel: {kind: bernoulli, loss: 0.1, rate_bps: 1.0e6}
 """
 
@@ -128,6 +128,23 @@ def test_a_bad_override_is_named_as_the_place(path: str, given: object, text: st
         source.load(ROOT / "scenarios" / "quickstart.yaml", {path: given})
 
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("now", "old", "new"),
+    [("distribution:", "law:", "distribution"), ("overdue", "stay_max_s", "sojourn_max_s")],
+)
+def test_what_was_renamed_is_refused_with_its_new_name(
+    now: str, old: str, new: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text((ROOT / "scenarios" / "todg.yaml").read_text().replace(now, old))
+
+    with pytest.raises(ScenarioError) as caught:
+        source.load(path)
+
+    assert f"'{old.rstrip(':')}' is now called '{new}'" in str(caught.value)
+    assert "is missing" not in str(caught.value)
 
 
 def test_a_whole_number_may_be_written_as_yaml_reads_a_fraction(tmp_path: Path) -> None:

@@ -233,7 +233,9 @@ def test_the_distributed_allocation_keeps_the_bounds_in_a_closed_loop(loss: floa
     loop = Loop(MEDIUM, seed=5, load=1.3)
     rng = np.random.default_rng(3)
     plan = plan_for(EFFORTS[4], loop.graph.stations)
-    nodes = {bs: Allocator(loop.graph.hood(bs), EFFORTS[4], plan) for bs in loop.graph.stations}
+    nodes = {
+        bs: Allocator(loop.graph.neighbourhood(bs), EFFORTS[4], plan) for bs in loop.graph.stations
+    }
 
     def allocate(weights: NDArray[np.float32], slot: int) -> dict[int, int]:
         exact = weights.astype(np.float64)

@@ -111,7 +111,7 @@ def play(
     messages, bits = 0, 0.0
     seen: list[float] = []
     for at in allocators.values():
-        at.begin(slot, 0, weights[list(at.hood.users)].astype(np.float32))
+        at.begin(slot, 0, weights[list(at.neighbourhood.users)].astype(np.float32))
     most = max((at.steps for at in allocators.values()), default=0)
     for number in range(most):
         mail = [(bs, *letter) for bs, at in allocators.items() for letter in at.step(number)]

@@ -20,7 +20,7 @@ from agents.tasks import Task, Uniform
 class AllottedUser(UserPolicy):
     """Uses slots and splits tasks by its rates, along paths; `settle` after changing them.
 
-    `success` is what it believes of its radio links, `stays_s` of the time at servers.
+    `success` is what it believes of its radio links, `sojourns_s` of the time at servers.
     """
 
     def __init__(self, view: UserView, uniform: Uniform, options: Struct) -> None:
@@ -32,7 +32,7 @@ class AllottedUser(UserPolicy):
         self.splits_hz = {name: view.allotment.get(name, 0.0) for name in servers}
         self.rate_max_hz = float("inf")
         self.backhaul_s = {path: reach.delay_s for path, reach in reaches.items()}
-        self.stays_s = {server: reach.mean_s for (_, server), reach in reaches.items()}
+        self.sojourns_s = {server: reach.mean_s for (_, server), reach in reaches.items()}
         self._routes = Routes(list(self.success), servers, self.backhaul_s)
         self._paths = [(list(self.success)[b], servers[m]) for b, m in self._routes.paths]
         self._anywhere = Placement(view.cells[0].bs, None)
@@ -48,7 +48,7 @@ class AllottedUser(UserPolicy):
         if self._flow is None:
             radio_hz = {bs: self.success[bs] * rate_hz for bs, rate_hz in self.grants_hz.items()}
             delays_s = [
-                delay_s + self.stays_s[server]
+                delay_s + self.sojourns_s[server]
                 for delay_s, (_, server) in zip(self._routes.delays_s, self._paths, strict=True)
             ]
             tasks_hz = list(self.splits_hz.values())

@@ -122,9 +122,9 @@ class OwnProblem:
 
     def _parametrise(self, servers: Sequence[Edge]) -> None:
         """Refreshes omega and the mean delay at the new rates."""
-        stays_s = [e.service_s + e.wait_s for e in servers]
+        sojourns_s = [e.service_s + e.wait_s for e in servers]
         delays_s = [
-            delay_s + stays_s[m]
+            delay_s + sojourns_s[m]
             for delay_s, (_, m) in zip(self._routes.delays_s, self._routes.paths, strict=True)
         ]
         self.rate_hz = sum(self._rates_hz)

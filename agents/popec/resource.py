@@ -23,7 +23,7 @@ from agents.tasks import Uniform
 THINK_S = 0.002  # a resource's computing time
 HINT_S = 0.02  # collects the first joins for so long before it says what each may expect
 PUSH = 0.02  # tells silent members when their share moved by this part of it, or of the mean
-TOLD_LOAD_MAX = 0.95  # no server has told its users more than this, but for lost messages
+REPORTED_LOAD_MAX = 0.95  # no server has told its users more than this, but for lost messages
 MISSED_MAX = 3  # keep-alives; a member that missed more is gone
 CHANGE = 0.1  # service moments are acted on when the mean changed by this share
 
@@ -54,7 +54,7 @@ class Members:
         self.heard_s = np.zeros(0)
         self.rates_hz = np.zeros(0)  # z
         self.waits_s = np.zeros(0)
-        self.told_hz = np.zeros(0)
+        self.reported_hz = np.zeros(0)
         self.is_live = np.zeros(0, dtype=bool)
         self.is_fresh = np.zeros(0, dtype=bool)
 
@@ -81,7 +81,7 @@ class Members:
 _COLUMNS: dict[str, type] = {
     **dict.fromkeys(("classes", "seqs", "rounds_old"), np.int64),
     **dict.fromkeys(("weights", "success", "asked_hz", "penalties", "urgencies"), np.float64),
-    **dict.fromkeys(("heard_s", "rates_hz", "waits_s", "told_hz"), np.float64),
+    **dict.fromkeys(("heard_s", "rates_hz", "waits_s", "reported_hz"), np.float64),
     **dict.fromkeys(("is_live", "is_fresh"), np.bool_),
 }
 
@@ -202,12 +202,12 @@ class Negotiation:
         tell = fresh
         if options.quorum < 1.0 and live.any():
             reference_hz = np.maximum(members.rates_hz, members.rates_hz[live].mean())
-            moved = np.abs(members.rates_hz - members.told_hz) > PUSH * reference_hz
+            moved = np.abs(members.rates_hz - members.reported_hz) > PUSH * reference_hz
             tell = fresh | (live & moved & (members.rounds_old >= 2))
-        told_hz = np.where(tell, members.rates_hz, members.told_hz)
-        if live @ told_hz * self._mean_s >= TOLD_LOAD_MAX:
+        reported_hz = np.where(tell, members.rates_hz, members.reported_hz)
+        if live @ reported_hz * self._mean_s >= REPORTED_LOAD_MAX:
             # What some have been given is to come from others: these must hear of it now.
-            tell |= live & (members.told_hz > members.rates_hz)
+            tell |= live & (members.reported_hz > members.rates_hz)
         return [self._share(int(i)) for i in np.flatnonzero(tell)]
 
     def _forget_the_dead(self, now_s: float) -> bool:
@@ -221,7 +221,7 @@ class Negotiation:
     def _share(self, i: int) -> Send:
         members = self.members
         rate_hz = float(members.rates_hz[i])
-        members.told_hz[i] = rate_hz
+        members.reported_hz[i] = rate_hz
         return self._to(
             i, Share(int(members.seqs[i]), rate_hz, float(members.waits_s[i]), self._mean_s)
         )

@@ -40,7 +40,7 @@ class NegotiatingUser(AllottedUser):
         self.rate_max_hz = options.rate_max_hz
         self._airtime_s = view.cells[0].airtime_s
         self._edges = {cell.bs: Edge(cell.bs, True) for cell in view.cells}
-        self._edges |= {name: Edge(name, False, self.stays_s[name]) for name in self.splits_hz}
+        self._edges |= {name: Edge(name, False, self.sojourns_s[name]) for name in self.splits_hz}
         self._own = OwnProblem(view.weight, options.rate_max_hz, self.success, self.backhaul_s)
         self._has_begun = False
         self._joins = 0
@@ -293,7 +293,7 @@ class NegotiatingUser(AllottedUser):
             rates_hz = self.grants_hz if edge.is_cell else self.splits_hz
             rates_hz[edge.name] = edge.share_hz if edge.alive else 0.0
             if not edge.is_cell:
-                self.stays_s[edge.name] = edge.service_s + edge.wait_s
+                self.sojourns_s[edge.name] = edge.service_s + edge.wait_s
         self.settle()
 
     def _ask(self, edge: Edge, now_s: float) -> Send:

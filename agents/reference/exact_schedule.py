@@ -41,7 +41,7 @@ def select(graph: ConflictGraph, users: Ints, channels: Ints, value: Floats) -> 
     cliques = [[n for k in every for n in claims.get((user, k), [])] for user in graph.users]
     for bs in graph.stations:
         cell = graph.cell(bs)
-        foreign = sorted(graph.hood(bs).foreign)
+        foreign = sorted(graph.neighbourhood(bs).foreign)
         for members in [[*cell, other] for other in foreign] or [cell]:
             cliques += [[n for user in members for n in claims.get((user, k), [])] for k in every]
     rows = np.repeat(np.arange(len(cliques)), [len(clique) for clique in cliques])

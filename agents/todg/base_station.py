@@ -44,9 +44,9 @@ class ScheduledCell:
         name: NodeId,
         reach: Iterable[Reach],
         discipline: Discipline,
-        told_slots: Collection[int] = (),
+        sampled_slots: Collection[int] = (),
     ) -> None:
-        """`told_slots` are those whose weights and schedule it tells the journal."""
+        """`sampled_slots` are those whose weights and schedule it tells the journal."""
         frame = discipline.frame
         self.id = name
         self._frame = frame
@@ -60,7 +60,7 @@ class ScheduledCell:
         self._boards: dict[NodeId, Board] = {}
         self._reached = {frame.server_number[each.server] for each in reach}
         self._slot = 0
-        self._told_slots = told_slots
+        self._sampled_slots = sampled_slots
         self._tally = Tally()
         self._weight = 0.0
         self._mini_rounds = 0
@@ -70,13 +70,13 @@ class ScheduledCell:
         """Works out whose users are its own, and with whom they conflict."""
         frame, effort = self._frame, self._discipline.effort
         graph = frame.graph_without(self._gone)
-        hood = graph.hood(self._number)
+        neighbourhood = graph.neighbourhood(self._number)
         self._epoch = sum(1 << bs for bs in self._gone)
-        self._names = [frame.users[number] for number in hood.users]
+        self._names = [frame.users[number] for number in neighbourhood.users]
         self._row = {user: row for row, user in enumerate(self._names)}
-        self._by_number = dict(zip(hood.users, self._names, strict=True))
+        self._by_number = dict(zip(neighbourhood.users, self._names, strict=True))
         self._plan = plan_for(effort, graph.stations)
-        self._allocator = Allocator(hood, effort, self._plan)
+        self._allocator = Allocator(neighbourhood, effort, self._plan)
         self._rounds = self._allocator.greedy_rounds + len(self._plan.rounds)
         self._kind = np.array([frame.kind_of[user] for user in self._names], dtype=np.int64)
         self._size_bits = np.array([frame.kinds[kind].size_bits for kind in self._kind])
@@ -206,7 +206,7 @@ class ScheduledCell:
             for user in (self._by_number[number],)
         ]
         sends: list[Send] = []
-        if self._slot in self._told_slots:
+        if self._slot in self._sampled_slots:
             sends.append(Send(JOURNAL, self._allocated(schedule)))
         for lighter, user, channel in sorted(won):
             row = self._row[user]

@@ -18,12 +18,12 @@ class Line(Backlog[T], Generic[T]):
         super().__init__(rule)
         self._tally = tally
         self._due_s = due_s
-        self._stay_max = rule.wait_max_slots if math.isfinite(rule.threshold) else math.inf
+        self._sojourn_max = rule.wait_max_slots if math.isfinite(rule.threshold) else math.inf
 
     def end_slot(self, slot: int, next_s: float) -> tuple[list[T], list[T]]:
         """Settles the slot; returns what the rule drops, and what would be late by `next_s`."""
         dropped = self.settle(slot)
-        self._tally.wait_breaches += len(self) > 0 and slot - self.head_slot >= self._stay_max
+        self._tally.wait_breaches += len(self) > 0 and slot - self.head_slot >= self._sojourn_max
         return dropped, self.remove(lambda task: self._due_s(task) < next_s)
 
     def watch(self, door: Admission | None = None) -> None:

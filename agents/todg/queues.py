@@ -1,4 +1,4 @@
-"""The queues of the TODG-style protocol: a backlog that bounds the stay of its tasks, admission.
+"""The queues of the TODG-style protocol: a backlog with bounded sojourn times, admission.
 
 `Backlog` holds one flow's tasks at its user, or one class's at a server, first in first out, and
 drops from the head what the bound of its `QueueRule` would otherwise not survive

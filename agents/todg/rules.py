@@ -12,7 +12,7 @@ queues; not the paper's equations; docs/todg.md explains them.
 | eps | `rate_min` | tasks/slot | eps_frac u_f; e_s F_s / C_sc at a server |
 | T | `threshold` | tasks | V eps delta_c; psi V eps delta_c at a server; delta_c = D_c / max D |
 | theta, eta | `weight` | value/task^2 | beta_c / (eps delta_c); 1/psi of it at a server |
-| W | `wait_max_slots` | slots | bound on the stay in one queue, theorem 2 |
+| W | `wait_max_slots` | slots | bound on the sojourn time in one queue, theorem 2 |
 | M | `inflow_max` | tasks/slot | A_max at a user; ceil(m eps) + 2 at a server |
 | Q, H | backlog | tasks | whole tasks; half-sent bits do not count |
 | Z, Y | persistence | tasks | `queues.py` |
@@ -63,7 +63,7 @@ class Settings(Struct, frozen=True):
 class QueueRule(Struct, frozen=True):
     """The constants of one queue, of a flow at its user or of a class at a server.
 
-    The stay of any task is at most `wait_max_slots`, the backlog at most `backlog_max`, the
+    The sojourn time of any task is at most `wait_max_slots`, the backlog at most `backlog_max`, the
     persistence at most `persistence_max` (theorems 1 and 2), whatever the service, if at most
     `inflow_max` tasks come per slot.
     """

@@ -52,14 +52,14 @@ class Known(Struct):
 
     def audit(self, change: FaultChange) -> dict[str, Any]:
         """Returns what events.jsonl says of a change of it besides the change itself."""
-        told: dict[str, Any] = {"source": self.source, "n": len(self.resolved)}
+        reported: dict[str, Any] = {"source": self.source, "n": len(self.resolved)}
         if self.fault.note:
-            told["note"] = self.fault.note
+            reported["note"] = self.fault.note
         if change.op == "heal" and self.state == "expired":
-            told["by"] = "ttl"
+            reported["by"] = "ttl"
         if self.applied is not None:
-            told["applied"] = [self.applied.hosts, self.applied.of]
-        return told
+            reported["applied"] = [self.applied.hosts, self.applied.of]
+        return reported
 
     def as_dict(self) -> dict[str, Any]:
         fault = self.fault

@@ -92,9 +92,9 @@ class Wiring:
         return Link(source, target, kind, channel, resend, self.streams, gather_s=spec.gather_s)
 
     def channel(self, user: NodeId, bs: NodeId, spec: channel_kinds.Channel) -> Channel:
-        """One channel per pair and model: both directions live in the same weather.
+        """One channel per pair and model: both directions share one channel realisation.
 
-        A model without weather needs but one for all, which stays in the processor's cache.
+        A model without state needs but one for all, which stays in the processor's cache.
         """
         return self._channel_named(user, bs, "down" if spec is self.scenario.downlink else "", spec)
 
@@ -148,6 +148,6 @@ def _resend(spec: schema.Resend) -> Resend:
 
 
 def _airtime(spec: channel_kinds.BernoulliChannel | channel_kinds.GilbertElliottChannel) -> Airtime:
-    law = spec.airtime
-    draw = None if law is None else distributions.draw_of(law.law, law.mean_s, law.scv)
+    distribution = spec.airtime
+    draw = None if distribution is None else distributions.draw_of(distribution.distribution, distribution.mean_s, distribution.scv)
     return airtime(spec.rate_bps or math.inf, draw)

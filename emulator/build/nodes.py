@@ -35,7 +35,7 @@ from agents.user import Demand, User
 from emulator.results.readings import Read, Readout
 from emulator.scenario import distributions
 from emulator.scenario import schema
-from emulator.scenario.fields import Law
+from emulator.scenario.fields import Distribution
 from emulator.scenario.nominal import images_of, nominal_moments
 from emulator.scenario.slots import readings_of
 from emulator.scenario.topology import members
@@ -90,15 +90,15 @@ class Assembly:
         self._own = {n: self._accelerator(n, d) for n in names if (d := self._device(n))}
         network, control = self.wiring.networks(names)
         nodes = {name: self.fresh(name) for name in names}
-        told = readings_of(self.scenario)
-        readout = Readout([each.name for each in told if each.counts] + [*BREACHES])
+        reported = readings_of(self.scenario)
+        readout = Readout([each.name for each in reported if each.counts] + [*BREACHES])
         for name, node in nodes.items():
             readout.put(name, self.reads(node))
         return Kernel(
             nodes=nodes,
             network=network,
             control=control,
-            readings=readout if told else None,
+            readings=readout if reported else None,
             accelerators=self._own,
             orders=self.plan.orders,
             pace=pace,
@@ -262,8 +262,8 @@ class Assembly:
         uniform = self._stream("service", name)
         speed = device.speed
         match device.accelerator:
-            case schema.FittedAccelerator(service=law):
-                return Fitted(_draw(law), speed, uniform)
+            case schema.FittedAccelerator(service=distribution):
+                return Fitted(_draw(distribution), speed, uniform)
             case schema.ReplayAccelerator() as spec:
                 return Replay(_students(spec, speed), uniform)
             case schema.LiveAccelerator(batch_max=batch_max, threads=threads) as spec:
@@ -290,5 +290,5 @@ def _students(
     return Students((spec.model, *spec.students), spec.batch_max, speed, spec.engine)
 
 
-def _draw(law: Law) -> distributions.Draw:
-    return distributions.draw_of(law.law, law.mean_s, law.scv)
+def _draw(distribution: Distribution) -> distributions.Draw:
+    return distributions.draw_of(distribution.distribution, distribution.mean_s, distribution.scv)

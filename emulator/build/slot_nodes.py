@@ -12,7 +12,7 @@ from agents.todg.user import ScheduledUser
 from emulator.results.readings import Read
 from emulator.scenario import schema
 from emulator.scenario.nominal import nominal_moments
-from emulator.scenario.slots import told_slots
+from emulator.scenario.slots import sampled_slots
 from emulator.build.nodes import Assembly
 from emulator.build.plan import Plan
 
@@ -25,7 +25,7 @@ class ScheduledAssembly(Assembly):
         self._frame = plan.frame()
         # What users and servers ask of it does not change it, so that one is enough for all.
         self._public = self._discipline("")
-        self._told_slots = told_slots(plan.scenario, self._frame)
+        self._sampled_slots = sampled_slots(plan.scenario, self._frame)
 
     def reads(self, node: Node) -> Sequence[Read]:
         assert isinstance(node, ScheduledUser | ScheduledCell | ScheduledServer)
@@ -49,7 +49,7 @@ class ScheduledAssembly(Assembly):
 
     def _base_station(self, name: NodeId, group: schema.BaseStationGroup) -> Node:
         discipline = self._discipline(name)
-        return ScheduledCell(name, self.reach[name], discipline, self._told_slots)
+        return ScheduledCell(name, self.reach[name], discipline, self._sampled_slots)
 
     def _server(self, name: NodeId, group: schema.ServerGroup) -> Node:
         accelerator = group.accelerator

@@ -19,7 +19,7 @@ from emulator.build.plan import Plan
 from emulator.checks.complaints import Complaint
 from emulator.faults.link_types import Rate
 from emulator.scenario import channel_kinds, schema
-from emulator.scenario.fields import Law
+from emulator.scenario.fields import Distribution
 from emulator.scenario.nominal import nominal_moments
 from emulator.scenario.occurrences import certain, places_of, settle
 from emulator.scenario.schema import Scenario
@@ -60,8 +60,12 @@ def least_s(spec: channel_kinds.Channel, size_bits: float) -> float:
         case channel_kinds.BernoulliChannel() | channel_kinds.GilbertElliottChannel():
             if spec.rate_bps is not None:
                 return size_bits / spec.rate_bps
-            law = spec.airtime
-            return law.mean_s if law is not None and law.law == "deterministic" else 0.0
+            distribution = spec.airtime
+            return (
+                distribution.mean_s
+                if distribution is not None and distribution.distribution == "deterministic"
+                else 0.0
+            )
         case channel_kinds.RayleighChannel():
             return size_bits / radio.rate_bps(spec.bandwidth_hz, spec.threshold_db)
         case channel_kinds.AdaptiveChannel():
@@ -210,9 +214,9 @@ class _Offered:
         match spec:
             case channel_kinds.IdealChannel():
                 return 0.0  # its delay keeps nobody else waiting
-            case channel_kinds.BernoulliChannel(airtime=Law(mean_s=mean_s)):
+            case channel_kinds.BernoulliChannel(airtime=Distribution(mean_s=mean_s)):
                 return mean_s
-            case channel_kinds.GilbertElliottChannel(airtime=Law(mean_s=mean_s)):
+            case channel_kinds.GilbertElliottChannel(airtime=Distribution(mean_s=mean_s)):
                 return mean_s
             case channel_kinds.TraceChannel(file=file):
                 trace = self._drawn.channels[file]

@@ -164,7 +164,7 @@ def _channels(chosen: Scenario) -> Iterator[Complaint]:
                 text = "an attempt takes size / rate_bps, or a random airtime"
                 yield where, text, "give exactly one of rate_bps and airtime"
             if spec.airtime is not None:
-                yield from check_devices.law((*where, "airtime"), spec.airtime)
+                yield from check_devices.distribution((*where, "airtime"), spec.airtime)
         if isinstance(spec, channel_kinds.GilbertElliottChannel):
             if spec.p + spec.r == 0.0:
                 yield (*where, "p"), "p and r are both 0: the state never changes", "give p or r"

@@ -20,15 +20,28 @@ def kinds_of(chosen: Scenario) -> Iterator[tuple[str, NodeKind]]:
     yield from ((name, "server") for name, _ in members(chosen.servers))
 
 
+RENAMED = {
+    "law": "distribution",
+    "stay_max_s": "sojourn_max_s",
+    "stay_max_ratio": "sojourn_max_ratio",
+}
+"""Keys and metrics that had another name before."""
+
+
 def nearest(given: str, known: Iterable[str]) -> str | None:
     """Returns the known word that an unknown one seems to mean."""
-    return next(iter(get_close_matches(given, list(known), n=1, cutoff=0.5)), None)
+    known = list(known)
+    if RENAMED.get(given) in known:
+        return RENAMED[given]
+    return next(iter(get_close_matches(given, known, n=1, cutoff=0.5)), None)
 
 
 def suggest(given: str, known: Iterable[str]) -> str:
     """Returns the remedy for an unknown word: the nearest known one, or all of them."""
     names = list(known)
     near = nearest(given, names)
+    if near is not None and near == RENAMED.get(given):
+        return f"'{given}' is now called '{near}'"
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"did you mean '{near}'?" if near is not None else f"known: {shown}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from emulator.checks.complaints import Complaint, suggest
 from emulator.scenario import schema
 from emulator.scenario.distributions import SCV_MAX, SCV_MIN
-from emulator.scenario.fields import Law
+from emulator.scenario.fields import Distribution
 from emulator.scenario.schema import Scenario
 from models import data, engines, latency, zoo
 from models.splits import DataError
@@ -20,7 +20,7 @@ def problems(chosen: Scenario) -> Iterator[Complaint]:
             text = "a network takes as long for every image, yet some users say work"
             yield (*where, "accelerator", "kind"), text, "leave work out, or choose kind: fitted"
         if isinstance(accelerator, schema.FittedAccelerator):
-            yield from law((*where, "accelerator", "service"), accelerator.service)
+            yield from distribution((*where, "accelerator", "service"), accelerator.service)
             continue
         place = (*where, "accelerator")
         yield from network((*place, "model"), accelerator.model, accelerator)
@@ -74,24 +74,26 @@ def is_sound(name: str) -> bool:
     return True
 
 
-def law(where: tuple[str | int, ...], given: Law) -> Iterator[Complaint]:
-    """Checks that a law of durations exists."""
-    if given.law == "hyperexponential" and given.scv <= 1.0:
-        text = f"a hyperexponential law has scv above 1, not {given.scv:g}"
+def distribution(where: tuple[str | int, ...], given: Distribution) -> Iterator[Complaint]:
+    """Checks that a distribution of durations exists."""
+    if given.distribution == "hyperexponential" and given.scv <= 1.0:
+        text = f"a hyperexponential distribution has scv above 1, not {given.scv:g}"
         yield (*where, "scv"), text, "raise scv, or use gamma"
-    if given.law in ("deterministic", "exponential") and given.scv != 1.0:
-        fixed = 0 if given.law == "deterministic" else 1
-        text = f"the {given.law} law has scv {fixed}"
+    if given.distribution in ("deterministic", "exponential") and given.scv != 1.0:
+        fixed = 0 if given.distribution == "deterministic" else 1
+        text = f"the {given.distribution} distribution has scv {fixed}"
         yield (*where, "scv"), text, "leave scv out, or use gamma or lognormal"
-    scv_max = SCV_MAX.get(given.law, math.inf)
+    scv_max = SCV_MAX.get(given.distribution, math.inf)
     if given.scv > scv_max:
-        text = f"the {given.law} law cannot be drawn exactly with scv {given.scv:g}"
+        text = (
+            f"the {given.distribution} distribution cannot be drawn exactly with scv {given.scv:g}"
+        )
         heavier = [name for name, most in SCV_MAX.items() if most >= given.scv]
         remedy = f"at most {scv_max:g}" + (f", or use {' or '.join(heavier)}" if heavier else "")
         yield (*where, "scv"), text, remedy
-    elif given.law in SCV_MAX and given.scv < SCV_MIN:
-        text = f"a {given.law} law with scv {given.scv:g} is constant"
-        yield (*where, "scv"), text, "use law: deterministic"
+    elif given.distribution in SCV_MAX and given.scv < SCV_MIN:
+        text = f"a {given.distribution} distribution with scv {given.scv:g} is constant"
+        yield (*where, "scv"), text, "use distribution: deterministic"
 
 
 def machines(chosen: Scenario) -> Iterator[Complaint]:
@@ -105,9 +107,9 @@ def machines(chosen: Scenario) -> Iterator[Complaint]:
             processor = latency.read(name, accelerator.engine).processor
             found.setdefault(processor, f"{name} ({accelerator.engine})")
             if len(found) > 1:
-                told = ", ".join(f"{what} on {processor}" for processor, what in found.items())
+                reported = ", ".join(f"{what} on {processor}" for processor, what in found.items())
                 remedy = "measure all on one, with `fresco profile NETWORK --engine all --write`"
-                yield (*where, "accelerator"), f"latencies were measured apart: {told}", remedy
+                yield (*where, "accelerator"), f"latencies were measured apart: {reported}", remedy
                 return
 
 

@@ -41,7 +41,11 @@ def explain(errors: Sequence[ErrorDetails], data: Any) -> list[Complaint]:
     """
     misspelt = {where for error in errors if (where := _meant(error, data)) is not None}
     complaints = [(error["type"], _explain(error, data)) for error in errors]
-    return [told for kind, told in complaints if kind != "missing" or told[0] not in misspelt]
+    return [
+        reported
+        for kind, reported in complaints
+        if kind != "missing" or reported[0] not in misspelt
+    ]
 
 
 def settle_whole(errors: Sequence[ErrorDetails], data: Any) -> bool:

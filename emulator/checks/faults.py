@@ -8,7 +8,7 @@ from emulator.build.known_fault import hit_by, links_of
 from emulator.build.plan import Plan
 from emulator.checks import node_faults as check_node_faults
 from emulator.checks.complaints import Complaint, suggest
-from emulator.checks.message_types import spoken
+from emulator.checks.message_types import message_types
 from emulator.faults.effects import AnyFault
 from emulator.faults.link_types import (
     ChannelLoss,
@@ -97,7 +97,7 @@ def _problems_of(
             text = f"{fault.value:g} nodes are to be chosen among {among}"
             yield (*where, "value"), text, "choose fewer, or set mode: all"
     if isinstance(fault, MessageDrop | MessageDelay) and chosen.protocol.kind in PROTOCOLS:
-        known = spoken(chosen)
+        known = message_types(chosen)
         for word in parts(fault.message):
             if not any(selects(word.removeprefix("!"), each) for each in known):
                 text = f"'{word}' is no protocol message of this scenario"

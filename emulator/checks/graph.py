@@ -122,19 +122,19 @@ def _ways(pairs: list[list[Edge]], path: Path) -> Found:
     """
     one_way: list[str] = []
     for edges in pairs:
-        told = [{k: v for k, v in e.attributes.items() if k not in NAMES} for e in edges]
+        reported = [{k: v for k, v in e.attributes.items() if k not in NAMES} for e in edges]
         first = edges[0]
         if len(edges) == 1:
             one_way += [f"'{first.source}' -> '{first.target}'"] if first.is_directed else []
         elif len(edges) > 2 or not all(e.is_directed for e in edges):
             text = f"has {len(edges)} edges between '{first.source}' and '{first.target}'"
-            yield f"{text}: {', '.join(map(str, told))}", "keep one"
+            yield f"{text}: {', '.join(map(str, reported))}", "keep one"
         elif edges[1].source == first.source:
             text = f"has 2 edges from '{first.source}' to '{first.target}'"
-            yield f"{text}: {', '.join(map(str, told))}", "keep one"
-        elif told[0] != told[1]:
-            text = f"says {told[0]} of '{first.source}' -> '{first.target}'"
-            yield f"{text}, {told[1]} of the way back", "make both alike"
+            yield f"{text}: {', '.join(map(str, reported))}", "keep one"
+        elif reported[0] != reported[1]:
+            text = f"says {reported[0]} of '{first.source}' -> '{first.target}'"
+            yield f"{text}, {reported[1]} of the way back", "make both alike"
     if one_way:
         whole = '`edgedefault="undirected"`'
         if path.suffix.lower() == ".json":
@@ -186,7 +186,7 @@ def _paths(tables: Layout) -> Found:
 
 def _nearest(tables: Layout, user: str) -> str:
     """Returns a base station to join a user to: one with a server, near by if that is known."""
-    at_m = tables.told_m
+    at_m = tables.placed_m
     candidates = [bs for bs in tables.users if tables.servers[bs]] or list(tables.users)
     if user not in at_m or any(bs not in at_m for bs in candidates):
         return candidates[0]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from emulator.scenario.schema import Scenario
 
 
-def spoken(chosen: "Scenario") -> list[str]:
+def message_types(chosen: "Scenario") -> list[str]:
     """Returns the types of protocol messages that a scenario can have; none of an unknown one."""
     protocol = PROTOCOLS.get(chosen.protocol.kind)
     if protocol is None:

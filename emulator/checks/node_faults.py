@@ -61,7 +61,7 @@ def _swap(chosen: Scenario, fault: ModelSwap, hit: Collection[str]) -> Iterator[
     for group in groups.values():
         accelerator = group.accelerator
         if accelerator.kind == "fitted":
-            text = f"'{group.name}' serves by a fitted law and has no network"
+            text = f"'{group.name}' serves by a fitted distribution and has no network"
             yield ("target",), text, "use server_slowdown, or accelerator kind replay or live"
             continue
         wrong = list(check_devices.network(where, fault.model, accelerator))

@@ -49,10 +49,10 @@ def token() -> str | None:
 
     ValueError where that file cannot be read or is empty.
     """
-    if (told := os.environ.get("FRESCO_TOKEN")) or not (
+    if (reported := os.environ.get("FRESCO_TOKEN")) or not (
         path := os.environ.get("FRESCO_TOKEN_FILE")
     ):
-        return told
+        return reported
     try:
         held = Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:

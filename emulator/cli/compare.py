@@ -59,7 +59,7 @@ def compare(
 ) -> None:
     """Compare protocols on SCENARIO in virtual time, paired by seed.
 
-    Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
+    Every protocol meets the same channels, arrivals and faults at a seed, so the differences are
     much sharper than the numbers themselves.
     """
 

@@ -124,7 +124,7 @@ def distill(
     with Progress(*columns, console=console, transient=True) as progress, results(folder):
         bar = progress.add_task(name, total=options.epochs)
 
-        def told(epoch: distill.Epoch) -> None:
+        def reported(epoch: distill.Epoch) -> None:
             with interrupts.held():
                 curve.append(epoch)
                 said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
@@ -140,7 +140,7 @@ def distill(
                 recipe,
                 options,
                 master,
-                told,
+                reported,
                 checkpoint,
                 device,
             )

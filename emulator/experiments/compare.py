@@ -1,6 +1,6 @@
 """Protocols against each other on one scenario, paired by seed, in virtual time.
 
-At one seed every protocol meets the same arrivals, weather and faults, so the difference of two
+At one seed every protocol meets the same arrivals, channels and faults, so the difference of two
 protocols varies much less than either: its confidence interval is the one to read.
 """
 
@@ -54,7 +54,7 @@ METRICS = (
     "fresh_correct_hz",
     "utility",
     "backlog_mean",
-    "stay_max_ratio",
+    "sojourn_max_ratio",
     "weight_ratio_mean",
     "messages_per_slot",
     "bytes_per_slot",
@@ -182,7 +182,7 @@ class Comparison(Struct, frozen=True):
         body = (
             f"<h1>{escape(self.scenario)}: {escape(' or '.join(self.protocols))}</h1>{alert}"
             f'<p class="soft">Means with their 95 % confidence intervals (Student t) over the '
-            f"seeds {seeds}; at each seed all protocols meet the same arrivals, weather and "
+            f"seeds {seeds}; at each seed all protocols meet the same arrivals, channels and "
             f'faults{escape(left)}.</p><div class="cards">{cards}</div>'
         )
         return page(f"{self.scenario}, compared", body, styles=("report.css",))

@@ -90,7 +90,7 @@ def write(
         f"<h1>{escape(comparison.scenario)}: {escape(field)} from {escape(values[0])} to "
         f'{escape(values[-1])}</h1><p class="soft">Means over the seeds {seeds}. Whiskers: 95 % '
         f"interval of the difference to {escape(field)} = {escape(values[0])}, paired by seed, as "
-        "all values meet the same arrivals, weather and faults; the first has none.</p>"
+        "all values meet the same arrivals, channels and faults; the first has none.</p>"
         f"{alert}"
         f'<div class="cards">{cards}</div>'
     )

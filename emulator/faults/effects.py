@@ -72,7 +72,7 @@ class Effect(Struct, frozen=True):
     fade_db: float = 0.0
     shadows: tuple[tuple[float, float], ...] = ()  # (sigma_db, share)
     delay_s: float = 0.0  # of delays without jitter
-    # Of those with: (law, jitter_s, correlation, share, delay_s)
+    # Of those with: (distribution, jitter_s, correlation, share, delay_s)
     jitters: tuple[tuple[Distribution, float, float, float, float], ...] = ()
     lates: tuple[tuple[float, float, float], ...] = ()  # (p, delay_s, share) of reordering
     single_p: float = 1.0  # probability that what arrives is not duplicated

@@ -30,7 +30,7 @@ ROUNDING_S = 1e-9  # instants are sums of floats
 STARVED = 10.0  # mean peak ages; by chance, with exponential gaps, one user in 20,000
 
 
-def told_bounds(broken: Mapping[str, int]) -> str:
+def broken_bounds(broken: Mapping[str, int]) -> str:
     """Says which bounds broke; `broken` is as in `Metrics.bounds_broken`."""
     late = broken["late"]
     said = [f"{late:,} task{'' if late == 1 else 's'} late"]
@@ -159,13 +159,13 @@ class Metrics:
         due_s = end.due_s
         if due_s < math.inf:
             if end.outcome == "completed":
-                left_s, stays_s = end.finished_s, stats.stays_finished_s
+                left_s, sojourns_s = end.finished_s, stats.sojourns_finished_s
             else:
-                left_s, stays_s = ended_s, stats.stays_given_up_s
-            stay_s = left_s - end.born_s
-            stays_s.add(stay_s)
-            if stay_s > stats.stay_step_s:
-                stats.stay_step_s = stay_s
+                left_s, sojourns_s = ended_s, stats.sojourns_given_up_s
+            sojourn_s = left_s - end.born_s
+            sojourns_s.add(sojourn_s)
+            if sojourn_s > stats.sojourn_step_s:
+                stats.sojourn_step_s = sojourn_s
             stats.overdue += left_s > due_s + ROUNDING_S
             if counts and end.outcome == "completed" and ended_s <= due_s:
                 tracker.on_time += 1
@@ -196,10 +196,10 @@ class Metrics:
         kept: dict[str, float | None] = {}
         for name, stats in self.groups.items():
             if stats.deadline_s < math.inf:
-                kept[f"stay_ratio/{name}"] = (stats.stay_step_s or None) and (
-                    stats.stay_step_s / stats.deadline_s
+                kept[f"sojourn_ratio/{name}"] = (stats.sojourn_step_s or None) and (
+                    stats.sojourn_step_s / stats.deadline_s
                 )
-                stats.stay_step_s = 0.0
+                stats.sojourn_step_s = 0.0
         worth = [each.utility(now_s - self._warmup_s) for each in self.groups.values()]
         if now_s > self._warmup_s and any(each is not None for each in worth):
             kept["utility"] = math.fsum(each or 0.0 for each in worth)

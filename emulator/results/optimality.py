@@ -1,7 +1,7 @@
-"""How heavy the schedules of a scheduled network are: told slots against the exact optimum.
+"""How heavy the schedules of a scheduled network are: sampled slots against the exact optimum.
 
 An observer outside the nodes, which never learn of it. Base stations tell the journal of a few
-slots (`scheduling.told_slots`) what they weighed and whom they gave channels; a slot that all of
+slots (`scheduling.sampled_slots`) what they weighed and whom they gave channels; a slot that all of
 them told of is compared with the heaviest schedule for the same weights, by integer programming.
 """
 
@@ -65,8 +65,8 @@ class Allocations:
         weights = np.zeros((len(graph.users), graph.channels))
         schedule: dict[int, int] = {}
         for part in parts:
-            told = np.frombuffer(part.weights, dtype=np.float32)
-            weights[list(part.users)] = told.reshape(-1, graph.channels)
+            said = np.frombuffer(part.weights, dtype=np.float32)
+            weights[list(part.users)] = said.reshape(-1, graph.channels)
             held = zip(part.users, part.channel, strict=True)
             schedule |= {user: channel for user, channel in held if channel >= 0}
         _, most = heaviest(graph, weights)

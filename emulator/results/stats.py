@@ -35,8 +35,8 @@ METRICS: dict[str, str] = {
     "fresh_correct_hz": "right results that brought news in time, per second and user",
     "backlog_mean": "tasks under way, averaged over time (Little's law)",
     "utility": "what came back on time is worth: sum of value x rate x ln(1 + got / rate)",
-    "stay_max_s": "birth to end of service, or to being given up, longest",
-    "stay_max_ratio": "the longest stay as a share of its deadline; above 1 broke it",
+    "sojourn_max_s": "birth to end of service, or to being given up, longest",
+    "sojourn_max_ratio": "the longest sojourn time as a share of its deadline; above 1 broke it",
     "overdue": "tasks neither finished nor given up by their deadline",
     "throughput_hz": "results per second, all users together",
     "completed": "tasks that brought a result",
@@ -54,7 +54,7 @@ MORE_IS_BETTER = frozenset(
     }
 )
 """Of all other metrics less is better."""
-STAY_BINS = 40  # of a histogram of stays, up to the deadline
+SOJOURN_BINS = 40  # of a histogram of sojourn times, up to the deadline
 
 
 class Bins:
@@ -181,11 +181,13 @@ class GroupStats:
         self.rate_hz = rate_hz  # declared; 0: none is
         self.deadline_s = deadline_s
         # Warm-up included: the bound holds always, and why tasks end adds up to all that ended.
-        self.stay_max_s = 0.0  # of tasks with a deadline
-        self.stay_step_s = 0.0  # the same, since the last row of the series
+        self.sojourn_max_s = 0.0  # of tasks with a deadline
+        self.sojourn_step_s = 0.0  # the same, since the last row of the series
         self.overdue = 0  # tasks neither finished nor given up by their deadline
-        self.stays_finished_s = Bins(stay_bounds(deadline_s))  # of tasks that a server finished
-        self.stays_given_up_s = Bins(stay_bounds(deadline_s))  # of the others
+        self.sojourns_finished_s = Bins(
+            sojourn_bounds(deadline_s)
+        )  # of tasks that a server finished
+        self.sojourns_given_up_s = Bins(sojourn_bounds(deadline_s))  # of the others
         self.drops: Counter[str] = Counter()  # why tasks brought no result
         self.parts: list[GroupStats] = [self]
         self.users: list[AgeTracker] = []
@@ -203,7 +205,7 @@ class GroupStats:
         self.fresh_correct = 0
         self.area_at_warmup_s2 = 0.0
         self.presence_at_warmup_s = 0.0
-        self.stays_s = 0.0  # birth to end, all tasks
+        self.sojourns_s = 0.0  # birth to end, all tasks
 
     @classmethod
     def together(cls, groups: Iterable["GroupStats"]) -> "GroupStats":
@@ -225,16 +227,18 @@ class GroupStats:
             everyone.fresh_correct += group.fresh_correct
             everyone.area_at_warmup_s2 += group.area_at_warmup_s2
             everyone.presence_at_warmup_s += group.presence_at_warmup_s
-            everyone.stays_s += group.stays_s
-            everyone.stay_max_s = max(everyone.stay_max_s, group.stay_max_s)
+            everyone.sojourns_s += group.sojourns_s
+            everyone.sojourn_max_s = max(everyone.sojourn_max_s, group.sojourn_max_s)
             everyone.overdue += group.overdue
         return everyone
 
     def count(self, end: TaskEnd, peak_s: float | None) -> None:
         outcome, ended_s, due_s = end.outcome, end.ended_s, end.due_s
-        stay_s = max(0.0, ended_s - end.born_s)  # 0: born by a clock that has been set back since
+        sojourn_s = max(
+            0.0, ended_s - end.born_s
+        )  # 0: born by a clock that has been set back since
         self.outcomes[outcome] += 1
-        self.stays_s += stay_s
+        self.sojourns_s += sojourn_s
         if due_s < math.inf:
             self.with_deadline += 1
             self.missed += ended_s > due_s or outcome != "completed"
@@ -242,7 +246,7 @@ class GroupStats:
             return
         born_s, arrived_s = end.born_s, end.arrived_s
         started_s, finished_s = end.started_s, end.finished_s
-        self.delay_s.add(stay_s)
+        self.delay_s.add(sojourn_s)
         uplink, queue, compute, downlink = self._add_stages
         uplink(arrived_s - born_s)
         queue(started_s - arrived_s)
@@ -257,9 +261,9 @@ class GroupStats:
 
     def settle(self) -> None:
         """Bounds the memory that values take which are not yet counted."""
-        stays = (self.stays_finished_s, self.stays_given_up_s)
-        self.stay_max_s = max(self.stay_max_s, self.stay_step_s)
-        for bins in (self.peak_s, self.delay_s, *self.stages_s, *stays):
+        sojourns = (self.sojourns_finished_s, self.sojourns_given_up_s)
+        self.sojourn_max_s = max(self.sojourn_max_s, self.sojourn_step_s)
+        for bins in (self.peak_s, self.delay_s, *self.stages_s, *sojourns):
             bins.settle()
 
     def summary(self, now_s: float, span_s: float) -> dict[str, float | int | None]:
@@ -287,10 +291,10 @@ class GroupStats:
             "drop_ratio": ratio(ended - completed, ended),
             "accuracy": ratio(self.correct, self.answered),
             "fresh_correct_hz": ratio(self.fresh_correct, present_s) if self.answered else None,
-            "backlog_mean": ratio(self.stays_s, span_s),
+            "backlog_mean": ratio(self.sojourns_s, span_s),
             "utility": self.utility(span_s),
-            "stay_max_s": self.stay_max_s or None,
-            "stay_max_ratio": self.stay_max_ratio,
+            "sojourn_max_s": self.sojourn_max_s or None,
+            "sojourn_max_ratio": self.sojourn_max_ratio,
             "overdue": self.overdue if self.with_deadline else None,
             "throughput_hz": ratio(completed, span_s),
             "completed": completed,
@@ -304,9 +308,9 @@ class GroupStats:
         }
 
     @property
-    def stay_max_ratio(self) -> float | None:
-        """The longest stay over its deadline; None where there is no deadline, or no stay yet."""
-        shares = [part.stay_max_s / part.deadline_s for part in self.parts]
+    def sojourn_max_ratio(self) -> float | None:
+        """The longest sojourn time over its deadline; None where none is known."""
+        shares = [part.sojourn_max_s / part.deadline_s for part in self.parts]
         return max(shares, default=0.0) or None
 
     def utility(self, span_s: float) -> float | None:
@@ -332,11 +336,11 @@ class GroupStats:
         return ratio(total_s, sum(weight for weight, _ in counted))
 
 
-def stay_bounds(deadline_s: float) -> tuple[float, ...]:
-    """Returns the bounds of the bins of stays; the last is the deadline."""
+def sojourn_bounds(deadline_s: float) -> tuple[float, ...]:
+    """Returns the bounds of the bins of sojourn times; the last is the deadline."""
     if deadline_s == math.inf:
         return ()
-    return tuple(deadline_s * n / STAY_BINS for n in range(1, STAY_BINS + 1))
+    return tuple(deadline_s * n / SOJOURN_BINS for n in range(1, SOJOURN_BINS + 1))
 
 
 def ratio(part: float, whole: float) -> float | None:

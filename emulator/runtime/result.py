@@ -54,9 +54,9 @@ class Result:
         return parquet.read_table(self.folder / f"{name}.parquet")
 
     def __repr__(self) -> str:
-        told = self.summary
-        what = f"{told['scenario']}, {told['protocol']}, seed {told['seed']}"
-        return f"<Result of {what}: {told['verdict']} after {told['emulated_s']:g} s>"
+        reported = self.summary
+        what = f"{reported['scenario']}, {reported['protocol']}, seed {reported['seed']}"
+        return f"<Result of {what}: {reported['verdict']} after {reported['emulated_s']:g} s>"
 
 
 def run(

@@ -19,7 +19,7 @@ from emulator.build.known_fault import Known
 from emulator.build.planning import plan
 from emulator.checks import source
 from emulator.results.journal import HostLost, Unwritten
-from emulator.results.metrics import Metrics, told_bounds
+from emulator.results.metrics import Metrics, broken_bounds
 from emulator.runtime import loop
 from emulator.runtime.connect import RunError
 from emulator.runtime.folders import LATEST, name_latest
@@ -204,7 +204,7 @@ class Session:
             )
         bounds_broken = self.metrics.bounds_broken
         if self._verdict == "good" and bounds_broken is not None and any(bounds_broken.values()):
-            self._end("failed", told_bounds(bounds_broken))
+            self._end("failed", broken_bounds(bounds_broken))
         self._expectations = [check(each, self.metrics) for each in self.plan.scenario.expect]
         if self._verdict == "good":
             for each in self._expectations:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emulator.scenario.fields import Law, NotNegative, Positive, Probability, Spec
+from emulator.scenario.fields import Distribution, NotNegative, Positive, Probability, Spec
 
 
 class IdealChannel(Spec):
@@ -18,7 +18,7 @@ class BernoulliChannel(Spec):
     kind: Literal["bernoulli"]
     loss: Probability = 0.0
     rate_bps: Positive | None = None
-    airtime: Law | None = None
+    airtime: Distribution | None = None
 
 
 class GilbertElliottChannel(Spec):
@@ -31,7 +31,7 @@ class GilbertElliottChannel(Spec):
     loss_bad: Probability = 1.0
     slot_s: Positive = 0.01
     rate_bps: Positive | None = None
-    airtime: Law | None = None
+    airtime: Distribution | None = None
 
 
 class RayleighChannel(Spec):

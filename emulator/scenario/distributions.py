@@ -1,4 +1,4 @@
-"""Probability laws of positive durations, given by mean and squared coefficient of variation.
+"""Distributions of positive durations, given by mean and squared coefficient of variation.
 
 One uniform per draw, by inversion, so that a stream's count of draws never depends on the values
 drawn, and no tail is cut but by the 2^-53 that a uniform leaves between its last value and 1.
@@ -11,9 +11,9 @@ from typing import Literal
 
 Kind = Literal["deterministic", "exponential", "gamma", "lognormal", "hyperexponential"]
 
-# The largest squared coefficient of variation of each law that draws can keep. Past 1000 the cut at
-# 1 - 2^-53 takes more than 0.2 % of a lognormal second moment (of the mean: 2e-8). Past 16 a gamma
-# law nears quantiles below the least number there is: services of no time at all.
+# The largest squared coefficient of variation of each distribution that draws can keep. Past 1000
+# the cut at 1 - 2^-53 takes more than 0.2 % of a lognormal second moment (of the mean: 2e-8). Past
+# 16 a gamma distribution nears quantiles below the least number there is: services of no time.
 SCV_MAX: dict[Kind, float] = {"gamma": 16.0, "lognormal": 1000.0, "hyperexponential": 1000.0}
 SCV_MIN = 1e-12  # below, all draws are alike but for rounding
 UNIFORM_MIN = 2.0**-54  # in place of the 0 that a stream may yield: half of the next one
@@ -23,7 +23,7 @@ Draw = Callable[[float], float]
 
 
 def draw_of(kind: Kind, mean_s: float, scv: float) -> Draw:
-    """Returns the law's draw. `scv` is the squared coefficient of variation.
+    """Returns the distribution's draw. `scv` is the squared coefficient of variation.
 
     Deterministic has scv 0 and exponential scv 1, whatever is passed.
     """
@@ -54,7 +54,9 @@ def _lognormal(mean_s: float, scv: float) -> Draw:
 
 
 def _gamma(mean_s: float, scv: float) -> Draw:
-    from scipy.special import gammaincinv  # 0.3 s to import: only scenarios with such a law pay
+    from scipy.special import (
+        gammaincinv,  # 0.3 s to import: only scenarios with such a distribution pay
+    )
 
     shape, scale_s = 1.0 / scv, scv * mean_s
     return lambda u: scale_s * float(gammaincinv(shape, u or UNIFORM_MIN))

@@ -15,12 +15,13 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Law(Spec):
-    """A law of durations. `scv` is the squared coefficient of variation: 0 constant, 1 exponential.
+class Distribution(Spec):
+    """A distribution of durations. `scv` is the squared coefficient of variation: 0 is constant, 1
+    exponential.
 
     `deterministic` and `exponential` imply theirs.
     """
 
-    law: Kind
+    distribution: Kind
     mean_s: Positive
     scv: Positive = 1.0

@@ -62,15 +62,15 @@ def _node_link(path: Path) -> GraphFile:
         raise _Wrong(": nested too deeply") from None
     if not isinstance(whole, dict):
         raise _Wrong(": a graph is an object with the lists 'nodes' and 'edges'")
-    told = f"its keys are {', '.join(map(repr, whole)) or 'none'}"
+    reported = f"its keys are {', '.join(map(repr, whole)) or 'none'}"
     if "edges" in whole and "links" in whole:
         raise _Wrong(": has 'edges' and 'links', which mean the same; leave one")
     nodes = whole.get("nodes")
     links = whole.get("edges", whole.get("links"))
     if not isinstance(nodes, list):
-        raise _Wrong(f": has no list 'nodes'; {told}")
+        raise _Wrong(f": has no list 'nodes'; {reported}")
     if not isinstance(links, list):
-        raise _Wrong(f": has no list 'edges' or 'links'; {told}")
+        raise _Wrong(f": has no list 'edges' or 'links'; {reported}")
     is_directed, graph = whole.get("directed", False), whole.get("graph", {})
     if not isinstance(is_directed, bool):
         raise _Wrong(f": 'directed' is true or false, not {is_directed!r}")
@@ -122,8 +122,10 @@ def _graphml(path: Path) -> GraphFile:
     keys = {each.get("id", ""): each for each in root if _tag(each) == "key"}
     is_directed = graph.get("edgedefault", "directed") != "undirected"  # as the format has it
     found = GraphFile([], [], {})
-    told = {k: v for k, v in graph.items() if k not in GRAPHML_KEYS and not k.startswith("parse.")}
-    found.attributes.update(told)
+    reported = {
+        k: v for k, v in graph.items() if k not in GRAPHML_KEYS and not k.startswith("parse.")
+    }
+    found.attributes.update(reported)
     for each in graph:
         match _tag(each):
             case "node":
@@ -147,21 +149,21 @@ def _graphml(path: Path) -> GraphFile:
 def _data(element: ElementTree.Element, keys: dict[str, ElementTree.Element]) -> dict[str, str]:
     """Returns all attributes of a node or an edge, defaults of the file too."""
     what = f"<{_tag(element)}> {' - '.join(element.attrib.values())}"
-    told = dict(element.items())
+    reported = dict(element.items())
     for each in element:
         if _tag(each) == "desc":
             continue
         if _tag(each) != "data":
             raise _Wrong(f": {what}: <{_tag(each)}> is not read, only <data>; remove it")
         name = _name(each, keys)
-        if name in told:
+        if name in reported:
             raise _Wrong(f": {what}: '{name}' stands there twice; leave one")
-        told[name] = _text(each)
+        reported[name] = _text(each)
     for key, declared in keys.items():
         default = next((each for each in declared if _tag(each) == "default"), None)
         if default is not None and declared.get("for", "all") in ("all", _tag(element)):
-            told.setdefault(declared.get("attr.name", key), _text(default))
-    return told
+            reported.setdefault(declared.get("attr.name", key), _text(default))
+    return reported
 
 
 def _name(data: ElementTree.Element, keys: dict[str, ElementTree.Element]) -> str:

@@ -9,8 +9,13 @@ def nominal_moments(accelerator: schema.Accelerator, speed: float) -> tuple[floa
     What is known of a device before it has served anything.
     """
     if isinstance(accelerator, schema.FittedAccelerator):
-        law = accelerator.service
-        mean_s, second_s2 = law.mean_s, distributions.second_moment_s2(law.law, law.mean_s, law.scv)
+        distribution = accelerator.service
+        mean_s, second_s2 = (
+            distribution.mean_s,
+            distributions.second_moment_s2(
+                distribution.distribution, distribution.mean_s, distribution.scv
+            ),
+        )
     else:
         from models import latency
 

@@ -33,7 +33,7 @@ def places_of(chosen: "Scenario", layout: Layout | None) -> Places:
 
     Whose place nobody tells, as without a layout nobody's is, lies in no area.
     """
-    position_m = {} if layout is None else layout.told_m
+    position_m = {} if layout is None else layout.placed_m
     found: Places = {}
     for name, user in members(chosen.users):
         found[name] = Place(

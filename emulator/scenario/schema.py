@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from emulator.faults.effects import Fault
 from emulator.scenario import device_classes
 from emulator.scenario.channel_kinds import Channel
-from emulator.scenario.fields import Law, NotNegative, Positive, Probability, Spec
+from emulator.scenario.fields import Distribution, NotNegative, Positive, Probability, Spec
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*$", max_length=40)]
 
@@ -69,10 +69,10 @@ Engine = Literal["torch", "onnx", "onnx-int8"]
 
 
 class FittedAccelerator(Spec):
-    """Service times from a law, per task, on a device of speed 1."""
+    """Service times from a distribution, per task, on a device of speed 1."""
 
     kind: Literal["fitted"]
-    service: Law
+    service: Distribution
 
 
 class ReplayAccelerator(Spec):

@@ -26,8 +26,8 @@ from emulator.scenario.schema import Scenario
 from emulator.scenario.topology import Layout, members
 from emulator.streams import Streams
 
-TOLD_SLOTS = 40  # an integer program each: 7 ms with a hundred (user, channel) pairs,
-TOLD_VERTICES_MAX = 400  # 15 ms with so many, which no run in real time feels
+SAMPLED_SLOTS = 40  # an integer program each: 7 ms with a hundred (user, channel) pairs,
+SAMPLED_VERTICES_MAX = 400  # 15 ms with so many, which no run in real time feels
 
 
 class DeadlineError(ValueError):
@@ -50,16 +50,16 @@ def readings_of(chosen: Scenario) -> Sequence[Reading]:
     return [replace(each, every_s=slot_s) if each.counts else each for each in READINGS]
 
 
-def told_slots(chosen: Scenario, frame: Frame) -> frozenset[int]:
+def sampled_slots(chosen: Scenario, frame: Frame) -> frozenset[int]:
     """Draws the slots whose schedule an observer compares with the heaviest there is.
 
-    One of each of `TOLD_SLOTS` equal stretches of the run; none where that would take too long.
+    One of each of `SAMPLED_SLOTS` equal stretches of the run; none where that would take too long.
     """
-    if len(frame.users) * frame.graph.channels > TOLD_VERTICES_MAX:
+    if len(frame.users) * frame.graph.channels > SAMPLED_VERTICES_MAX:
         return frozenset()
-    stretch = chosen.duration_s / frame.slotting.slot_s / TOLD_SLOTS
+    stretch = chosen.duration_s / frame.slotting.slot_s / SAMPLED_SLOTS
     uniform = Streams(chosen.seed).uniform("told-slots")
-    return frozenset(math.floor((number + uniform()) * stretch) for number in range(TOLD_SLOTS))
+    return frozenset(math.floor((number + uniform()) * stretch) for number in range(SAMPLED_SLOTS))
 
 
 def bounds_s(chosen: Scenario, frame: Frame) -> dict[str, float]:

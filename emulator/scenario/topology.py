@@ -35,7 +35,7 @@ class Layout(Struct, frozen=True):
     unplaced: frozenset[NodeId] = frozenset()  # who has no position, and is drawn at 0, 0
 
     @property
-    def told_m(self) -> dict[NodeId, tuple[float, float]]:
+    def placed_m(self) -> dict[NodeId, tuple[float, float]]:
         """The positions that the topology tells."""
         return {n: at for n, at in self.position_m.items() if n not in self.unplaced}
 

@@ -1,9 +1,9 @@
 """What answers `@accelerator`: how long a batch takes, and what the network says of its images.
 
-Three sources behind one switch. `Fitted` draws from a law with given moments; `Replay` draws from
-the measured latencies of a network; `Live` runs the network. In virtual time a stopwatch would
-break "same seed, same result", so there `Live` takes its latency from the measured trace and
-still computes every prediction.
+Three sources behind one switch. `Fitted` draws from a distribution with given moments; `Replay`
+draws from the measured latencies of a network; `Live` runs the network. In virtual
+time a stopwatch would break "same seed, same result", so there `Live` takes its latency from the
+measured trace and still computes every prediction.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Accelerator(Protocol):
 
 
 class Fitted:
-    """Draws each task's time from a law; a batch takes the sum. Looks at no image."""
+    """Draws each task's time from a distribution; a batch takes the sum. Looks at no image."""
 
     def __init__(self, draw: Draw, speed: float, uniform: Uniform) -> None:
         self._draw = draw

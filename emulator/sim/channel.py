@@ -1,7 +1,7 @@
 """Channel models: how long a transmission attempt takes, and whether it gets through.
 
-A channel is a pure function of time and of one uniform per question: the weather does not depend
-on who watches (law 5). What faults add to it is folded in `network.py`.
+A channel is a pure function of time and of one uniform per question: what happens
+on it does not depend on who asks. What faults add to it is folded in `network.py`.
 """
 
 import math
@@ -38,7 +38,7 @@ class Channel(Protocol):
 
 
 def airtime(rate_bps: float, draw: Draw | None = None) -> Airtime:
-    """Returns the duration of an attempt: drawn from a law, or else size over rate."""
+    """Returns the duration of an attempt: drawn from a distribution, or else size over rate."""
     if draw is None:
         return lambda size_bits, now_s, u: size_bits / rate_bps
     return lambda size_bits, now_s, u: draw(u)
@@ -77,8 +77,8 @@ class BurstChain:
     """A two-state Markov chain over time slots, a function of the slot number alone.
 
     Per slot good turns bad with probability `p` and bad turns good with `r`; it starts in its
-    stationary law, so P(bad) = p / (p + r) in every slot and a bad run lasts 1 / r slots on
-    average (Gilbert 1960, Elliott 1963). It keeps the slots at which the state changed.
+    stationary distribution, so P(bad) = p / (p + r) in every slot and a bad run lasts 1 / r slots
+    on average (Gilbert 1960, Elliott 1963). It keeps the slots at which the state changed.
     """
 
     def __init__(self, p: float, r: float, slot_s: float, uniform: Uniform) -> None:

@@ -1,7 +1,7 @@
 """What the active faults do to one link, attempt by attempt: their effect, and what they draw.
 
-Every draw has a stream of its own, named after the link and the law, and kept over the link's
-life: a fault that comes or goes shifts no draw of another, nor of the healthy link.
+Every draw has a stream of its own, named after the link and the distribution, and kept over the
+link's life: a fault that comes or goes shifts no draw of another, nor of the healthy link.
 """
 
 import math
@@ -71,7 +71,7 @@ class Disturbance:
         self._jitters: list[Uniform] = []
         self._lates: list[Uniform] = []
 
-    def feel(self, touching: Iterable[AnyFault]) -> None:
+    def apply(self, touching: Iterable[AnyFault]) -> None:
         """Takes on the faults that touch the link, from the next attempt on."""
         self._active = list(touching)
         self._full_s = max((fault.full_s for fault in self._active), default=-math.inf)
@@ -79,8 +79,8 @@ class Disturbance:
         streams, draw = self._streams, self._uniform
         bursts = _named([f"{p}/{r}/{slot_s}" for p, r, slot_s in effect.bursts])
         self._chains = [
-            BurstChain(*law, streams.uniform("burst-fault", *self._pair, *name))
-            for law, name in zip(effect.bursts, bursts, strict=True)
+            BurstChain(*distribution, streams.uniform("burst-fault", *self._pair, *name))
+            for distribution, name in zip(effect.bursts, bursts, strict=True)
         ]
         self._normals = [
             deviate("normal", streams.uniform("shadowing", *self._pair, *name)())
@@ -91,7 +91,12 @@ class Disturbance:
             draw(correlation, "loss-run", *name)
             for (_, correlation, _), name in zip(effect.runs, runs, strict=True)
         ]
-        jitters = _named([f"{law}/{s}/{correlation}" for law, s, correlation, *_ in effect.jitters])
+        jitters = _named(
+            [
+                f"{distribution}/{s}/{correlation}"
+                for distribution, s, correlation, *_ in effect.jitters
+            ]
+        )
         self._jitters = [
             draw(correlation, "jitter", *name)
             for (_, _, correlation, *_), name in zip(effect.jitters, jitters, strict=True)
@@ -128,8 +133,8 @@ class Disturbance:
             return effect.delay_s
         pairs = zip(effect.jitters, self._jitters, strict=True)
         jittered_s = [
-            share * max(0.0, delay_s + s * deviate(law, draw()))
-            for (law, s, _, share, delay_s), draw in pairs
+            share * max(0.0, delay_s + s * deviate(distribution, draw()))
+            for (distribution, s, _, share, delay_s), draw in pairs
         ]
         return effect.delay_s + math.fsum(jittered_s)
 
@@ -167,6 +172,9 @@ def message_type(body: type) -> str:
     return str(body.__struct_config__.tag)  # type: ignore[attr-defined]
 
 
-def _named(laws: Sequence[str]) -> list[tuple[str, str]]:
-    """Names each law so that equal ones differ: equal faults are independent."""
-    return [(law, str(laws[:number].count(law))) for number, law in enumerate(laws)]
+def _named(distributions: Sequence[str]) -> list[tuple[str, str]]:
+    """Names each distribution so that equal ones differ: equal faults are independent."""
+    return [
+        (distribution, str(distributions[:number].count(distribution)))
+        for number, distribution in enumerate(distributions)
+    ]

@@ -79,8 +79,8 @@ class Kernel:
         self._stopwatch = stopwatch
         self._conditions = NodeConditions(self, workshop, die)
         self._held: dict[NodeId, Execute] = {}  # a paused server's next batch; it has but one
-        self._orders = Orders(self, self._feel)
-        self._ill = self._conditions.ill
+        self._orders = Orders(self, self._apply)
+        self._faulty = self._conditions.faulty
         self._clocks = self._conditions.clocks
         self._first = -(2**62)  # sequence numbers of orders: they precede all else at an instant
         self._pace = pace
@@ -261,7 +261,7 @@ class Kernel:
         self.perform(name, self.acting[name].on_tick(wake, now_s), now_s)
 
     def _execute(self, source: NodeId, batch: Execute, now_s: float) -> None:
-        condition = self._ill.get(source)
+        condition = self._faulty.get(source)
         if condition is not None and condition.is_paused:
             self._held[source] = batch
             return
@@ -311,14 +311,14 @@ class Kernel:
         """Says whether the next event is one of those, at that instant."""
         return bool(self._heap) and self._heap[0][0] <= at_s and self._heap[0][1] < 0
 
-    def _feel(self, active: list[AnyFault], now_s: float, due_s: float) -> None:
-        self._network.feel(active)
+    def _apply(self, active: list[AnyFault], now_s: float, due_s: float) -> None:
+        self._network.apply(active)
         if self._control is not None:
-            self._control.feel(active)
+            self._control.apply(active)
         self._crossing.copying = any(isinstance(fault, Duplicate) for fault in active)
-        self._conditions.feel(active, now_s, due_s)
+        self._conditions.apply(active, now_s, due_s)
         for name in sorted(self._held):
-            if not self._ill.get(name, WELL).is_paused:
+            if not self._faulty.get(name, WELL).is_paused:
                 self._execute(name, self._held.pop(name), now_s)
 
     def _forward(self, node: NodeId, now_s: float) -> float:

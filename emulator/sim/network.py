@@ -1,6 +1,6 @@
 """The network's verdict on every transmission attempt: channel, faults and resends in one place.
 
-Nothing else in the emulator delays or loses a message (law 4). `Link.judge` speaks for the
+Nothing else in the emulator delays or loses a message. `Link.judge` speaks for the
 sender's side; `Air.enter` adds what only the receiving base station can know: who else was
 on that channel.
 """
@@ -112,7 +112,7 @@ class Link:
         self._disturbance: Disturbance | None = None  # what active faults do; None: healthy
         self._ever: Disturbance | None = None  # the same one, also while it is healthy
 
-    def feel(self, active: Iterable[AnyFault]) -> None:
+    def apply(self, active: Iterable[AnyFault]) -> None:
         """Takes on the effect of the active faults, from the next attempt on."""
         ends = (self.source, self.target, self.kind)
         touching = [f for f in active if isinstance(f, OnLinks) and f.touches(*ends)]
@@ -120,7 +120,7 @@ class Link:
         if touching:
             if self._ever is None:
                 self._ever = Disturbance(*ends, self._streams)
-            self._ever.feel(touching)
+            self._ever.apply(touching)
             self._disturbance = self._ever
             return
         self._disturbance = None
@@ -301,17 +301,17 @@ class Network:
         link = targets.get(target)
         if link is None:
             link = self._make(source, target)
-            link.feel(self._active)
+            link.apply(self._active)
             link.tally = self._tallies.setdefault((link.bs, link.kind), link.tally)
             targets[target] = link
         return link
 
-    def feel(self, active: Iterable[AnyFault]) -> None:
+    def apply(self, active: Iterable[AnyFault]) -> None:
         """Puts the active faults into effect on every link."""
         self._active = tuple(active)
         for targets in self.links.values():
             for link in targets.values():
-                link.feel(self._active)
+                link.apply(self._active)
 
     def take_counts(self, now_s: float) -> Iterator[LinkCount]:
         """Yields the attempts and losses of every cell since the last call."""

@@ -59,12 +59,12 @@ def kind_of(node: Node) -> NodeKind:
 
 
 class NodeConditions:
-    """The conditions of one kernel's nodes. `ill` holds those that are not well."""
+    """The conditions of one kernel's nodes. `faulty` holds those that are not well."""
 
     def __init__(
         self, kernel: "Kernel", workshop: Workshop | None, die: Callable[[], None] | None
     ) -> None:
-        self.ill: dict[NodeId, Condition] = {}
+        self.faulty: dict[NodeId, Condition] = {}
         self.clocks: dict[NodeId, Clock] = {}
         self._kernel = kernel
         self._workshop = workshop
@@ -73,7 +73,7 @@ class NodeConditions:
         self._gone: dict[NodeId, tuple[NodeId, ...]] = {}  # as told, where not empty
         self._turns: dict[NodeId, int] = {}  # counts redrawn departures, so that old ones are void
 
-    def feel(self, active: Sequence[AnyFault], now_s: float, due_s: float) -> None:
+    def apply(self, active: Sequence[AnyFault], now_s: float, due_s: float) -> None:
         """Brings every node to the condition that the active faults give it.
 
         `due_s` is when that was due; a runtime may be late.
@@ -83,13 +83,13 @@ class NodeConditions:
             if any(isinstance(fault, ActorKill) and fault.hits(name, kind) for fault in active):
                 assert self._die is not None, "checked with the scenario"
                 self._die()
-            before = self.ill.get(name, WELL)
+            before = self.faulty.get(name, WELL)
             after = condition_of(active, name, kind)
             if after != before:
                 if after == WELL:
-                    del self.ill[name]
+                    del self.faulty[name]
                 else:
-                    self.ill[name] = after
+                    self.faulty[name] = after
                 self._change(name, before, after, now_s, due_s)
             if isinstance(node, User | ScheduledCell):
                 self._hand_over(name, active, now_s)
@@ -154,7 +154,7 @@ class NodeConditions:
     def _rise(self, name: NodeId, now_s: float) -> None:
         self._kernel.acting[name] = self._up(name)
         self._kernel.begin(name, now_s)
-        hurry = self.ill.get(name, WELL).hurry  # it starts as if all were well
+        hurry = self.faulty.get(name, WELL).hurry  # it starts as if all were well
         if hurry != 1.0:
             self._tell(name, CLOCK, Tempo(hurry), now_s)
         if name in self._gone:
@@ -183,7 +183,7 @@ class NodeConditions:
         self._tell(name, RADIO, Handover(gone), now_s)  # who is down hears it when it is up
 
     def _come_or_go(self, user: NodeId, now_s: float) -> None:
-        condition = self.ill.get(user, WELL)
+        condition = self.faulty.get(user, WELL)
         before = self._down_by(user, condition)
         self._away ^= {user}
         self._set_down(user, before, self._down_by(user, condition), now_s)
@@ -193,7 +193,7 @@ class NodeConditions:
         """Draws when a user leaves or joins next. Exponential spans may be drawn anew at any time:
         they have no memory. By name of the instant, so that they depend on nothing before it."""
         self._turns[user] = turn = self._turns.get(user, 0) + 1
-        condition = self.ill.get(user, WELL)
+        condition = self.faulty.get(user, WELL)
         rate_hz = condition.join_rate_hz if user in self._away else condition.leave_rate_hz
         if condition.has_churn and rate_hz > 0.0:
             uniform = self._shop.draw("churn", user, repr(from_s))

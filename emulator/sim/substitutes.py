@@ -83,8 +83,8 @@ class Skewed:
         fast_s = self._clock.shows_s(now_s) - now_s
         for number, send in enumerate(sends):
             if isinstance(send.body, TaskEnd):
-                told = msgspec.structs.replace(send, body=_moved(send.body, fast_s))
-                sends[number] = told
+                reported = msgspec.structs.replace(send, body=_moved(send.body, fast_s))
+                sends[number] = reported
             elif send.grant is not None:
                 grant = send.grant
                 grant = msgspec.structs.replace(grant, until_s=grant.until_s - fast_s)

@@ -1,11 +1,12 @@
-"""The part of a report about what was promised: stays against deadlines, what was given up and why,
-and how heavy the schedules of a scheduled network were. Empty where nothing has a deadline.
+"""The part of a report about what was promised: sojourn times against deadlines, what was
+given up and why, and how heavy the schedules of a scheduled network were. Empty where nothing has a
+deadline.
 """
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from emulator.results.metrics import Metrics, told_bounds
+from emulator.results.metrics import Metrics, broken_bounds
 from emulator.results.stats import ALL, METRICS, GroupStats
 from emulator.views.html import table
 from emulator.views.terminal import readable
@@ -38,13 +39,13 @@ def given_up(metrics: Metrics) -> str:
 
 
 def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
-    """Draws the stays of all tasks against their deadlines, and sums up the allocation."""
+    """Draws the sojourn times of all tasks against their deadlines, and sums up the allocation."""
     cards = ""
     if groups := staying(metrics):
         from emulator.views import figures, plots
 
         broken = metrics.bounds_broken
-        said = f": {told_bounds(broken)}" if broken is not None else ""
+        said = f": {broken_bounds(broken)}" if broken is not None else ""
         picture = figures.embedded(plots.sojourns(groups, bounds_s), "How long tasks stayed")
         cards += (
             f'<section class="card wide"><h2>How long tasks stayed{escape(said)}</h2>'
@@ -56,11 +57,11 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
         numbers = metrics.summary()[ALL]
         rows: list[Sequence[str]] = [["", "value"]]
         rows += [[METRICS[key], readable(key, numbers[key])] for key in PER_SLOT if numbers[key]]
-        told = len(allocations.shares)
+        reported = len(allocations.shares)
         note = (
-            f"The heaviest schedule is computed afterwards, by integer programming, in {told} "
+            f"The heaviest schedule is computed afterwards, by integer programming, in {reported} "
             "slots drawn from the run."
-            if told
+            if reported
             else "The heaviest schedule was not computed: there are too many users and channels, "
             "or nothing was scheduled."
         )
@@ -73,4 +74,4 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
 
 def staying(metrics: Metrics) -> dict[str, GroupStats]:
     """Returns the user groups that have a deadline, and of which a task has ended."""
-    return {name: stats for name, stats in metrics.groups.items() if stats.stay_max_s}
+    return {name: stats for name, stats in metrics.groups.items() if stats.sojourn_max_s}

@@ -152,7 +152,9 @@ def sojourns(groups: Mapping[str, GroupStats], bounds_s: Mapping[str, float]) ->
     protocol proves.
     """
     rows = blank(len(groups), WIDE_IN, ROW_IN)
-    counted = [(g.stays_finished_s.counts(), g.stays_given_up_s.counts()) for g in groups.values()]
+    counted = [
+        (g.sojourns_finished_s.counts(), g.sojourns_given_up_s.counts()) for g in groups.values()
+    ]
     most = max(max(*finished, *given_up) for finished, given_up in counted)
     for axes, (name, stats), (finished, given_up) in zip(
         rows, groups.items(), counted, strict=True
@@ -170,12 +172,12 @@ def sojourns(groups: Mapping[str, GroupStats], bounds_s: Mapping[str, float]) ->
             axes.bar(left, heights, widths, align="edge", color=COLOURS[number], label=label)
         axes.axhline(0.0, color=SOFT, lw=0.8)
         axes.axvline(due, color=COLOURS[3], lw=1.6, label="deadline")
-        words = readable("_ratio", stats.stay_max_s / stats.deadline_s)
-        words = f"longest {readable('_s', stats.stay_max_s)}, {words} of the deadline"
+        words = readable("_ratio", stats.sojourn_max_s / stats.deadline_s)
+        words = f"longest {readable('_s', stats.sojourn_max_s)}, {words} of the deadline"
         if (bound_s := bounds_s.get(name)) is not None:
             words += f"; bound {readable('_s', bound_s)}"
             axes.axvline(factor * bound_s, color=INK, lw=1.2, ls="--", label="proven bound")
-        longest = min(factor * stats.stay_max_s, end)
+        longest = min(factor * stats.sojourn_max_s, end)
         axes.plot([longest], [0.0], "D", color=INK, ms=5.0, clip_on=False, label="longest")
         axes.set_yscale("symlog", linthresh=1.0)
         axes.set(xlim=(0.0, end), ylim=(-2.0 * most, 2.0 * most))

@@ -16,7 +16,7 @@ from msgspec import Struct
 from emulator.build.planning import plan
 from emulator.checks import source
 from emulator.results import journal
-from emulator.results.metrics import Metrics, told_bounds
+from emulator.results.metrics import Metrics, broken_bounds
 from emulator.results.stats import ALL
 from emulator.results.tables import thin
 from emulator.runtime.recorder import fresh_metrics
@@ -143,7 +143,7 @@ def _head(result: Result) -> str:
     if (pace := summary.get("live_to_trace")) is not None:
         lines.append(f"live inference took {pace:.3g} of its trace")
     if (broken := summary.get("bounds_broken")) is not None:
-        lines.append(told_bounds(broken))
+        lines.append(broken_bounds(broken))
     mark = "good" if verdict == "good" else "bad"
     return (
         f'<h1>{escape(scenario.name)} <span class="verdict {mark}">{escape(verdict)}</span></h1>'
@@ -210,7 +210,7 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
     classes = sorted({group.priority for group in result.scenario.users})
     readings = metrics.series.readings
     logarithmic = {each.about for each in readings if each.log}
-    told = [(each.about, each.unit, "", [f"protocol/{each.name}"]) for each in readings]
+    reported = [(each.about, each.unit, "", [f"protocol/{each.name}"]) for each in readings]
     for title, unit, said, names in (
         ("Age of information", "s", "", [f"aoi_s/{group}" for group in groups]),
         ("Peak age by class", "s", "class ", [f"paoi_s/{priority}" for priority in classes]),
@@ -218,11 +218,16 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
         ("Uplink attempts lost", "ratio", "", ["uplink_loss_ratio"]),
         ("Backlog of servers", "tasks", "", backlogs),
         ("Given up", "per s", "", [name for name in columns if name.startswith("given_up_hz/")]),
-        ("Longest stay over its deadline", "ratio", "", [f"stay_ratio/{g}" for g in groups]),
+        (
+            "Longest sojourn time over its deadline",
+            "ratio",
+            "",
+            [f"sojourn_ratio/{g}" for g in groups],
+        ),
         ("Utility so far", "", "", ["utility"]),
         ("Broken bounds so far", "", "", ["violations"]),
         ("Weight of the schedule over the heaviest", "ratio", "", ["weight_ratio"]),
-        *told,
+        *reported,
     ):
         series: list[dict[str, Any]] = [
             {
@@ -306,8 +311,8 @@ def _bands(metrics: Metrics) -> list[Band]:
             bands[ended] = msgspec.structs.replace(bands[ended], to_s=change.at_s)
         if change.op != "heal":
             open_at[change.number] = len(bands)
-            told = {key: value for key, value in change.fault.items() if key != "for_s"}
-            bands.append(Band(change.at_s, metrics.now_s, describe(told)))
+            reported = {key: value for key, value in change.fault.items() if key != "for_s"}
+            bands.append(Band(change.at_s, metrics.now_s, describe(reported)))
     return bands
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from emulator import interrupts
 from emulator.checks.fault_words import Refused
-from emulator.results.metrics import told_bounds
+from emulator.results.metrics import broken_bounds
 from emulator.results.stats import ALL
 from emulator.runtime.recorder import Progress, Show
 from emulator.runtime.session import INTERRUPTED
@@ -40,8 +40,8 @@ ROWS = (
     ("right answers", "accuracy", "right"),
     ("right and fresh, per user", "fresh_correct_hz", "fresh+right"),
     ("tasks under way, mean", "backlog_mean", "under way"),
-    ("longest stay", "stay_max_s", "longest"),
-    ("longest stay over deadline", "stay_max_ratio", "of deadline"),
+    ("longest sojourn time", "sojourn_max_s", "longest"),
+    ("longest sojourn time over deadline", "sojourn_max_ratio", "of deadline"),
     ("utility", "utility", "utility"),
     ("results", "completed", "results"),
 )  # in full, metric, in short
@@ -173,7 +173,7 @@ class Display:
         lines.append(Text(f"uplink attempts lost  {loss}{late}"))
         if (broken := metrics.bounds_broken) is not None:
             style = "bold red" if any(broken.values()) else ""
-            lines.append(Text(told_bounds(broken), style=style))
+            lines.append(Text(broken_bounds(broken), style=style))
         drops = metrics.everyone().drops.most_common(6)
         if drops:
             parts = "  ".join(f"{reason} {count:,}" for reason, count in drops)
@@ -227,9 +227,11 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         details.append(f"live inference took {summary['live_to_trace']:.3g} of its trace")
     console.print("; ".join(details), highlight=False, soft_wrap=True)
     if summary["bounds_broken"] is not None:
-        longest = readable("_ratio", summary["metrics"][ALL]["stay_max_ratio"] or 0.0)
-        text = told_bounds(summary["bounds_broken"])
-        console.print(f"{text}; the longest stay took {longest} of its deadline", highlight=False)
+        longest = readable("_ratio", summary["metrics"][ALL]["sojourn_max_ratio"] or 0.0)
+        text = broken_bounds(summary["bounds_broken"])
+        console.print(
+            f"{text}; the longest sojourn time took {longest} of its deadline", highlight=False
+        )
     for each in summary["expect"]:
         mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
         console.print(f"expect {mark}: {each['says']}", highlight=False, soft_wrap=True)

@@ -27,7 +27,7 @@ from agents.messages.slots import (
     Table,
 )
 from agents.todg.allocation.channel_plan import Plan, plan_rounds
-from agents.todg.allocation.conflict_graph import ConflictGraph, Hood
+from agents.todg.allocation.conflict_graph import ConflictGraph, Neighbourhood
 from agents.todg.allocation.greedy import Greedy
 from agents.todg.allocation.improve import Leader, Prepared
 
@@ -94,22 +94,24 @@ Letters = list[tuple[int, AllocationBody]]
 class Allocator:
     """A sans-IO state machine: nothing here knows the time, and nothing is sent but letters."""
 
-    def __init__(self, hood: Hood, effort: Effort, plan: Plan) -> None:
-        self.hood = hood
+    def __init__(self, neighbourhood: Neighbourhood, effort: Effort, plan: Plan) -> None:
+        self.neighbourhood = neighbourhood
         self.greedy_rounds = greedy_rounds(effort, plan)
         self.steps = steps(effort, plan)
         self.leader: Leader | None = None  # of the round now on, if this base station leads
-        self._greedy = Greedy(hood)
+        self._greedy = Greedy(neighbourhood)
         self._leads = {
-            n: r for n, part in enumerate(plan.rounds) for r in part if r.leader == hood.bs
+            n: r for n, part in enumerate(plan.rounds) for r in part if r.leader == neighbourhood.bs
         }
-        self._tells = [[r for r in part if hood.bs in r.hops] for part in plan.rounds]
-        self._row = {user: row for row, user in enumerate(hood.users)}
+        self._tells = [[r for r in part if neighbourhood.bs in r.hops] for part in plan.rounds]
+        self._row = {user: row for row, user in enumerate(neighbourhood.users)}
         self._prepared: Prepared = {}
-        self.begin(0, 0, np.zeros((len(hood.users), hood.channels), dtype=np.float32))
+        self.begin(
+            0, 0, np.zeros((len(neighbourhood.users), neighbourhood.channels), dtype=np.float32)
+        )
 
     def begin(self, slot: int, epoch: int, weights: NDArray[np.float32]) -> None:
-        """Starts a slot; `weights` (row, channel) as in `hood.users`, <= 0 for no vertex."""
+        """Starts a slot; `weights` (row, channel), rows as `neighbourhood.users`; <= 0: none."""
         self._slot, self._epoch = slot, epoch
         self._weights = weights
         self._greedy.begin(slot, epoch, weights)
@@ -163,7 +165,9 @@ class Allocator:
     def schedule(self) -> dict[int, int]:
         """Returns the winners of this cell as they stand, user -> channel."""
         channel = self._greedy.schedule() if self._channel is None else self._channel
-        return {self.hood.users[row]: int(channel[row]) for row in np.flatnonzero(channel >= 0)}
+        return {
+            self.neighbourhood.users[row]: int(channel[row]) for row in np.flatnonzero(channel >= 0)
+        }
 
     def finish(self) -> dict[int, int]:
         """Ends the slot, closed to messages from now on; returns the winners, user -> channel."""
@@ -178,10 +182,12 @@ class Allocator:
         letters: Letters = []
         for region in self._tells[number]:
             self._round_told = number
-            body = self._state(number, is_member=region.hops[self.hood.bs] <= region.reach)
-            if region.leader == self.hood.bs:
-                self.leader = Leader(region, self._slot, self._epoch, number, self.hood.channels)
-                self.leader.hear(self.hood.bs, body)
+            body = self._state(number, is_member=region.hops[self.neighbourhood.bs] <= region.reach)
+            if region.leader == self.neighbourhood.bs:
+                self.leader = Leader(
+                    region, self._slot, self._epoch, number, self.neighbourhood.channels
+                )
+                self.leader.hear(self.neighbourhood.bs, body)
             else:
                 letters += [(region.leader, body)] * region.copies
         return letters
@@ -189,14 +195,16 @@ class Allocator:
     def _state(self, number: int, is_member: bool) -> State:
         channel = self._held.tolist()
         rows = [row for row, k in enumerate(channel) if is_member or k >= 0]
-        rivals = self.hood.neighbours.keys()  # a cell without users may hear, but has no say
+        rivals = (
+            self.neighbourhood.neighbours.keys()
+        )  # a cell without users may hear, but has no say
         return State(
             slot=self._slot,
             epoch=self._epoch,
             number=number,
-            users=tuple(self.hood.users[row] for row in rows),
-            heard=tuple(tuple(sorted(self.hood.heard[row] & rivals)) for row in rows),
-            hears=tuple(bs for bs, at in self.hood.neighbours.items() if at.theirs),
+            users=tuple(self.neighbourhood.users[row] for row in rows),
+            heard=tuple(tuple(sorted(self.neighbourhood.heard[row] & rivals)) for row in rows),
+            hears=tuple(bs for bs, at in self.neighbourhood.neighbours.items() if at.theirs),
             channel=tuple(channel[row] for row in rows),
             prices=self._prices if is_member else b"",
             weights=self._weights.astype("<f4").tobytes() if is_member else b"",
@@ -206,7 +214,7 @@ class Allocator:
         """Obeys what the leader here says to its own cell; returns the rest as letters."""
         letters: Letters = []
         for bs, body in said.items():
-            if bs != self.hood.bs:
+            if bs != self.neighbourhood.bs:
                 letters += [(bs, body)] * copies
                 continue
             for _, answer in self.hear(bs, body):

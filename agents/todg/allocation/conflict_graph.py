@@ -25,7 +25,7 @@ class Attachment(Struct, frozen=True):
 class Neighbour(Struct, frozen=True):
     """What a base station knows of one whose vertices conflict with its own.
 
-    `mine` are the rows (positions in `Hood.users`) of own users heard there; `theirs` says
+    `mine` are the rows (positions in `Neighbourhood.users`) of own users heard there; `theirs` says
     whether any user of the neighbour is heard here, so that it may conflict with all of ours.
     """
 
@@ -33,7 +33,7 @@ class Neighbour(Struct, frozen=True):
     theirs: bool
 
 
-class Hood(Struct, frozen=True):
+class Neighbourhood(Struct, frozen=True):
     """One base station's own corner of the graph: all that its part of a protocol may look at.
 
     `heard[row]` are the base stations that hear user `users[row]`; `foreign` are the users of
@@ -84,7 +84,7 @@ class ConflictGraph:
         """Returns the users served by a base station, in rising order."""
         return self._cells[bs]
 
-    def hood(self, bs: int) -> Hood:
+    def neighbourhood(self, bs: int) -> Neighbourhood:
         """Returns what base station `bs` may know."""
         users = tuple(self._cells[bs])
         heard = tuple(self.at[user].heard for user in users)
@@ -96,4 +96,6 @@ class ConflictGraph:
             )
             for other in sorted(self.stations[bs])
         }
-        return Hood(bs, self.channels, users, heard, neighbours, frozenset(self._foreign[bs]))
+        return Neighbourhood(
+            bs, self.channels, users, heard, neighbours, frozenset(self._foreign[bs])
+        )

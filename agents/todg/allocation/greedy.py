@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.messages.slots import Table
-from agents.todg.allocation.conflict_graph import Hood
+from agents.todg.allocation.conflict_graph import Neighbourhood
 
 Keys = NDArray[np.uint64]
 """Vertices in order of decision: a larger key is heavier, or as heavy with a lower number.
@@ -48,38 +48,47 @@ def keys(weights: NDArray[np.float32], users: NDArray[np.uint64]) -> Keys:
 class Greedy:
     """One base station's part. `hear` what arrives, `settle`, send a `table` to each neighbour."""
 
-    def __init__(self, hood: Hood) -> None:
-        self.hood = hood
-        self._users = np.array(hood.users, dtype=np.uint64)
-        self._first = np.arange(len(hood.users)) * hood.channels  # vertex of each row, in a line
-        self._ears = [tuple(sorted(heard & hood.neighbours.keys())) for heard in hood.heard]
-        position = {bs: n for n, bs in enumerate(hood.neighbours)}
+    def __init__(self, neighbourhood: Neighbourhood) -> None:
+        self.neighbourhood = neighbourhood
+        self._users = np.array(neighbourhood.users, dtype=np.uint64)
+        self._first = (
+            np.arange(len(neighbourhood.users)) * neighbourhood.channels
+        )  # vertex of each row, in a line
+        self._ears = [
+            tuple(sorted(heard & neighbourhood.neighbours.keys())) for heard in neighbourhood.heard
+        ]
+        position = {bs: n for n, bs in enumerate(neighbourhood.neighbours)}
         groups = sorted(set(self._ears))
         self._group = np.array([groups.index(heard) for heard in self._ears], dtype=np.intp)
         self._ears_of_group = _padded(
             [[position[bs] for bs in heard] for heard in groups], padding=len(position)
         )
-        mine = [at.mine for at in hood.neighbours.values()]
-        self._rows_of_ear = _padded(mine, padding=len(hood.users))
-        self._bytes, self._width = 8 * hood.channels, (hood.channels + 7) // 8  # keys, bitmap
+        mine = [at.mine for at in neighbourhood.neighbours.values()]
+        self._rows_of_ear = _padded(mine, padding=len(neighbourhood.users))
+        self._bytes, self._width = (
+            8 * neighbourhood.channels,
+            (neighbourhood.channels + 7) // 8,
+        )  # keys, bitmap
         self._nothing = bytes(self._bytes)
-        every, blocked = hood.channels, BLOCKED.tobytes() * hood.channels
+        every, blocked = neighbourhood.channels, BLOCKED.tobytes() * neighbourhood.channels
         self._silence = {  # of those not heard from: they may hold anything
             bs: Table(0, 0, -1, every, blocked, blocked if at.theirs else b"", 0, 0)
-            for bs, at in hood.neighbours.items()
+            for bs, at in neighbourhood.neighbours.items()
         }
-        self.begin(0, 0, np.zeros((len(hood.users), hood.channels), dtype=np.float32))
+        self.begin(
+            0, 0, np.zeros((len(neighbourhood.users), neighbourhood.channels), dtype=np.float32)
+        )
 
     def begin(self, slot: int, epoch: int, weights: NDArray[np.float32]) -> None:
-        """Starts a slot. `weights` (row, channel) in the order of `hood.users`."""
+        """Starts a slot. `weights` (row, channel) in the order of `neighbourhood.users`."""
         self._slot, self._epoch = slot, epoch
-        self._padded = np.zeros((len(weights) + 1, self.hood.channels), dtype=np.uint64)
+        self._padded = np.zeros((len(weights) + 1, self.neighbourhood.channels), dtype=np.uint64)
         self._live = self._padded[:-1]  # keys of undecided vertices, else 0
         self._live[:] = keys(weights, self._users)
         self._channel = np.full(len(weights), -1, dtype=np.intp)  # won by each row
         self._won = 0  # bitmap of channels
         self._won_heard = dict.fromkeys(self._silence, 0)  # of those whose winner is heard there
-        self._heard = dict(self._silence)  # in the order of `hood.neighbours`
+        self._heard = dict(self._silence)  # in the order of `neighbourhood.neighbours`
         self._has_news = True
         self._is_done = False  # nothing is undecided
 
@@ -131,7 +140,7 @@ class Greedy:
             raw = b"".join([bitmap.to_bytes(self._width, "little") for bitmap in bitmaps])
             packed = np.frombuffer(raw, dtype=np.uint8).reshape(-1, self._width)
             lost = np.bitwise_or.reduce(packed.take(self._ears_of_group, axis=0), axis=0)
-            bits = np.unpackbits(lost, axis=1, count=self.hood.channels, bitorder="little")
+            bits = np.unpackbits(lost, axis=1, count=self.neighbourhood.channels, bitorder="little")
             gone: NDArray[np.bool_] = bits.view(np.bool_)
             np.putmask(self._live, gone.take(self._group, axis=0), 0)
 
@@ -148,7 +157,7 @@ class Greedy:
     def _keys(self, raw: list[bytes]) -> Keys:
         """Returns what was sent (neighbour, channel), and a last row of no vertices."""
         joined = b"".join([each or self._nothing for each in raw] + [self._nothing])
-        return np.frombuffer(joined, dtype="<u8").reshape(-1, self.hood.channels)
+        return np.frombuffer(joined, dtype="<u8").reshape(-1, self.neighbourhood.channels)
 
     def tables(self, number: int) -> dict[int, Table]:
         """Returns what to tell neighbours in mini-round `number`.
@@ -163,14 +172,14 @@ class Greedy:
             is_any = (most.max(axis=1, initial=0) > 0).tolist()
             heard = [raw[n * size : (n + 1) * size] * has for n, has in enumerate(is_any)]
         said: dict[int, Table] = {}
-        for top_heard, (bs, at) in zip(heard, self.hood.neighbours.items(), strict=True):
+        for top_heard, (bs, at) in zip(heard, self.neighbourhood.neighbours.items(), strict=True):
             if self._heard[bs].is_last_word:
                 continue
             said[bs] = Table(
                 slot=self._slot,
                 epoch=self._epoch,
                 number=number,
-                channels=self.hood.channels,
+                channels=self.neighbourhood.channels,
                 top=top if at.theirs else b"",
                 top_heard=top_heard,
                 won=self._won if at.theirs else 0,

@@ -1,10 +1,10 @@
-"""The laws of durations against their exact moments and scipy's quantiles."""
+"""The distributions of durations against their exact moments and scipy's quantiles."""
 
 import math
 
 import numpy as np
 import pytest
-from conftest import law, scenario, server_group
+from conftest import distribution, scenario, server_group
 from scipy import stats
 
 from emulator.checks import check
@@ -12,7 +12,7 @@ from emulator.scenario.distributions import SCV_MAX, Kind, draw_of, second_momen
 from emulator.scenario.schema import Scenario
 
 MEAN_S = 0.02
-LAWS: list[tuple[Kind, float]] = [
+DISTRIBUTIONS: list[tuple[Kind, float]] = [
     ("deterministic", 0.0),
     ("exponential", 1.0),
     ("gamma", 1e-6),
@@ -33,7 +33,7 @@ LAWS: list[tuple[Kind, float]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "scv"), LAWS)
+@pytest.mark.parametrize(("kind", "scv"), DISTRIBUTIONS)
 def test_the_first_two_moments_are_exact(kind: Kind, scv: float) -> None:
     draw = draw_of(kind, MEAN_S, scv)
 
@@ -41,7 +41,7 @@ def test_the_first_two_moments_are_exact(kind: Kind, scv: float) -> None:
     # u = 1 / (1 + e^-x) both tails are resolved: du = u (1 - u) dx, and the trapezoidal rule on a
     # smooth integrand that vanishes at both ends converges faster than any power of the step.
     step = 1e-3
-    x = np.arange(-36.0, 36.0, step) + 0.37 * step  # 0 is where one law has its jump
+    x = np.arange(-36.0, 36.0, step) + 0.37 * step  # 0 is where one distribution has its jump
     u = 1.0 / (1.0 + np.exp(-x))
     values = np.array([draw(float(each)) for each in u])
     weights = np.exp(-np.abs(x)) / (1.0 + np.exp(-np.abs(x))) ** 2 * step
@@ -58,7 +58,7 @@ def test_the_first_two_moments_are_exact(kind: Kind, scv: float) -> None:
     assert second_moment_s2(kind, MEAN_S, scv) == pytest.approx(exact_s2)
 
 
-@pytest.mark.parametrize(("kind", "scv"), LAWS)
+@pytest.mark.parametrize(("kind", "scv"), DISTRIBUTIONS)
 def test_every_draw_takes_time_and_ends(kind: Kind, scv: float) -> None:
     draw = draw_of(kind, MEAN_S, scv)
     border = 0.5 * (1.0 + math.sqrt(max(scv - 1.0, 0.0) / (scv + 1.0)))  # between two phases
@@ -68,7 +68,7 @@ def test_every_draw_takes_time_and_ends(kind: Kind, scv: float) -> None:
 
 
 @pytest.mark.parametrize("scv", [0.1, 1.0, 4.0, 16.0])
-def test_quantiles_are_those_of_the_law(scv: float) -> None:
+def test_quantiles_are_those_of_the_distribution(scv: float) -> None:
     levels = [1e-9, 0.01, 0.5, 0.99, 1.0 - 1e-9]
     sigma = math.sqrt(math.log(1.0 + scv))
     twins = {
@@ -85,11 +85,11 @@ def test_quantiles_are_those_of_the_law(scv: float) -> None:
 @pytest.mark.parametrize("kind", ["gamma", "lognormal", "hyperexponential"])
 def test_a_tail_that_cannot_be_drawn_is_refused_with_the_heaviest_that_can(kind: Kind) -> None:
     def found(scv: float) -> list[str]:
-        spec = scenario(servers=[server_group(law(kind, 0.01, scv))])
+        spec = scenario(servers=[server_group(distribution(kind, 0.01, scv))])
         problems = check.problems(Scenario.model_validate(spec))
         return [f"{'.'.join(map(str, at))}: {text}; {remedy}" for at, text, remedy in problems]
 
     assert found(SCV_MAX[kind]) == []
-    (told,) = found(SCV_MAX[kind] * 1.01)
-    assert told.startswith("servers.0.accelerator.service.scv: ")
-    assert f"at most {SCV_MAX[kind]:g}" in told
+    (reported,) = found(SCV_MAX[kind] * 1.01)
+    assert reported.startswith("servers.0.accelerator.service.scv: ")
+    assert f"at most {SCV_MAX[kind]:g}" in reported
