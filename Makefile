@@ -6,7 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test pins lint bench bench-freshness bench-todg bench-models bench-live lock secrets clean
+# make test-ray | test-real-time: the two halves of the second part of make test.
+.PHONY: demo test test-ray test-real-time pins lint bench bench-freshness bench-todg bench-models bench-live lock secrets clean
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -25,12 +26,20 @@ demo: .venv/ready
 	$(BIN)/fresco run quickstart
 
 # First what computes, each worker on one core (two workers whose torch has two threads wait for each
-# other); neighbours in a file share a worker, and with it what they cache. Then what waits for
-# real time and for other processes, which wants the machine for itself.
+# other); neighbours in a file share a worker, and with it what they cache. Then what mostly waits for
+# real time and for other processes: what starts Ray beside the rest, each in order. (Not by groups of
+# xdist: they take tests of one name, as schemathesis makes them, for one test.)
 test: export OMP_NUM_THREADS = 1
 test: .venv/ready-dev
 	$(BIN)/python -m pytest -m "not wall_clock" --numprocesses 2 --dist worksteal
-	$(BIN)/python -m pytest -m wall_clock
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-ray test-real-time
+
+test-ray test-real-time: export OMP_NUM_THREADS = 1
+test-ray: .venv/ready-dev
+	$(BIN)/python -m pytest -m ray
+
+test-real-time: .venv/ready-dev
+	$(BIN)/python -m pytest -m "wall_clock and not ray"
 
 pins: .venv/ready-dev
 	$(BIN)/python tests/pins.py
