@@ -16,7 +16,8 @@ from emulator.faults.fold import HEALTHY, fold
 from emulator.faults.links import Loss
 from emulator.faults.timeline import Order, Timeline
 from emulator.live import replay
-from emulator.reading.vocabulary import Refused, types
+from emulator.live.changes import STATUS
+from emulator.reading.vocabulary import Conflict, Invalid, Refused, types
 from emulator.record import journal
 from emulator.record.journal import FaultChange, Record, Remains
 from emulator.runtime.recorder import Progress
@@ -261,7 +262,7 @@ def test_a_change_that_another_of_its_turn_makes_impossible_is_refused(tmp_path:
 
     live(tmp_path, SPEC | {"faults": []}, {2.0: injected(loss), 3.0: both})
 
-    with pytest.raises(Refused, match="fault 0 was changed meanwhile"):
+    with pytest.raises(Conflict, match="fault 0 was changed meanwhile"):
         answers[0].result()
     assert [op for op, _ in changes(tmp_path)] == ["begin", "patch", "heal"]
 
@@ -359,21 +360,23 @@ def test_a_bad_fault_is_explained(given_: dict[str, Any], says: str) -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
     steering.begin()
 
-    with pytest.raises(Refused, match=says.replace("?", r"\?")) as refused:
+    with pytest.raises(Invalid, match=says.replace("?", r"\?")):
         steering.inject(given_, "test")
 
-    assert refused.value.status == 422
+
+def test_http_has_a_status_for_every_kind_of_refusal() -> None:
+    assert set(STATUS) == set(Refused.__subclasses__())
 
 
 def test_nothing_is_injected_before_or_after_the_run() -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
-    with pytest.raises(Refused, match="starting"):
+    with pytest.raises(Conflict, match="starting"):
         steering.inject(BLACKOUT, "test")
     steering.begin()
     waiting: Future[Applied] = steering.inject(BLACKOUT, "test")[1]
     steering.finish()
     assert waiting.cancelled()
-    with pytest.raises(Refused, match="ended"):
+    with pytest.raises(Conflict, match="ended"):
         steering.inject(BLACKOUT, "test")
 
 

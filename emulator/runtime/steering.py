@@ -16,7 +16,7 @@ from typing import Any, Literal
 from emulator.faults.fold import AnyFault
 from emulator.faults.timeline import Order
 from emulator.reading import vocabulary
-from emulator.reading.vocabulary import NOT_BY_HAND, Refused
+from emulator.reading.vocabulary import NOT_BY_HAND, Conflict, Invalid, NotFound, Refused
 from emulator.record.journal import FaultChange
 from emulator.runtime.fault_resolver import FaultResolver
 from emulator.spec.occurrences import as_settled
@@ -70,7 +70,7 @@ class Steering:
                 if known.source != "scenario" and known.is_like(fault):
                     return known, self._extend(known, fault), True
             if len(active) >= ACTIVE_MAX:
-                raise Refused(422, f"{ACTIVE_MAX} faults are active already; heal some first")
+                raise Invalid(f"{ACTIVE_MAX} faults are active already; heal some first")
             known = self._next(fault, source, client)
             self.faults[known.id] = known
 
@@ -100,14 +100,14 @@ class Steering:
         """Changes what an active fault does, or (`for_s`, from now on) how long it lasts."""
         known = self._active(number)
         if "type" in changes:
-            raise Refused(422, "a fault keeps its type; heal it and inject another", "type")
+            raise Invalid("a fault keeps its type; heal it and inject another", "type")
         if changes.get("for_s", 0.0) is None:
-            raise Refused(422, "for_s: say how many seconds from now on; healing ends it", "for_s")
+            raise Invalid("for_s: say how many seconds from now on; healing ends it", "for_s")
         asked = self._patched(known, changes)
         if "for_s" in changes and len(changes) == 1:
             return known, self._extend(known, asked, shorten=True)
         if "probability" in changes:
-            raise Refused(422, "probability: this fault happens already", "probability")
+            raise Invalid("probability: this fault happens already", "probability")
 
         def change(at_s: float) -> list[Order]:
             _must_last(known, at_s)
@@ -148,7 +148,7 @@ class Steering:
     def pause(self) -> Future[Applied]:
         self._must_run()
         if not self._can_pause:
-            raise Refused(409, "virtual time stands still between two steps; take the next later")
+            raise Conflict("virtual time stands still between two steps; take the next later")
 
         def hold(at_s: float) -> list[Order]:
             self.phase = "paused"
@@ -158,7 +158,7 @@ class Steering:
 
     def resume(self) -> Future[Applied]:
         if self.phase != "paused":
-            raise Refused(409, f"the run is {self.phase}, not paused")
+            raise Conflict(f"the run is {self.phase}, not paused")
 
         def release(at_s: float) -> list[Order]:
             self.phase = "running"
@@ -289,14 +289,14 @@ class Steering:
 
     def _must_run(self) -> None:
         if self.phase not in ("running", "paused"):
-            raise Refused(409, f"the run is {self.phase}")
+            raise Conflict(f"the run is {self.phase}")
 
     def _active(self, number: int) -> Known:
         known = self.faults.get(number)
         if known is None:
-            raise Refused(404, f"there is no fault {number}")
+            raise NotFound(f"there is no fault {number}")
         if known.state != "active":
-            raise Refused(409, f"fault {number} is {known.state}")
+            raise Conflict(f"fault {number} is {known.state}")
         self._must_run()
         return known
 
@@ -318,7 +318,7 @@ class Steering:
             until_s = at_s + (fault.for_s or 0.0)
             if not shorten:
                 if not known.is_like(fault):
-                    raise Refused(409, f"fault {known.id} was changed meanwhile; inject it again")
+                    raise Conflict(f"fault {known.id} was changed meanwhile; inject it again")
                 until_s = max(until_s, known.fault.until_s)
             known.fault = lasting(known.fault, known.fault.at_s, until_s)
             assert known.settled is not None, "it is active"
@@ -337,7 +337,7 @@ class Steering:
 
 def _must_last(known: Known, at_s: float) -> None:
     if not known.lasts(at_s):
-        raise Refused(409, f"fault {known.id} is over")
+        raise Conflict(f"fault {known.id} is over")
 
 
 def _healed(known: Known, at_s: float) -> Order:
