@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
 
-from agents.bodies import NodeId, Offload
+from agents.api import Message
+from agents.bodies import NodeId, Offload, Undelivered
 from agents.protocols.link_belief import (
     DEAD,
     FEEDBACK_S,
@@ -25,9 +26,9 @@ from agents.protocols.success import SuccessEstimate
 from benchmarks import beliefs
 from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
-from emulator.surroundings.crossing import Crossing
-from emulator.surroundings.network import Flight, Link
-from emulator.world.assemble import assemble
+from emulator.surroundings.network import Link, Verdict
+from emulator.surroundings.performer import Performer
+from emulator.world.assembly import Assembly
 from emulator.world.planning import plan
 
 SLOT_S = 0.02
@@ -205,18 +206,22 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[Any], Counter[Any]]:
     """Counts the transmissions of tasks by (user, base station), and those given back."""
     sent: Counter[tuple[NodeId, NodeId]] = Counter()
     lost: Counter[tuple[NodeId, NodeId]] = Counter()
-    fly, give_back = Crossing.fly, Crossing._give_back
+    judge, deliver = Link.judge, Performer.deliver
 
-    def counted_fly(self: Crossing, flight: Flight, now_s: float) -> None:
-        sent[flight.source, flight.target] += flight.attempt == 1
-        fly(self, flight, now_s)
+    def counted_judge(
+        link: Link, size_bits: float, attempt: int, now_s: float, channel_no: int = -1
+    ) -> Verdict:
+        sent[link.source, link.target] += attempt == 1 and channel_no >= 0
+        return judge(link, size_bits, attempt, now_s, channel_no)
 
-    def counted_give_back(self: Crossing, link: Link, body: Any, *how: Any) -> None:
-        lost[link.source, link.target] += isinstance(body, Offload)
-        give_back(self, link, body, *how)
+    def counted_deliver(performer: Performer, message: Message, now_s: float) -> None:
+        match message.body:
+            case Undelivered(lost=Offload(), target=bs):
+                lost[message.target, bs] += 1
+        deliver(performer, message, now_s)
 
-    monkeypatch.setattr(Crossing, "fly", counted_fly)
-    monkeypatch.setattr(Crossing, "_give_back", counted_give_back)
+    monkeypatch.setattr(Link, "judge", counted_judge)
+    monkeypatch.setattr(Performer, "deliver", counted_deliver)
     return sent, lost
 
 
@@ -226,14 +231,15 @@ def believed_and_true(
     """Returns which part of the transmissions of a span gets through: as believed, and as seen."""
     sent, lost = watch(monkeypatch)
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
-    kernel = assemble(planned, planned.names)
+    assembly = Assembly(planned)
+    kernel = assembly.kernel(planned.names)
     kernel.start()
     kernel.run_until(from_s)
     kernel.take_records(from_s)
     sent.clear()
     lost.clear()
     kernel.run_until(until_s)
-    policies: dict[NodeId, Any] = {n: node._policy for n, node in kernel.nodes.items()}  # type: ignore[attr-defined]
+    policies: dict[NodeId, Any] = dict(assembly.policies)
     believed = sum(n * policies[user].success[bs] for (user, bs), n in sent.items())
     return believed / sum(sent.values()), 1.0 - sum(lost.values()) / sum(sent.values())
 
@@ -351,9 +357,10 @@ def test_a_link_that_was_dead_is_used_again_two_seconds_after(cells: int) -> Non
     spec["base_stations"][0]["count"] = cells
     spec["topology"] = {"kind": "generated", "area_m": 100.0}
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
-    kernel = assemble(planned, planned.names)
+    assembly = Assembly(planned)
+    kernel = assembly.kernel(planned.names)
     kernel.start()
-    policy: Any = kernel.nodes["u-0"]._policy  # type: ignore[attr-defined]
+    policy: Any = assembly.policies["u-0"]
 
     least = 1.0
     for tenth in range(20, 80):

@@ -103,7 +103,8 @@ def test_a_host_whose_faults_are_healed_is_as_it_was(faults: list[AnyFault]) -> 
     spec = cell(users=2) | {"servers": [{"name": "edge", "accelerator": REPLAY}]}
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
     kernel = assemble(planned, planned.names)
-    own = dict(kernel.accelerators)
+    performer = kernel.performer
+    own = dict(performer.devices.accelerators)
     for number, each in enumerate(faults):
         kernel.steer(Order(each.at_s, "begin", number, each))
         kernel.steer(Order(9.5 - 0.1 * number, "heal", number))
@@ -111,9 +112,10 @@ def test_a_host_whose_faults_are_healed_is_as_it_was(faults: list[AnyFault]) -> 
     kernel.start()
     kernel.run_until(9.6)
 
-    assert kernel.acting == kernel.nodes
-    assert kernel.accelerators == own
-    assert (kernel._ill, kernel._clocks, kernel._held) == ({}, {}, {})
+    assert performer.acting == kernel.nodes
+    assert performer.devices.accelerators == own
+    assert [performer.clock(name) for name in kernel.nodes] == [None] * len(kernel.nodes)
+    assert list(performer.devices.tasks()) == []
 
 
 ALL: list[Spec] = [

@@ -305,7 +305,7 @@ def test_what_is_said_in_a_run_is_known_beforehand(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from emulator.reading import source
-    from emulator.surroundings.crossing import TOKENS
+    from emulator.surroundings.delivery import TOKENS
     from emulator.surroundings.disturbance import message_type
     from emulator.surroundings.network import Link
 

@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
 
-from agents.api import Message
+from agents.api import Message, Node, Send
 from agents.bodies import Ask, NodeId, Share
 from agents.freshness import load
-from agents.policy import Policy
 from agents.protocols.admm_resource import NegotiatingCell, NegotiatingServer
 from agents.protocols.admm_user import NegotiatingUser
 from agents.protocols.oracle import optimum
 from agents.protocols.problem import Allocation, Problem, class_sums, repair, weighted_paoi_s
 from emulator.spec.scenario import Scenario
 from emulator.surroundings.kernel import Kernel
-from emulator.world.assemble import assemble
+from emulator.world.assembly import Assembly
 from emulator.world.planning import plan
 from emulator.world.whole import Whole, whole_of
 
@@ -120,17 +119,14 @@ class Run:
     def __init__(self, spec: Spec) -> None:
         self.whole, self.best_s = healthy_optimum(spec)
         planned = plan(Scenario.model_validate(spec), stopwatch=False)
-        self.kernel = assemble(planned, planned.names)
-        self.look()
+        assembly = Assembly(planned)
+        self.kernel = assembly.kernel(planned.names)
+        self.policies = assembly.policies
         self.kernel.start()
 
-    def look(self) -> None:
-        """Finds the policies; after a node was made anew they are others."""
-        self.policies: dict[NodeId, Policy] = {
-            name: node._policy  # type: ignore[attr-defined]
-            for name, node in self.kernel.nodes.items()
-        }
-        self.users = {n: p for n, p in self.policies.items() if isinstance(p, NegotiatingUser)}
+    @property
+    def users(self) -> dict[NodeId, NegotiatingUser]:
+        return {n: p for n, p in self.policies.items() if isinstance(p, NegotiatingUser)}
 
     def each(self, from_s: float, until_s: float) -> Iterator[float]:
         """Plays on; yields the instants from `from_s` to `until_s`, every `EVERY_S`."""
@@ -214,24 +210,32 @@ def disturb(kernel: Kernel, seed: int) -> list[int]:
     A third comes a second time, a third comes 50 ms later on average, which is many round trips.
     """
     rng = np.random.default_rng(seed)
-    deliver = kernel.deliver
     counts = [0, 0]
 
-    def unruly(message: Message, now_s: float) -> None:
-        if not isinstance(message.body, Ask | Share):
-            deliver(message, now_s)
-            return
-        again, late = rng.random(2) < 1.0 / 3.0
-        counts[0] += int(again)
-        counts[1] += int(late)
-        if again:
-            kernel.at(now_s + rng.exponential(0.05), deliver, message)
-        if late:
-            kernel.at(now_s + rng.exponential(0.05), deliver, message)
-        else:
-            deliver(message, now_s)
+    class Unruly:
+        """Acts for a node, and hands it what it hears when chance will."""
 
-    kernel._crossing.deliver_later = unruly
+        def __init__(self, node: Node) -> None:
+            self.id, self.start, self.on_tick = node.id, node.start, node.on_tick
+            self.tasks, self.hear = node.tasks, node.on_message
+
+        def on_message(self, message: Message, now_s: float) -> list[Send]:
+            if not isinstance(message.body, Ask | Share):
+                return self.hear(message, now_s)
+            again, late = rng.random(2) < 1.0 / 3.0
+            counts[0] += int(again)
+            counts[1] += int(late)
+            if again:
+                kernel.events.at(now_s + rng.exponential(0.05), self.hear_late, message)
+            if late:
+                kernel.events.at(now_s + rng.exponential(0.05), self.hear_late, message)
+            return [] if late else self.hear(message, now_s)
+
+        def hear_late(self, message: Message, now_s: float) -> None:
+            kernel.performer.perform(self.id, self.hear(message, now_s), now_s)
+
+    for name, node in kernel.nodes.items():
+        kernel.performer.let_act(name, Unruly(node))
     return counts
 
 
@@ -386,7 +390,6 @@ def test_a_node_that_comes_back_without_memory_finds_its_place(
 ) -> None:
     run = Run(network(20, 1, faults=[fault(type_, target, 2.0, away_s)]))
     run.kernel.run_until(2.0 + away_s)
-    run.look()
 
     assert max(run.gaps(5.5, 6.0)) < 0.01
 
@@ -402,7 +405,6 @@ def test_a_user_that_is_soon_back_has_its_share_again_soon(
     run.kernel.run_until(19.9)
     before_hz = run.users["class0-1"].rate_hz
     run.kernel.run_until(20.5)
-    run.look()
 
     # Before it would be given up and so taken for new, 1.3 s after it was last heard.
     run.kernel.run_until(21.5)

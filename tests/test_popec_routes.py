@@ -35,7 +35,7 @@ from agents.tasks import Task
 from emulator.record.journal import Readings
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
-from emulator.world.assemble import assemble
+from emulator.world.assembly import Assembly
 from emulator.world.planning import plan
 from emulator.world.whole import Whole, whole_of
 from tests.popec_reference import is_feasible, scattered
@@ -477,9 +477,9 @@ def test_the_negotiation_finds_the_optimum_along_paths(name: str, kind: str) -> 
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
     whole = whole_of(planned)
     best_s = optimum(whole.problem)[1].value_s
-    kernel = assemble(planned, planned.names)
-    policies = [node._policy for node in kernel.nodes.values()]  # type: ignore[attr-defined]
-    users = [policy for policy in policies if isinstance(policy, NegotiatingUser)]
+    assembly = Assembly(planned)
+    kernel = assembly.kernel(planned.names)
+    users = [each for each in assembly.policies.values() if isinstance(each, NegotiatingUser)]
     kernel.start()
 
     kernel.run_until(6.0)

@@ -22,8 +22,7 @@ from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
 from emulator.surroundings.channel import Adaptive
-from emulator.surroundings.crossing import Crossing
-from emulator.surroundings.network import Flight
+from emulator.surroundings.network import Air, Flight
 from emulator.world.assemble import assemble
 from emulator.world.planning import plan
 from tests.todg_reference import rivals
@@ -164,14 +163,14 @@ def test_bursts_on_one_channel_never_conflict(
     loss: float, moving: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aloft: defaultdict[tuple[int, int], list[str]] = defaultdict(list)  # slot, channel -> users
-    enter = Crossing.enter
+    enter = Air.enter
 
-    def watched(crossing: Crossing, flight: Flight) -> None:
+    def watched(air: Air, flight: Flight) -> None:
         slot = math.floor(flight.sent_s / SLOT_S)
         aloft[slot, flight.channel].append(flight.source)
-        enter(crossing, flight)
+        enter(air, flight)
 
-    monkeypatch.setattr(Crossing, "enter", watched)
+    monkeypatch.setattr(Air, "enter", watched)
     faults = [{"at_s": 0.0, "type": "loss", "target": "bs-*", "only": "control", "p": loss}]
     # From slot 21 to 40 the users of bs-0 are with bs-1, and conflict with others.
     outage = {"type": "bs_outage", "target": "bs-0", "at_s": 1.02, "for_s": 1.0}

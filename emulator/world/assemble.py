@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 from agents.api import NodeId
 from emulator.spec.scheduling import is_scheduled
-from emulator.surroundings.crossing import Remote
+from emulator.surroundings.delivery import Remote
 from emulator.surroundings.kernel import Kernel
 from emulator.surroundings.pace import Pace
 from emulator.world.assembly import Assembly
