@@ -22,7 +22,7 @@ BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "p
 OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
 LAZY = {"torch", "ray"}
 ROOMS = (  # of the emulator, from the ground up: each may use those below it
-    *("record", "faults", "spec", "surroundings", "world"),
+    *("faults", "record", "spec", "surroundings", "world"),
     *("reading", "runtime", "show", "live", "cli"),
 )
 OWNERS_OF_ONNX = {"models/onnx_engine.py", "models/onnx_import.py"}  # who wants ONNX asks for them

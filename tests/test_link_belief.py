@@ -211,7 +211,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[Any], Counter[Any]]:
     def counted_judge(
         link: Link, size_bits: float, attempt: int, now_s: float, channel_no: int = -1
     ) -> Verdict:
-        sent[link.source, link.target] += attempt == 1 and channel_no >= 0
+        if attempt == 1 and channel_no >= 0:
+            sent[link.source, link.target] += 1
         return judge(link, size_bits, attempt, now_s, channel_no)
 
     def counted_deliver(performer: Performer, message: Message, now_s: float) -> None:

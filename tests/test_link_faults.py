@@ -14,8 +14,8 @@ from test_kernel import Trio
 
 from agents.bodies import Beacon, Offload, TaskEnd
 from agents.tasks import Task
+from emulator.faults.activation import FaultOrder
 from emulator.faults.fold import AnyFault, Fault, fold
-from emulator.faults.timeline import Order
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
 from emulator.surroundings.channel import Bernoulli, Rayleigh, airtime
@@ -112,7 +112,7 @@ def hears(body: Beacon | Offload, *faults: AnyFault) -> tuple[list[float], Count
     trio = Trio(body)
     kernel = trio.kernel(*trio.names)
     for number, each in enumerate(faults):
-        kernel.steer(Order(0.0, "begin", number, each))
+        kernel.steer(FaultOrder(0.0, "begin", number, each))
     kernel.run_until(0.0)
     kernel.start()
     kernel.run_until(10.0)

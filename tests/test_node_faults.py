@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from todg_network import network
 
 from agents.bodies import ServerReport, TaskEnd
+from emulator.faults.activation import FaultOrder
 from emulator.faults.fold import AnyFault, Fault
 from emulator.faults.nodes import WELL, condition_of
-from emulator.faults.timeline import Order
 from emulator.reading.check import problems
 from emulator.record.journal import LinkCount, Presence, Readings, Record
 from emulator.spec.scenario import Scenario
@@ -106,8 +106,8 @@ def test_a_host_whose_faults_are_healed_is_as_it_was(faults: list[AnyFault]) -> 
     performer = kernel.performer
     own = dict(performer.devices.accelerators)
     for number, each in enumerate(faults):
-        kernel.steer(Order(each.at_s, "begin", number, each))
-        kernel.steer(Order(9.5 - 0.1 * number, "heal", number))
+        kernel.steer(FaultOrder(each.at_s, "begin", number, each))
+        kernel.steer(FaultOrder(9.5 - 0.1 * number, "heal", number))
 
     kernel.start()
     kernel.run_until(9.6)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.bodies import TaskEnd
+from emulator.faults.activation import Activation, FaultOrder
 from emulator.faults.fold import HEALTHY, fold
 from emulator.faults.links import Loss
-from emulator.faults.timeline import Order, Timeline
 from emulator.live import replay
 from emulator.live.changes import STATUS
 from emulator.reading.vocabulary import Conflict, Invalid, Refused, types
@@ -25,7 +25,7 @@ from emulator.runtime.session import Session
 from emulator.runtime.steering import Steering
 from emulator.show import report
 from emulator.spec.scenario import Scenario
-from emulator.surroundings.pace import Pace
+from emulator.surroundings.pace import ClockOrder, Pace
 from emulator.world.known import Applied
 from emulator.world.planning import plan
 
@@ -408,26 +408,26 @@ FAULTS = [
 def test_healing_in_any_order_returns_exactly_to_the_baseline(begin: Any, heal: Any) -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC | {"faults": []}), stopwatch=False))
     faults = [steering.preview(given_, "test").fault for given_ in FAULTS]
-    timeline = Timeline([], 100.0)
+    activation = Activation()
     for at, number in enumerate(begin):
-        timeline.add(Order(float(at), "begin", number, faults[number]))
+        activation.add(FaultOrder(float(at), "begin", number, faults[number]))
     for at, number in enumerate(heal):
-        timeline.add(Order(20.0 + at, "heal", number))
+        activation.add(FaultOrder(20.0 + at, "heal", number))
 
-    timeline.advance(15.0)
-    effect = fold(timeline.active.values(), "user-1", "bs-1", "uplink")
+    activation.advance(15.0)
+    effect = fold(activation.active.values(), "user-1", "bs-1", "uplink")
     assert effect == fold(faults, "user-1", "bs-1", "uplink")
     assert effect != HEALTHY
-    timeline.advance(30.0)
-    assert timeline.active == {}
+    activation.advance(30.0)
+    assert activation.active == {}
 
 
 def test_a_released_clock_goes_on_from_where_it_was_held() -> None:
     pace = Pace(1.0, 0.01, 100.0)
     pace.begin(0.0)  # long ago
     assert pace.now_s() == 100.0
-    pace.obey(Order(40.0, "hold"))
+    pace.obey(ClockOrder(40.0, "hold"))
     assert pace.held
     assert pace.now_s() == 40.0
-    pace.obey(Order(40.0, "release", wall_s=4.0e9))  # far ahead
+    pace.obey(ClockOrder(40.0, "release", wall_s=4.0e9))  # far ahead
     assert pace.now_s() == 40.0

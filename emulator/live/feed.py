@@ -99,7 +99,7 @@ class Feed:
             "waits_for": steering.waits_for,
             "now_s": self.now_s,
             "folder": self._folder,
-            "faults_active": sum(e.state == "active" for e in list(steering.faults.values())),
+            "faults_active": len(steering.active),
             "numbers": self.numbers,
         }
 
@@ -120,8 +120,7 @@ class Feed:
         steering = self._steering
         version = steering.version
         if self._cut[0] != version:
-            known = list(steering.faults.values())
-            active = [e.settled for e in known if e.settled and e.state == "active"]
+            active = steering.active.values()
             blocked = [
                 [user, bs]
                 for user, cells in self._plan.layout.cells.items()

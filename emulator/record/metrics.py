@@ -12,6 +12,7 @@ from agents.freshness import AgeTracker
 from agents.policy import Reading
 from agents.scheduled.readings import BREACHES
 from agents.slot_bodies import Allocated
+from emulator.faults.activation import after
 from emulator.record.allocations import Allocations
 from emulator.record.journal import (
     FaultChange,
@@ -102,10 +103,7 @@ class Metrics:
                         self.service_s[server] = Bins(DELAY_BOUNDS_S)
                 case FaultChange(number=number, op=op):
                     self.fault_log.append(record)
-                    if op == "heal":
-                        self.faults_active.pop(number, None)
-                    else:
-                        self.faults_active[number] = record
+                    self.faults_active = after(self.faults_active, op, number, record)
                 case Presence():
                     self._fold_presence(record)
                 case HostLost():

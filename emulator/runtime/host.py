@@ -20,12 +20,12 @@ import ray
 from msgspec import Struct
 
 from agents.api import Message, NodeId
-from emulator.faults.timeline import Order
+from emulator.faults.activation import FaultOrder
 from emulator.record import journal
 from emulator.record.journal import Frame
 from emulator.runtime.loop import remains
 from emulator.surroundings.network import Flight
-from emulator.surroundings.pace import Pace
+from emulator.surroundings.pace import Order, Pace
 from emulator.world.assemble import assemble
 from emulator.world.plan import Plan
 
@@ -213,7 +213,7 @@ class Host:
         while self._orders:
             orders, in_effect = self._orders.popleft()
             for order in orders:
-                if order.is_fault:
+                if isinstance(order, FaultOrder):
                     kernel.steer(order)
                 else:
                     self._pace.obey(order)

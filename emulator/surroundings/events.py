@@ -48,10 +48,6 @@ class EventQueue:
         """When the next event is due; None when there is none."""
         return self._heap[0][0] if self._heap else None
 
-    def is_urgent(self, at_s: float) -> bool:
-        """Says whether the next event is an urgent one, at that instant."""
-        return bool(self._heap) and self._heap[0][0] <= at_s and self._heap[0][1] == URGENT
-
     def payloads(self) -> Iterator[Any]:
         """Yields what is to come, in no order."""
         yield from (event[4] for event in self._heap)

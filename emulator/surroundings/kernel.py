@@ -12,10 +12,8 @@ from agents.bodies import NodeId, tasks_in
 from agents.edge_server import EdgeServer
 from agents.scheduled.server import ScheduledServer
 from agents.tasks import Task
-from emulator.faults.fold import AnyFault
+from emulator.faults.activation import Activation, FaultOrder
 from emulator.faults.nodes import Condition
-from emulator.faults.orders import Handler, Orders
-from emulator.faults.timeline import Order
 from emulator.record.journal import Readings, Record
 from emulator.record.readings import Readout
 from emulator.surroundings.delivery import Remote
@@ -44,7 +42,7 @@ class Kernel:
         accelerators: Mapping[NodeId, Accelerator],
         control: Network | None = None,
         readings: Readout | None = None,
-        orders: Sequence[Order] = (),
+        orders: Sequence[FaultOrder] = (),
         pace: Pace | None = None,
         remote: Remote | None = None,
         stopwatch: Stopwatch | None = None,
@@ -68,7 +66,7 @@ class Kernel:
         self._stopwatch = stopwatch
         self._stamp = None if pace is None else pace.stamp
         self._conditions = NodeConditions(self.performer, ill, self.events, workshop, die)
-        self._orders = Orders(self, self._feel)
+        self._activation = Activation()
         self._name = next(iter(nodes), "")  # of this host, where it tells of all its nodes
         kinds = (EdgeServer, ScheduledServer)
         self._servers = [name for name, node in nodes.items() if isinstance(node, kinds)]
@@ -84,12 +82,13 @@ class Kernel:
         """When the next event is due; None when there is none."""
         return self.events.next_s
 
-    def steer(self, order: Order) -> None:
+    def steer(self, order: FaultOrder) -> None:
         """Schedules a change of the active faults, ahead of whatever else is due at its instant.
 
         So a fault that people inject does what the same fault in a scenario does.
         """
-        self._orders.take(order)
+        self._activation.add(order)
+        self.events.at(order.at_s, self._change_faults, order.at_s, URGENT)
 
     def warm_up(self) -> None:
         """Loads the networks that accelerators run, so that no task waits for it."""
@@ -132,17 +131,17 @@ class Kernel:
                 case (Link(), Message(body=body), int()):
                     yield from tasks_in(body)
 
-    # Faults
-
-    def precede(self, at_s: float, handler: Handler, payload: object) -> None:
-        """Schedules a call ahead of whatever else is due at its instant."""
-        self.events.at(at_s, handler, payload, URGENT)
-
-    def precedes(self, at_s: float) -> bool:
-        """Says whether the next event is one of those, at that instant."""
-        return self.events.is_urgent(at_s)
-
-    def _feel(self, active: list[AnyFault], now_s: float, due_s: float) -> None:
+    def _change_faults(self, due_s: float, now_s: float) -> None:
+        """Has all that changes at one instant take effect together, so that a fault that follows
+        on another leaves no gap in which all is well. `now_s`: a runtime may be late."""
+        changes = self._activation.advance(due_s)
+        if not changes:
+            return
+        for change in changes:
+            if change.op != "heal" and change.fault.for_s is not None:
+                until_s = change.fault.until_s
+                self.events.at(until_s, self._change_faults, until_s, URGENT)
+        active = list(self._activation.active.values())
         self.performer.delivery.feel(active)
         self._conditions.feel(active, now_s, due_s)
         self.performer.devices.resume(now_s)

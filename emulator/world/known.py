@@ -7,9 +7,9 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from agents.bodies import NodeId
+from emulator.faults.activation import Op
 from emulator.faults.base import LinkKind
 from emulator.faults.fold import AnyFault, LinkFault
-from emulator.record.journal import FaultChange
 from emulator.spec.occurrences import Places, meant
 from emulator.spec.scheduling import is_scheduled
 from emulator.world.plan import Plan
@@ -28,17 +28,46 @@ class Applied(Struct, frozen=True):
 
 
 class Known(Struct):
-    """A fault that was ever heard of."""
+    """A fault that was ever heard of. What it is while it is active, `Steering.active` says."""
 
     id: int
     fault: AnyFault
     source: str
-    settled: AnyFault | None  # with its targets by name; None: chance spared them
+    settled: AnyFault | None  # as drawn, with its targets by name; None: chance spared them
     resolved: list[str] = []
     client: str = ""
     state: State = "scheduled"
     applied: Applied | None = None
     ended_s: float | None = None
+
+    def begin(self, fault: AnyFault) -> None:
+        """Has it be active, as `fault` says, perhaps not for the first time."""
+        self.fault, self.state = fault, "active"
+
+    def change(self, fault: AnyFault, resolved: list[str]) -> None:
+        """Has it hit others, or differently."""
+        self.fault, self.resolved = fault, resolved
+
+    def begin_again(self, fault: AnyFault, resolved: list[str]) -> None:
+        """As the scenario has it begin; nobody ordered that."""
+        self.begin(fault)
+        self.resolved, self.ended_s, self.applied = resolved, None, None
+
+    def heal(self) -> None:
+        self.state = "healed"
+
+    def end(self, at_s: float) -> None:
+        """Learns when it ended, healed or by itself."""
+        self.ended_s = at_s
+        if self.state != "healed":
+            self.state = "expired"
+
+    def fail(self) -> None:
+        """Learns that it cannot begin any more."""
+        self.state = "failed"
+
+    def obeyed(self, applied: Applied) -> None:
+        self.applied = applied
 
     def lasts(self, at_s: float) -> bool:
         """Says whether an order can still change it: it runs out before the journal says so."""
@@ -50,12 +79,12 @@ class Known(Struct):
         mine = self.fault.model_dump(exclude=times)
         return type(fault) is type(self.fault) and fault.model_dump(exclude=times) == mine
 
-    def audit(self, change: FaultChange) -> dict[str, Any]:
+    def audit(self, op: Op) -> dict[str, Any]:
         """Returns what events.jsonl says of a change of it besides the change itself."""
         told: dict[str, Any] = {"source": self.source, "n": len(self.resolved)}
         if self.fault.note:
             told["note"] = self.fault.note
-        if change.op == "heal" and self.state == "expired":
+        if op == "heal" and self.state == "expired":
             told["by"] = "ttl"
         if self.applied is not None:
             told["applied"] = [self.applied.hosts, self.applied.of]
