@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +19,7 @@ ALLOWED = {
         *("torch", "onnx", "onnxruntime", "safetensors", "sklearn"),
     },
 }
+PACKAGES = ("agents", "emulator", "models")
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
 OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
 LAZY = {"torch", "ray"}
@@ -95,6 +97,26 @@ def test_a_room_of_the_emulator_uses_only_those_below_it() -> None:
 
     assert upwards == []
     assert {path.name for path in (ROOT / "emulator").iterdir() if path.is_dir()} >= set(ROOMS)
+
+
+def test_no_modules_import_each_other_not_even_in_a_circle_or_lazily() -> None:
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in PACKAGES
+        for path in sources(package)
+    }
+    arrows = nx.DiGraph()
+    for name, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    arrows.add_edges_from((name, each.name) for each in names)
+                case ast.ImportFrom(module=str(module), names=names):
+                    inner = (f"{module}.{each.name}" for each in names)
+                    arrows.add_edges_from((name, one if one in paths else module) for one in inner)
+
+    assert {"agents.api", "emulator.surroundings.kernel", "models.engine"} <= set(arrows)
+    assert [sorted(circle) for circle in nx.simple_cycles(arrows)] == []
 
 
 def test_benchmarks_take_only_what_there_is() -> None:

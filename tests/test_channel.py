@@ -19,6 +19,7 @@ from agents import radio
 from agents.bodies import Offload, TaskEnd
 from agents.tasks import Task
 from emulator.streams import Streams
+from emulator.surroundings.air import Air, Flight
 from emulator.surroundings.channel import (
     BurstChain,
     Channel,
@@ -27,7 +28,6 @@ from emulator.surroundings.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.surroundings.network import Air, Flight
 
 SEED = 7
 SIGMAS = 4.0

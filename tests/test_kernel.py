@@ -9,9 +9,10 @@ from agents.bodies import Beacon, Body, NodeId, Offload, Undelivered, Wake
 from agents.tasks import Task
 from emulator.faults.base import LinkKind
 from emulator.streams import Streams
+from emulator.surroundings.air import Flight
 from emulator.surroundings.channel import Bernoulli, Ideal, airtime
 from emulator.surroundings.kernel import Kernel
-from emulator.surroundings.network import Flight, Link, Network, Resend
+from emulator.surroundings.network import Link, Network, Resend
 
 TASK = Task("user", 0, 0.0, 0, 1000.0, 7)
 Ends = tuple[NodeId, NodeId]

@@ -92,8 +92,8 @@ def test_chance_is_hardly_ever_taken_for_a_change(p: float, together: int) -> No
 
 def outcomes_of(belief: LinkBelief) -> tuple[float, float]:
     """Looks inside: (successes, outcomes) counted so far, without the nominal one."""
-    estimate = belief._estimate
-    sums = estimate._sums
+    estimate = belief.estimate
+    sums = estimate.sums
     return sums[-1] - sums[0], estimate.weight - 1.0
 
 

@@ -213,7 +213,7 @@ def test_a_fault_takes_effect_ends_by_itself_and_shows_as_a_band(tmp_path: Path)
     ended = [r for r in records(tmp_path) if isinstance(r, TaskEnd)]
     lost_s = [end.ended_s for end in ended if end.reason == "blackout"]
     assert begin.at_s <= min(lost_s) < max(lost_s) <= heal.at_s + 0.1
-    bands = report._bands(report.read(tmp_path).metrics)
+    bands = report.bands_of(report.read(tmp_path).metrics)
     assert [(band.from_s, band.to_s) for band in bands] == [(begin.at_s, heal.at_s)]
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     told = [(e["op"], e.get("source"), e.get("by")) for e in events]
@@ -271,7 +271,7 @@ def test_viewers_hear_of_a_fault_at_once_and_that_it_is_not_in_effect() -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
     steering.begin()
     seen: list[str] = []
-    steering.on_change = lambda: seen.append(steering.faults[1].state)
+    steering.tell_changes_to(lambda: seen.append(steering.faults[1].state))
 
     steering.inject(BLACKOUT, "test")  # no turn yet
     assert seen == ["scheduled"]

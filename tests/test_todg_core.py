@@ -25,7 +25,7 @@ from agents.scheduled.channel_plan import plan_rounds
 from agents.scheduled.conflict import Attachment, ConflictGraph
 from agents.scheduled.oracle import heaviest, weigh
 from agents.scheduled.region import Cells
-from agents.scheduled.region_search import _branches, solve
+from agents.scheduled.region_search import branches, solve
 from tests.todg_reference import attach, clashes, conflict, greedy, play
 
 WHOLE = Effort(greedy_rounds=64)  # more rounds than any chain of decisions below
@@ -363,8 +363,8 @@ def test_every_branch_of_the_search_is_smaller_than_its_parent(
     weights = np.where(allowed, rng.exponential(1.0, allowed.shape), 0.0)
     chosen = allowed & (rng.random(allowed.shape) < 0.3)
 
-    branches = list(_branches(allowed, weights, chosen, rng.random(users)))
+    parts = list(branches(allowed, weights, chosen, rng.random(users)))
 
-    for branch in branches:
+    for branch in parts:
         assert not (branch & ~allowed).any()
         assert branch.sum() < allowed.sum()

@@ -21,8 +21,8 @@ from emulator.record.journal import LinkCount, Readings, Remains
 from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
+from emulator.surroundings.air import Air, Flight
 from emulator.surroundings.channel import Adaptive
-from emulator.surroundings.network import Air, Flight
 from emulator.world.assemble import assemble
 from emulator.world.planning import plan
 from tests.todg_reference import rivals

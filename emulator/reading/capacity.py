@@ -23,7 +23,7 @@ from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import mean_rates_hz, rate_hz
 from emulator.spec.topology import members
 from emulator.streams import Streams
-from emulator.surroundings.network import ROUNDING_S
+from emulator.surroundings.air import ROUNDING_S
 from emulator.world.known import links_of
 from emulator.world.plan import Plan
 from emulator.world.wiring import Wiring

@@ -24,7 +24,7 @@ from emulator.faults.activation import FaultOrder
 from emulator.record import journal
 from emulator.record.journal import Frame
 from emulator.runtime.loop import remains
-from emulator.surroundings.network import Flight
+from emulator.surroundings.air import Flight
 from emulator.surroundings.pace import Order, Pace
 from emulator.world.assemble import assemble
 from emulator.world.plan import Plan

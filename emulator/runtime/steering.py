@@ -42,7 +42,7 @@ class Steering:
         self.wants_stop = False  # asked for, and not in effect yet
         self.waits_for = ""  # what holds the run up, in words: hosts that are silent
         self.version = 0  # rises with every change that viewers want to see
-        self.on_change: Callable[[], None] = lambda: None
+        self._on_change: Callable[[], None] = lambda: None
         self._plan = plan
         self._asked: deque[tuple[Callable[[float], list[Order]], Future[Applied]]] = deque()
         self._orders: deque[FaultOrder] = deque()  # in effect, not yet in the journal
@@ -76,13 +76,13 @@ class Steering:
         def begin(at_s: float) -> list[Order]:
             if known.settled is None:
                 return []
-            known.begin(fault.model_copy(update={"at_s": at_s}))
+            known.begin(fault.model_copy(update={"at_s": at_s}), known.resolved)
             settled = known.settled.model_copy(update={"at_s": at_s})
             return [self._decided(FaultOrder(at_s, "begin", known.id, settled))]
 
         def give_up(answer: Future[Applied]) -> None:
             if known.state == "scheduled" and (answer.cancelled() or answer.exception()):
-                known.fail()
+                known.end("failed")
                 self._changed()
 
         answer = self._ask(begin)
@@ -177,6 +177,10 @@ class Steering:
 
     # The run's side
 
+    def tell_changes_to(self, on_change: Callable[[], None]) -> None:
+        """Has `on_change` called, in whatever thread, after every change that viewers see."""
+        self._on_change = on_change
+
     def wait_for(self, what: str) -> None:
         """Tells people what the run waits for; nothing: it goes on."""
         self.waits_for = what
@@ -248,11 +252,11 @@ class Steering:
         for change in changes:
             known = self.faults[change.number]
             if change.op == "heal":
-                known.end(change.at_s)
+                known.end("expired", change.at_s)
             elif change.op == "begin" and known.source == "scenario":
                 fault = self._plan.scenario.faults[change.number]
                 again = fault.model_copy(update={"at_s": change.at_s})
-                known.begin_again(again, self._resolver.resolve(change.fault))
+                known.begin(again, self._resolver.resolve(change.fault))
             else:
                 continue  # it was decided here
             self.active = after(self.active, change.op, change.number, change.fault)
@@ -276,7 +280,7 @@ class Steering:
     def _changed(self) -> None:
         with self._condition:  # both threads change things
             self.version += 1
-        self.on_change()
+        self._on_change()
 
     def _must_run(self) -> None:
         if self.phase not in ("running", "paused"):
@@ -307,7 +311,7 @@ class Steering:
         return order
 
     def _healed(self, known: Known, at_s: float) -> FaultOrder:
-        known.heal()
+        known.end("healed")
         return self._decided(FaultOrder(at_s, "heal", known.id))
 
     def _active_at(self, at_s: float) -> list[Known]:

@@ -76,7 +76,7 @@ def read(folder: Path) -> Result:
 def write(folder: Path, result: Result) -> Path:
     """Writes report.html into the run folder and returns its path."""
     panels = list(_panels(result))
-    bands = _bands(result.metrics)
+    bands = bands_of(result.metrics)
     versions = json.dumps(result.summary.get("versions", {}), indent=1)
     text = (folder / "scenario.yaml").read_text(encoding="utf-8")
     body = f"""{_head(result)}
@@ -271,7 +271,7 @@ def _card(panel: dict[str, Any]) -> str:
     )
 
 
-def _bands(metrics: Metrics) -> list[Band]:
+def bands_of(metrics: Metrics) -> list[Band]:
     """Returns the spans of all faults that began."""
     bands: list[Band] = []
     open_at: dict[int, int] = {}  # fault -> its band that has no end yet

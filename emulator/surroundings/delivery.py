@@ -16,8 +16,9 @@ from agents.slot_bodies import Burst
 from agents.tasks import HEADER_BITS
 from emulator.faults.fold import AnyFault
 from emulator.faults.links import Duplicate
+from emulator.surroundings.air import ROUNDING_S, Flight
 from emulator.surroundings.events import EventQueue, Handler
-from emulator.surroundings.network import ROUNDING_S, Again, Deliver, Flight, Link, Network
+from emulator.surroundings.network import Again, Deliver, Link, Network
 
 TOKENS = frozenset({Offload, Result, Burst})  # what carries tasks; all else is a protocol's message
 CARRIERS = frozenset({Offload, Burst})  # what takes a shared channel to carry tasks

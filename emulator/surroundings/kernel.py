@@ -16,10 +16,11 @@ from emulator.faults.activation import Activation, FaultOrder
 from emulator.faults.nodes import Condition
 from emulator.record.journal import Readings, Record
 from emulator.record.readings import Readout
+from emulator.surroundings.air import Flight
 from emulator.surroundings.delivery import Remote
 from emulator.surroundings.events import URGENT, EventQueue
 from emulator.surroundings.inference import Accelerator
-from emulator.surroundings.network import Flight, Link, Network
+from emulator.surroundings.network import Link, Network
 from emulator.surroundings.node_conditions import NodeConditions, Workshop
 from emulator.surroundings.pace import Pace
 from emulator.surroundings.performer import Performer

@@ -40,31 +40,19 @@ class Known(Struct):
     applied: Applied | None = None
     ended_s: float | None = None
 
-    def begin(self, fault: AnyFault) -> None:
-        """Has it be active, as `fault` says, perhaps not for the first time."""
-        self.fault, self.state = fault, "active"
+    def begin(self, fault: AnyFault, resolved: list[str]) -> None:
+        """Learns that it is active from now on, perhaps not for the first time."""
+        self.fault, self.resolved, self.state = fault, resolved, "active"
+        self.ended_s = self.applied = None
 
     def change(self, fault: AnyFault, resolved: list[str]) -> None:
-        """Has it hit others, or differently."""
+        """Learns that it hits others, or differently."""
         self.fault, self.resolved = fault, resolved
 
-    def begin_again(self, fault: AnyFault, resolved: list[str]) -> None:
-        """As the scenario has it begin; nobody ordered that."""
-        self.begin(fault)
-        self.resolved, self.ended_s, self.applied = resolved, None, None
-
-    def heal(self) -> None:
-        self.state = "healed"
-
-    def end(self, at_s: float) -> None:
-        """Learns when it ended, healed or by itself."""
+    def end(self, how: State, at_s: float | None = None) -> None:
+        """Learns how it ends, and when; what was healed does not expire as well."""
+        self.state = how if self.state != "healed" else "healed"
         self.ended_s = at_s
-        if self.state != "healed":
-            self.state = "expired"
-
-    def fail(self) -> None:
-        """Learns that it cannot begin any more."""
-        self.state = "failed"
 
     def obeyed(self, applied: Applied) -> None:
         self.applied = applied

@@ -10,6 +10,7 @@ from emulator.faults.base import LinkKind
 from emulator.spec import channel_kinds, laws, scenario
 from emulator.spec.topology import members
 from emulator.streams import Streams
+from emulator.surroundings.air import Air
 from emulator.surroundings.channel import (
     Adaptive,
     Airtime,
@@ -22,7 +23,7 @@ from emulator.surroundings.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.surroundings.network import Air, Link, Network, Resend
+from emulator.surroundings.network import Link, Network, Resend
 from emulator.world.plan import Plan
 
 
