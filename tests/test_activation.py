@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.faults.activation import Activation, FaultOrder, Op, after
-from emulator.faults.links import Loss
+from emulator.faults.link_types import Loss
 
 INSTANTS = st.integers(0, 12).map(float)
 
@@ -41,13 +41,13 @@ def test_what_is_active_is_what_was_ordered_last_and_is_not_over(
     made: list[FaultOrder], steps_s: list[float]
 ) -> None:
     # Hosts and the driver look at different instants, and must come to the same.
-    host, driver, told = Activation(made), Activation(made), []
+    host, driver, reported = Activation(made), Activation(made), []
     for tenth in range(200):
-        told += host.advance(tenth / 10.0)
+        reported += host.advance(tenth / 10.0)
         assert host.active == active_at(made, tenth / 10.0)
     found = [change for at_s in [*sorted(steps_s), math.inf] for change in driver.advance(at_s)]
 
-    assert found == told + host.advance(math.inf)
+    assert found == reported + host.advance(math.inf)
     assert [change.at_s for change in found] == sorted(change.at_s for change in found)
 
 

@@ -115,7 +115,7 @@ def test_no_modules_import_each_other_not_even_in_a_circle_or_lazily() -> None:
                     inner = (f"{module}.{each.name}" for each in names)
                     arrows.add_edges_from((name, one if one in paths else module) for one in inner)
 
-    assert {"agents.api", "emulator.surroundings.kernel", "models.engine"} <= set(arrows)
+    assert {"agents.api", "emulator.sim.kernel", "models.engine"} <= set(arrows)
     assert [sorted(circle) for circle in nx.simple_cycles(arrows)] == []
 
 
@@ -158,7 +158,7 @@ def test_onnx_runtime_is_optional() -> None:
 
 def test_the_virtual_runtime_starts_without_torch_and_ray() -> None:
     code = (
-        "import sys, emulator.runtime.loop, emulator.world.assembly, emulator.spec.scenario; "
+        "import sys, emulator.runtime.loop, emulator.build.nodes, emulator.scenario.schema; "
         "print([name for name in ('torch', 'ray') if name in sys.modules])"
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.surroundings.events import NORMAL, URGENT, EventQueue
+from emulator.sim.events import NORMAL, URGENT, EventQueue
 
 Plan = list[tuple[int, int, int, int]]  # at, priority, follow-up so much later, how many at once
 PLANS = st.lists(

@@ -23,12 +23,12 @@ CHANGED = {  # objects that others may set attributes of, and why
     "emulator/cli/compare.py": {"width"},  # rich's
     "models/onnx_engine.py": {"intra_op_num_threads", "inter_op_num_threads"},  # ONNX Runtime's
     # Counters of groups and trackers: a call for each would cost every task of every run.
-    "emulator/record/metrics.py": {
-        *("area_at_warmup_s2", "presence_at_warmup_s", "overdue", "stay_step_s", "users"),
+    "emulator/results/metrics.py": {
+        *("area_at_warmup_s2", "presence_at_warmup_s", "overdue", "sojourn_step_s", "users"),
         *("on_time", "peaks", "peaks_s"),
     },
     # A user that starts anew goes on counting where the one before it was.
-    "emulator/surroundings/node_conditions.py": {"generated"},
+    "emulator/sim/node_conditions.py": {"generated"},
 }
 
 

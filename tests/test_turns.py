@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from test_steering import BLACKOUT, SPEC
 
+from emulator.build.known_fault import Applied
+from emulator.build.planning import plan
+from emulator.checks.fault_words import TEXT_MAX, Conflict, Invalid
 from emulator.faults.activation import Change, FaultOrder
-from emulator.reading.vocabulary import TEXT_MAX, Conflict, Invalid
 from emulator.runtime.loop import run_paced
 from emulator.runtime.steering import Steering
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.pace import Order, Pace
-from emulator.world.known import Applied
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.sim.clock import Order, Pace
 
 SPARED = {"type": "blackout", "target": "bs-0", "probability": 1e-9}
 LOSS = {"type": "loss", "target": "bs-1", "p": 0.5, "for_s": 4.0}

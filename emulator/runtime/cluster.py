@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from emulator.record import journal
-from emulator.record.journal import Frame, HostLost
+from emulator.build.plan import Plan
+from emulator.results import journal
+from emulator.results.journal import Frame, HostLost
 from emulator.runtime.connect import Say, ray_cluster
 from emulator.runtime.loop import Step
 from emulator.runtime.muster import Hosts, StartWatch, some
 from emulator.runtime.steering import Steering
-from emulator.surroundings.pace import Lateness, Order, Pace
-from emulator.world.plan import Plan
+from emulator.sim.clock import Lateness, Order, Pace
 
 if TYPE_CHECKING:
     from emulator.runtime.host import Report

@@ -20,14 +20,14 @@ import ray
 from msgspec import Struct
 
 from agents.api import Message, NodeId
+from emulator.build.assemble import assemble
+from emulator.build.plan import Plan
 from emulator.faults.activation import FaultOrder
-from emulator.record import journal
-from emulator.record.journal import Frame
+from emulator.results import journal
+from emulator.results.journal import Frame
 from emulator.runtime.loop import remains
-from emulator.surroundings.air import Flight
-from emulator.surroundings.pace import Order, Pace
-from emulator.world.assemble import assemble
-from emulator.world.plan import Plan
+from emulator.sim.air import Flight
+from emulator.sim.clock import Order, Pace
 
 FLUSH_S = 0.002  # wall; batching by 2 ms costs 5 us a message instead of 500
 REPORT_S = 0.1  # wall; how much a crash can lose

@@ -13,18 +13,18 @@ from pathlib import Path
 from msgspec import Struct
 
 from agents.protocols import PROTOCOLS
-from agents.scheduled.frame import Frame as ScheduleFrame
+from agents.todg.frame import Frame as ScheduleFrame
+from emulator.build.plan import Plan
 from emulator.faults.activation import Activation
-from emulator.record.allocations import Allocations
-from emulator.record.journal import FaultChange, Frame, Log, Record, Writer
-from emulator.record.metrics import Metrics
-from emulator.record.stats import GroupStats
+from emulator.results.journal import FaultChange, Frame, Log, Record, Writer
+from emulator.results.metrics import Metrics
+from emulator.results.optimality import Allocations
+from emulator.results.stats import GroupStats
 from emulator.runtime.loop import Step
 from emulator.runtime.steering import Steering
-from emulator.spec.scenario import Scenario
-from emulator.spec.scheduling import is_scheduled, rate_hz, readings_of
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from emulator.scenario.schema import Scenario
+from emulator.scenario.slots import is_scheduled, rate_hz, readings_of
+from emulator.scenario.topology import members
 
 
 class Progress(Struct, frozen=True):
@@ -69,9 +69,11 @@ class Recorder:
         self.writer.append(Frame(step.now_s, records))
         if steering is not None:
             steering.follow(due, step.now_s)
-        for told in changes:
-            audit = {} if steering is None else steering.faults[told.number].audit(told.op)
-            self.note(told.op, told.at_s, number=told.number, fault=told.fault, **audit)
+        for reported in changes:
+            audit = {} if steering is None else steering.faults[reported.number].audit(reported.op)
+            self.note(
+                reported.op, reported.at_s, number=reported.number, fault=reported.fault, **audit
+            )
         self.metrics.fold(records, step.now_s)
 
     def note(self, op: str, at_s: float, **details: object) -> None:

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal
 
+from emulator.build.known_fault import Applied, Known, lasting
+from emulator.build.plan import Plan
+from emulator.checks.fault_words import NOT_BY_HAND, Conflict, Invalid, NotFound, Refused
 from emulator.faults.activation import Change, FaultOrder, after
-from emulator.faults.fold import AnyFault
-from emulator.reading.vocabulary import NOT_BY_HAND, Conflict, Invalid, NotFound, Refused
+from emulator.faults.effects import AnyFault
 from emulator.runtime.fault_resolver import FaultResolver
-from emulator.spec.occurrences import as_settled
-from emulator.surroundings.pace import ClockOrder, Order, Pace
-from emulator.world.known import Applied, Known, lasting
-from emulator.world.plan import Plan
+from emulator.scenario.occurrences import as_settled
+from emulator.sim.clock import ClockOrder, Order, Pace
 
 ACTIVE_MAX = 200
 CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
