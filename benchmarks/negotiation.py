@@ -9,7 +9,7 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,13 +19,11 @@ from msgspec import Struct, structs
 from agents.popec.user import NegotiatingUser
 from agents.reference.optimum import optimum
 from agents.reference.problem import Allocation, Problem, repair, weighted_paoi_s
-from agents.user import User
-from emulator.build.assemble import assemble
+from emulator.build.nodes import Assembly
 from emulator.build.planning import plan
 from emulator.build.problem import Whole, whole_of
 from emulator.results.journal import Readings
 from emulator.scenario.schema import Scenario
-from emulator.sim.kernel import Kernel
 
 EVERY_S = 0.01
 GATHER_S = 0.006
@@ -136,26 +134,18 @@ def reference(spec: Spec) -> tuple[Whole, float]:
     return _reference(Scenario.model_validate(plain).model_dump_json())
 
 
-def nodes(kernel: Kernel) -> Iterator[tuple[str, NegotiatingUser]]:
-    for name, node in kernel.nodes.items():
-        if isinstance(node, User):
-            policy = node._policy
-            assert isinstance(policy, NegotiatingUser)
-            yield name, policy
-
-
-def in_force(kernel: Kernel, whole: Whole) -> Allocation:
+def in_force(assembly: Assembly, whole: Whole) -> Allocation:
     """Returns what the users act on, before they scale it to what both sides carry."""
-    return whole.allocation(
-        {name: {**user.grants_hz, **user.splits_hz} for name, user in nodes(kernel)}
-    )
+    users = ((n, p) for n, p in assembly.policies.items() if isinstance(p, NegotiatingUser))
+    return whole.allocation({name: {**user.grants_hz, **user.splits_hz} for name, user in users})
 
 
 def race(spec: Spec, until_s: float, acks: bool) -> Race:
     """Plays a scenario and follows the gap; `acks` counts an acknowledgement per delivery."""
     whole, best_s = reference(spec)
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
-    kernel = assemble(planned, planned.names)
+    assembly = Assembly(planned)
+    kernel = assembly.kernel(planned.names)
     kernel.start()
     found = Race([], [], [], [])
     attempts = bits = lost = 0.0
@@ -169,7 +159,7 @@ def race(spec: Spec, until_s: float, acks: bool) -> Race:
                 lost += sum(record.losses.values())  # type: ignore[union-attr]
         delivered = attempts - lost
         found.at_s.append(at_s)
-        acted = repair(whole.problem, in_force(kernel, whole))
+        acted = repair(whole.problem, in_force(assembly, whole))
         found.gaps.append(weighted_paoi_s(whole.problem, acted) / best_s - 1.0)
         found.messages.append(attempts + delivered * acks)
         found.bytes.append(bits / 8.0 + delivered * acks * ACK_BYTES)
@@ -314,7 +304,8 @@ def recovery(spec: Spec, target: str, fault: Spec) -> list[float | None]:
     during_s = optimum(problem)[1].value_s
     hit = {**fault, "target": target, "at_s": HIT_S, "for_s": HEAL_S - HIT_S}
     planned = plan(Scenario.model_validate(spec | {"faults": [hit]}), stopwatch=False)
-    kernel = assemble(planned, planned.names)
+    assembly = Assembly(planned)
+    kernel = assembly.kernel(planned.names)
     kernel.start()
     hurt, healed = Race([], [], [], []), Race([], [], [], [])
     packets = 0.0
@@ -330,7 +321,7 @@ def recovery(spec: Spec, target: str, fault: Spec) -> list[float | None]:
         run = hurt if at_s < HEAL_S else healed
         run.at_s.append(at_s)
         run.messages.append(packets)
-        acted = in_force(kernel, whole)
+        acted = in_force(assembly, whole)
         if run is hurt:
             usable = Allocation(
                 acted.grants_hz[users] * (problem.success > 0.0),
@@ -389,7 +380,7 @@ def scale_table(sizes: Sequence[int]) -> None:
     for users in sizes:
         spec = asynchronous(scenario(users, 1, 0.1, True))
         planned = plan(Scenario.model_validate(spec), stopwatch=False)
-        kernel = assemble(planned, planned.names)
+        kernel = Assembly(planned).kernel(planned.names)
         began_s = time.process_time()
         kernel.start()
         kernel.run_until(2.0)

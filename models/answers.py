@@ -3,7 +3,7 @@
 Where views are few the answers are kept, so that a student costs no teacher in every epoch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,10 @@ class Watch:
         maps: dict[tuple[int, int], Tensor] = {}
         z = self._noting(x, maps)
         return z, *(losses.energy(maps[size]) for size in self.sizes)
+
+    def note(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Has it note the maps of these sizes from now on."""
+        self.sizes = tuple(sizes)
 
     def all_sizes(self, x: Tensor) -> list[tuple[int, int]]:
         """Returns the sizes of the maps of one batch of pictures, largest first."""

@@ -77,7 +77,8 @@ def train(
         master = Watch(teacher.eval())
         if lesson.attention:
             sizes = shared_sizes(watch, master, pixels)
-            watch.sizes = master.sizes = sizes
+            watch.note(sizes)
+            master.note(sizes)
         ask = answers(master, pixels)
     generator = torch.Generator().manual_seed(options.seed)
     optimiser = torch.optim.SGD(

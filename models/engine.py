@@ -37,7 +37,7 @@ class Engine:
     def __init__(self, name: str, threads: int = 1, batch_max: int = 1, kind: str = TORCH) -> None:
         splits = zoo.data_of(name)
         self.test = splits.test
-        self.logits = _logits(name, splits, threads, kind)
+        self.logits = logits_of(name, splits, threads, kind)
         for batch in range(1, batch_max + 1):
             for _ in range(WARM_UP_RUNS):
                 self.infer(self.test.images[:batch])
@@ -70,7 +70,7 @@ class Engine:
         return [median(each) for each in zip(*rounds, strict=True)]
 
 
-def _logits(name: str, splits: Splits, threads: int, kind: str) -> Logits:
+def logits_of(name: str, splits: Splits, threads: int, kind: str) -> Logits:
     if kind == TORCH:
         return torch_logits(name, splits, threads)
     require(kind)

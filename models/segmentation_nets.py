@@ -37,13 +37,13 @@ class _Block(nn.Module):
         return functional.relu(self.body(x) + self.shortcut(x))
 
 
-def _basic(inputs: int, width: int, stride: int, dilation: int) -> tuple[_Block, int]:
+def basic(inputs: int, width: int, stride: int, dilation: int) -> tuple[_Block, int]:
     first = _conv_norm(inputs, width, 3, stride, dilation)
     second = _conv_norm(width, width, 3, 1, dilation, act=False)
     return _Block([*first, *second], inputs, width, stride), width
 
 
-def _bottleneck(inputs: int, width: int, stride: int, dilation: int) -> tuple[_Block, int]:
+def bottleneck(inputs: int, width: int, stride: int, dilation: int) -> tuple[_Block, int]:
     body = [
         *_conv_norm(inputs, width, 1),
         *_conv_norm(width, width, 3, stride, dilation),
@@ -55,7 +55,7 @@ def _bottleneck(inputs: int, width: int, stride: int, dilation: int) -> tuple[_B
 def dilated_resnet(counts: tuple[int, ...], is_deep: bool) -> tuple[nn.Sequential, int]:
     """Returns a ResNet without its head, an eighth of the picture's size, and its width."""
     layers = [*_conv_norm(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)]
-    block, inputs = (_bottleneck if is_deep else _basic), 64
+    block, inputs = (bottleneck if is_deep else basic), 64
     for count, width, stride, dilation in zip(
         counts, (64, 128, 256, 512), (1, 2, 1, 1), (1, 1, 2, 4), strict=True
     ):

@@ -96,10 +96,10 @@ def folder(name: str) -> Path:
 
 def manifest(name: str) -> Manifest:
     """Reads what is known of a network, without torch; ModelError if the name is unknown."""
-    return _read(folder(name) / "manifest.json")
+    return read_manifest(folder(name) / "manifest.json")
 
 
-def _read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except msgspec.DecodeError as error:
@@ -183,7 +183,7 @@ def load_from(place: Path) -> "nn.Module":
 
 def checked_weights(place: Path) -> tuple[Manifest, bytes]:
     """Reads a network's manifest and weights, without torch; ModelError if either is damaged."""
-    made = _read(place / "manifest.json")
+    made = read_manifest(place / "manifest.json")
     path = place / (ONNX_FILE if made.architecture == ONNX_MODEL else WEIGHTS_FILE)
     again = f"install Fresco again, or make it with `{made.command}`"
     if not path.exists():

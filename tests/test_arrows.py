@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -19,12 +20,13 @@ ALLOWED = {
         *("torch", "onnx", "onnxruntime", "safetensors", "sklearn"),
     },
 }
+PACKAGES = ("agents", "emulator", "models")
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
 OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
 LAZY = {"torch", "ray", "matplotlib"}
 OWNERS_OF_MATPLOTLIB = {"figures", "plots", "network_map"}  # of emulator/views; imported lazily
 ROOMS = (  # of the emulator, from the ground up: each may use those below it
-    *("results", "faults", "scenario", "sim", "build", "checks"),
+    *("faults", "results", "scenario", "sim", "build", "checks"),
     *("runtime", "views", "experiments", "live", "cli"),
 )
 OWNERS_OF_ONNX = {"models/onnx_engine.py", "models/onnx_import.py"}  # who wants ONNX asks for them
@@ -128,6 +130,26 @@ def test_the_architecture_names_every_file_in_its_room() -> None:
                 there.setdefault(folder, set()).add(path.name)
 
     assert {folder: names - {"__init__.py"} for folder, names in named.items() if names} == there
+
+
+def test_no_modules_import_each_other_not_even_in_a_circle_or_lazily() -> None:
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in PACKAGES
+        for path in sources(package)
+    }
+    arrows = nx.DiGraph()
+    for name, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    arrows.add_edges_from((name, each.name) for each in names)
+                case ast.ImportFrom(module=str(module), names=names):
+                    inner = (f"{module}.{each.name}" for each in names)
+                    arrows.add_edges_from((name, one if one in paths else module) for one in inner)
+
+    assert {"agents.api", "emulator.sim.kernel", "models.engine"} <= set(arrows)
+    assert [sorted(circle) for circle in nx.simple_cycles(arrows)] == []
 
 
 def test_benchmarks_take_only_what_there_is() -> None:

@@ -18,6 +18,7 @@ from scipy import stats
 from agents import radio
 from agents.messages import Offload, TaskEnd
 from agents.tasks import Task
+from emulator.sim.air import Air, Flight
 from emulator.sim.channel import (
     BurstChain,
     Channel,
@@ -26,7 +27,6 @@ from emulator.sim.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.sim.network import Air, Flight
 from emulator.streams import Streams
 
 SEED = 7

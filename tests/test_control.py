@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 from conftest import PATIENCE_S, Spec
 from test_steering import BLACKOUT, SPEC
 
+from emulator.build.known_fault import Applied
+from emulator.checks.fault_words import Conflict
 from emulator.cli.live import fault
 from emulator.live import changes
 from emulator.live.service import Service
@@ -180,8 +183,10 @@ def test_what_cannot_be_done_any_more_is_answered_as_it_would_be_when_asked(
     place = f"{V1}/faults/{began.body['faults'][0]['id']}"
     running.ask("DELETE", place)
     known = running.steering.faults[began.body["faults"][0]["id"]]
-    # As if the asking had come before the healing, and the turn after.
-    monkeypatch.setattr(running.steering, "_active", lambda number: known)
+    # As if the asking had come before the healing, and the turn after (`test_turns.py`).
+    refused: Future[Applied] = Future()
+    refused.set_exception(Conflict(f"fault {known.id} is over"))
+    monkeypatch.setattr(running.steering, "patch", lambda number, changes: (known, refused))
 
     late = running.ask("PATCH", place, {"for_s": 9.0})
 

@@ -206,12 +206,12 @@ def test_a_device_cools_from_when_its_batch_was_given_up() -> None:
         server_group(distribution("deterministic", 10.0), thermal={"slowdown": 3.0, "time_s": 5.0})
     ]
     planned = plan(Scenario.model_validate(scenario(servers=servers)), stopwatch=False)
-    kernel = assemble(planned, planned.names)
+    performer = assemble(planned, planned.names).performer
 
-    kernel.perform("edge-0", [Send(ACCELERATOR, BATCH)], 0.0)
-    kernel.perform("edge-0", [Send(ACCELERATOR, Abort())], 2.0)
+    performer.perform("edge-0", [Send(ACCELERATOR, BATCH)], 0.0)
+    performer.perform("edge-0", [Send(ACCELERATOR, Abort())], 2.0)
 
-    device = kernel.accelerators["edge-0"]
+    device = performer.devices.accelerators["edge-0"]
     assert isinstance(device, Heating)
     assert device.heat(5.0) == pytest.approx((1.0 - math.exp(-2.0 / 5.0)) * math.exp(-3.0 / 5.0))
 

@@ -110,9 +110,7 @@ def fleet(
     hosts.machine_of = dict(zip(names, MACHINES, strict=True))
     hosts.actors = dict(zip(names, actors, strict=True))
     hosts.carriers = {}
-    made = cluster._Fleet(hosts, chosen, steering, say)
-    made._unpack = lambda packed: packed
-    return made
+    return cluster.Fleet(hosts, chosen, steering, say, unpack=lambda packed: packed)
 
 
 def played(fault: str = "", at: str = "") -> dict[str, Any]:

@@ -8,9 +8,10 @@ from agents.api import Message, Send
 from agents.messages import Beacon, Body, NodeId, Offload, Undelivered, Wake
 from agents.tasks import Task
 from emulator.faults.base import LinkKind
+from emulator.sim.air import Flight
 from emulator.sim.channel import Bernoulli, Ideal, airtime
 from emulator.sim.kernel import Kernel
-from emulator.sim.network import Flight, Link, Network, Resend
+from emulator.sim.network import Link, Network, Resend
 from emulator.streams import Streams
 
 TASK = Task("user", 0, 0.0, 0, 1000.0, 7)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from conftest import Spec, distribution, perform, scenario, server_group, user_group
 
-from agents.messages import NodeId, Offload
+from agents.api import Message
+from agents.messages import NodeId, Offload, Undelivered
 from agents.popec.link_belief import (
     DEAD,
     FEEDBACK_S,
@@ -23,12 +24,12 @@ from agents.popec.link_belief import (
 )
 from agents.popec.success import SuccessEstimate
 from benchmarks import beliefs
-from emulator.build.assemble import assemble
+from emulator.build.nodes import Assembly
 from emulator.build.planning import plan
 from emulator.runtime.session import Session
 from emulator.scenario.schema import Scenario
-from emulator.sim.crossing import Crossing
-from emulator.sim.network import Flight, Link
+from emulator.sim.network import Link, Verdict
+from emulator.sim.performer import Performer
 
 SLOT_S = 0.02
 
@@ -91,8 +92,8 @@ def test_chance_is_hardly_ever_taken_for_a_change(p: float, together: int) -> No
 
 def outcomes_of(belief: LinkBelief) -> tuple[float, float]:
     """Looks inside: (successes, outcomes) counted so far, without the nominal one."""
-    estimate = belief._estimate
-    sums = estimate._sums
+    estimate = belief.estimate
+    sums = estimate.sums
     return sums[-1] - sums[0], estimate.weight - 1.0
 
 
@@ -205,18 +206,23 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[Any], Counter[Any]]:
     """Counts the transmissions of tasks by (user, base station), and those given back."""
     sent: Counter[tuple[NodeId, NodeId]] = Counter()
     lost: Counter[tuple[NodeId, NodeId]] = Counter()
-    fly, give_back = Crossing.fly, Crossing._give_back
+    judge, deliver = Link.judge, Performer.deliver
 
-    def counted_fly(self: Crossing, flight: Flight, now_s: float) -> None:
-        sent[flight.source, flight.target] += flight.attempt == 1
-        fly(self, flight, now_s)
+    def counted_judge(
+        link: Link, size_bits: float, attempt: int, now_s: float, channel_no: int = -1
+    ) -> Verdict:
+        if attempt == 1 and channel_no >= 0:
+            sent[link.source, link.target] += 1
+        return judge(link, size_bits, attempt, now_s, channel_no)
 
-    def counted_give_back(self: Crossing, link: Link, body: Any, *how: Any) -> None:
-        lost[link.source, link.target] += isinstance(body, Offload)
-        give_back(self, link, body, *how)
+    def counted_deliver(performer: Performer, message: Message, now_s: float) -> None:
+        match message.body:
+            case Undelivered(lost=Offload(), target=bs):
+                lost[message.target, bs] += 1
+        deliver(performer, message, now_s)
 
-    monkeypatch.setattr(Crossing, "fly", counted_fly)
-    monkeypatch.setattr(Crossing, "_give_back", counted_give_back)
+    monkeypatch.setattr(Link, "judge", counted_judge)
+    monkeypatch.setattr(Performer, "deliver", counted_deliver)
     return sent, lost
 
 
@@ -226,14 +232,15 @@ def believed_and_true(
     """Returns which part of the transmissions of a span gets through: as believed, and as seen."""
     sent, lost = watch(monkeypatch)
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
-    kernel = assemble(planned, planned.names)
+    assembly = Assembly(planned)
+    kernel = assembly.kernel(planned.names)
     kernel.start()
     kernel.run_until(from_s)
     kernel.take_records(from_s)
     sent.clear()
     lost.clear()
     kernel.run_until(until_s)
-    policies: dict[NodeId, Any] = {n: node._policy for n, node in kernel.nodes.items()}  # type: ignore[attr-defined]
+    policies: dict[NodeId, Any] = dict(assembly.policies)
     believed = sum(n * policies[user].success[bs] for (user, bs), n in sent.items())
     return believed / sum(sent.values()), 1.0 - sum(lost.values()) / sum(sent.values())
 
@@ -351,9 +358,10 @@ def test_a_link_that_was_dead_is_used_again_two_seconds_after(cells: int) -> Non
     spec["base_stations"][0]["count"] = cells
     spec["topology"] = {"kind": "generated", "area_m": 100.0}
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
-    kernel = assemble(planned, planned.names)
+    assembly = Assembly(planned)
+    kernel = assembly.kernel(planned.names)
     kernel.start()
-    policy: Any = kernel.nodes["u-0"]._policy  # type: ignore[attr-defined]
+    policy: Any = assembly.policies["u-0"]
 
     least = 1.0
     for tenth in range(20, 80):

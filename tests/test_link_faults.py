@@ -17,8 +17,8 @@ from agents.tasks import Task
 from emulator.build.assemble import assemble
 from emulator.build.plan import Plan
 from emulator.build.planning import plan
+from emulator.faults.activation import FaultOrder
 from emulator.faults.effects import AnyFault, Fault, fold
-from emulator.faults.timeline import Order
 from emulator.scenario.schema import Scenario
 from emulator.sim.channel import Bernoulli, Rayleigh, airtime
 from emulator.sim.disturbance import Disturbance, Persistent, deviate
@@ -112,7 +112,7 @@ def hears(body: Beacon | Offload, *faults: AnyFault) -> tuple[list[float], Count
     trio = Trio(body)
     kernel = trio.kernel(*trio.names)
     for number, each in enumerate(faults):
-        kernel.steer(Order(0.0, "begin", number, each))
+        kernel.steer(FaultOrder(0.0, "begin", number, each))
     kernel.run_until(0.0)
     kernel.start()
     kernel.run_until(10.0)

@@ -17,9 +17,9 @@ from agents.messages import ServerReport, TaskEnd
 from emulator.build.assemble import assemble
 from emulator.build.planning import plan
 from emulator.checks.check import problems
+from emulator.faults.activation import FaultOrder
 from emulator.faults.effects import AnyFault, Fault
 from emulator.faults.node_types import WELL, condition_of
-from emulator.faults.timeline import Order
 from emulator.results.journal import LinkCount, Presence, Readings, Record
 from emulator.scenario.schema import Scenario
 from models import latency
@@ -103,17 +103,19 @@ def test_a_host_whose_faults_are_healed_is_as_it_was(faults: list[AnyFault]) -> 
     spec = cell(users=2) | {"servers": [{"name": "edge", "accelerator": REPLAY}]}
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
     kernel = assemble(planned, planned.names)
-    own = dict(kernel.accelerators)
+    performer = kernel.performer
+    own = dict(performer.devices.accelerators)
     for number, each in enumerate(faults):
-        kernel.steer(Order(each.at_s, "begin", number, each))
-        kernel.steer(Order(9.5 - 0.1 * number, "heal", number))
+        kernel.steer(FaultOrder(each.at_s, "begin", number, each))
+        kernel.steer(FaultOrder(9.5 - 0.1 * number, "heal", number))
 
     kernel.start()
     kernel.run_until(9.6)
 
-    assert kernel.acting == kernel.nodes
-    assert kernel.accelerators == own
-    assert (kernel._ill, kernel._clocks, kernel._held) == ({}, {}, {})
+    assert performer.acting == kernel.nodes
+    assert performer.devices.accelerators == own
+    assert [performer.clock(name) for name in kernel.nodes] == [None] * len(kernel.nodes)
+    assert list(performer.devices.tasks()) == []
 
 
 ALL: list[Spec] = [

@@ -305,7 +305,7 @@ def test_what_is_said_in_a_run_is_known_beforehand(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from emulator.checks import source
-    from emulator.sim.crossing import TOKENS
+    from emulator.sim.delivery import TOKENS
     from emulator.sim.disturbance import message_type
     from emulator.sim.network import Link
 

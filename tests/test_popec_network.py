@@ -15,15 +15,14 @@ import numpy as np
 import pytest
 from conftest import Spec, distribution, perform, scenario, server_group, user_group
 
-from agents.api import Message
+from agents.api import Message, Node, Send
 from agents.freshness import load
 from agents.messages import Ask, NodeId, Share
-from agents.policy import Policy
 from agents.popec.resource import NegotiatingCell, NegotiatingServer
 from agents.popec.user import NegotiatingUser
 from agents.reference.optimum import optimum
 from agents.reference.problem import Allocation, Problem, class_sums, repair, weighted_paoi_s
-from emulator.build.assemble import assemble
+from emulator.build.nodes import Assembly
 from emulator.build.planning import plan
 from emulator.build.problem import Whole, whole_of
 from emulator.scenario.schema import Scenario
@@ -124,17 +123,14 @@ class Run:
     def __init__(self, spec: Spec) -> None:
         self.whole, self.best_s = healthy_optimum(spec)
         planned = plan(Scenario.model_validate(spec), stopwatch=False)
-        self.kernel = assemble(planned, planned.names)
-        self.look()
+        assembly = Assembly(planned)
+        self.kernel = assembly.kernel(planned.names)
+        self.policies = assembly.policies
         self.kernel.start()
 
-    def look(self) -> None:
-        """Finds the policies; after a node was made anew they are others."""
-        self.policies: dict[NodeId, Policy] = {
-            name: node._policy  # type: ignore[attr-defined]
-            for name, node in self.kernel.nodes.items()
-        }
-        self.users = {n: p for n, p in self.policies.items() if isinstance(p, NegotiatingUser)}
+    @property
+    def users(self) -> dict[NodeId, NegotiatingUser]:
+        return {n: p for n, p in self.policies.items() if isinstance(p, NegotiatingUser)}
 
     def each(self, from_s: float, until_s: float) -> Iterator[float]:
         """Plays on; yields the instants from `from_s` to `until_s`, every `EVERY_S`."""
@@ -218,24 +214,32 @@ def disturb(kernel: Kernel, seed: int) -> list[int]:
     A third comes a second time, a third comes 50 ms later on average, which is many round trips.
     """
     rng = np.random.default_rng(seed)
-    deliver = kernel.deliver
     counts = [0, 0]
 
-    def unruly(message: Message, now_s: float) -> None:
-        if not isinstance(message.body, Ask | Share):
-            deliver(message, now_s)
-            return
-        again, late = rng.random(2) < 1.0 / 3.0
-        counts[0] += int(again)
-        counts[1] += int(late)
-        if again:
-            kernel.at(now_s + rng.exponential(0.05), deliver, message)
-        if late:
-            kernel.at(now_s + rng.exponential(0.05), deliver, message)
-        else:
-            deliver(message, now_s)
+    class Unruly:
+        """Acts for a node, and hands it what it hears when chance will."""
 
-    kernel._crossing.deliver_later = unruly
+        def __init__(self, node: Node) -> None:
+            self.id, self.start, self.on_tick = node.id, node.start, node.on_tick
+            self.tasks, self.hear = node.tasks, node.on_message
+
+        def on_message(self, message: Message, now_s: float) -> list[Send]:
+            if not isinstance(message.body, Ask | Share):
+                return self.hear(message, now_s)
+            again, late = rng.random(2) < 1.0 / 3.0
+            counts[0] += int(again)
+            counts[1] += int(late)
+            if again:
+                kernel.events.at(now_s + rng.exponential(0.05), self.hear_late, message)
+            if late:
+                kernel.events.at(now_s + rng.exponential(0.05), self.hear_late, message)
+            return [] if late else self.hear(message, now_s)
+
+        def hear_late(self, message: Message, now_s: float) -> None:
+            kernel.performer.perform(self.id, self.hear(message, now_s), now_s)
+
+    for name, node in kernel.nodes.items():
+        kernel.performer.let_act(name, Unruly(node))
     return counts
 
 
@@ -270,9 +274,9 @@ def test_what_is_in_force_is_feasible_at_every_instant_of_a_lossy_start(seed: in
 
     for at_s in run.each(EVERY_S, 4.0):
         for name, cell in cells:
-            members = cell._negotiation.members
+            members = cell.negotiation.members
             assert members.rates_hz.sum() <= cell.capacity_hz + 1e-9, (name, at_s)
-            assert sum(cell._cumulative_hz[-1:]) <= cell.capacity_hz + 1e-9, (name, at_s)
+            assert sum(cell.cumulative_hz[-1:]) <= cell.capacity_hz + 1e-9, (name, at_s)
         loads = loads_in_force(run)
         assert max(loads.values()) < 1.0, (at_s, loads)
         busiest = max(busiest, *loads.values())
@@ -390,7 +394,6 @@ def test_a_node_that_comes_back_without_memory_finds_its_place(
 ) -> None:
     run = Run(network(20, 1, faults=[fault(type_, target, 2.0, away_s)]))
     run.kernel.run_until(2.0 + away_s)
-    run.look()
 
     assert max(run.gaps(5.5, 6.0)) < 0.01
 
@@ -406,7 +409,6 @@ def test_a_user_that_is_soon_back_has_its_share_again_soon(
     run.kernel.run_until(19.9)
     before_hz = run.users["class0-1"].rate_hz
     run.kernel.run_until(20.5)
-    run.look()
 
     # Before it would be given up and so taken for new, 1.3 s after it was last heard.
     run.kernel.run_until(21.5)
@@ -465,7 +467,7 @@ def slowed(measure: bool) -> tuple[Run, Problem, float]:
 def admitted_hz(run: Run, server: NodeId) -> float:
     policy = run.policies[server]
     assert isinstance(policy, NegotiatingServer)
-    return float(policy._negotiation.members.rates_hz.sum())
+    return float(policy.negotiation.members.rates_hz.sum())
 
 
 def test_a_server_that_slows_down_gets_less_and_the_rest_is_optimal_again() -> None:

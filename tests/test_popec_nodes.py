@@ -46,14 +46,14 @@ class Fed:
         self.now_s = now_s
         self.said: list[Said] = []
         self._wakes: list[Wake] = []
-        self._take(policy.start(now_s))
+        self.take(policy.start(now_s))
 
     def hear(self, source: NodeId, *heard: Body) -> list[Said]:
         """Delivers messages; returns what was answered at once."""
         before = len(self.said)
         for body in heard:
             message = Message(source, "me", self.now_s, body, 1, "bs-0")
-            self._take(self.policy.on_message(message, self.now_s))
+            self.take(self.policy.on_message(message, self.now_s))
         return self.said[before:]
 
     def pass_until(self, end_s: float) -> list[Said]:
@@ -63,11 +63,11 @@ class Fed:
             wake = min(due, key=lambda wake: wake.at_s)
             self._wakes.remove(wake)
             self.now_s = max(self.now_s, wake.at_s)
-            self._take(self.policy.on_tick(wake, self.now_s))
+            self.take(self.policy.on_tick(wake, self.now_s))
         self.now_s = end_s
         return self.said[before:]
 
-    def _take(self, sends: Sequence[Send]) -> None:
+    def take(self, sends: Sequence[Send]) -> None:
         for send in sends:
             if send.target != CLOCK:
                 self.said.append(Said(self.now_s, send.target, send.body))
@@ -129,7 +129,7 @@ def policy_of(user: Fed) -> NegotiatingUser:
 
 def state_hz(user: Fed, peer: NodeId) -> float:
     """Looks inside: t, which no message shows."""
-    return policy_of(user)._edges[peer].target_hz
+    return policy_of(user).edges[peer].target_hz
 
 
 def next_asks(user: Fed) -> dict[NodeId, Ask]:
@@ -327,7 +327,7 @@ def test_a_silent_peer_is_dropped_after_dead_s_and_revived_by_its_answer_with_it
     # It is still asked, but seldom: at ten times the time-out, which is 10 ms at the least.
     said_to_dead = [said for said in peers.until(user.now_s + 1.0) if said.to == "edge-1"]
     assert 1 <= len(said_to_dead) <= 10
-    copy_hz = policy._edges["edge-1"].copy_hz
+    copy_hz = policy.edges["edge-1"].copy_hz
     assert isinstance(said_to_dead[-1].body, Ask)
     user.hear("edge-1", share(said_to_dead[-1].body, 1.5))
     assert state_hz(user, "edge-1") == pytest.approx(state + 1.6 * (1.5 - copy_hz), rel=1e-12)
@@ -371,24 +371,24 @@ def test_a_changed_success_rescales_the_penalty_and_keeps_the_unscaled_dual() ->
     user.pass_until(user.now_s + RTT_S)
     for peer in PEERS:
         user.hear(peer, share(first[peer], 5.0))
-    policy, edge = policy_of(user), policy_of(user)._edges["bs-0"]
+    policy, edge = policy_of(user), policy_of(user).edges["bs-0"]
     second = next_asks(user)
     dual = edge.penalty * (edge.copy_hz - edge.target_hz)
-    other = policy._edges["bs-1"].penalty
+    other = policy.edges["bs-1"].penalty
     assert dual != 0.0
 
     seq = 0
     while policy.success["bs-0"] == SUCCESS["bs-0"]:
         seq += 1
         policy.sent("bs-0", seq, user.now_s, user.now_s)
-        user._take(policy.lost("bs-0", seq, user.now_s))
+        user.take(policy.lost("bs-0", seq, user.now_s))
 
     p = policy.success["bs-0"]
     assert p < SUCCESS["bs-0"]
     scale = (p / SUCCESS["bs-0"]) ** 2
     assert edge.penalty == pytest.approx(second["bs-0"].penalty * scale, rel=1e-12)
     assert edge.penalty * (edge.copy_hz - edge.target_hz) == pytest.approx(dual, rel=1e-12)
-    assert policy._edges["bs-1"].penalty == other
+    assert policy.edges["bs-1"].penalty == other
     # The open ask was in the old scale: its answer no longer counts, and a new one goes out.
     state = state_hz(user, "bs-0")
     user.hear("bs-0", share(second["bs-0"], 1.0))
@@ -596,7 +596,7 @@ def test_a_member_silent_for_three_keep_alives_loses_its_share_to_the_others(new
     assert shares(resource.said)[users[0]].rate_hz > 1.3 * before[users[0]].rate_hz
     policy = resource.policy
     assert isinstance(policy, NegotiatingCell | NegotiatingServer)
-    assert policy._negotiation.members.rates_hz[1] == 0.0
+    assert policy.negotiation.members.rates_hz[1] == 0.0
 
     # Back with an ask, without joining again.
     resource.hear(users[1], ask_for(2, 80.0))

@@ -93,7 +93,7 @@ def test_a_student_is_made_with_its_curves(tmp_path: Path) -> None:
 
     assert done.exit_code == 0, done.output
     assert "2,906 parameters, mIoU on val" in " ".join(done.output.split())
-    made = zoo._read(out / "manifest.json")
+    made = zoo.read_manifest(out / "manifest.json")
     assert (made.measure, made.recipe, made.test_images) == ("mIoU", "bdd", 8)
     with (out / "curve.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -14,18 +14,19 @@ from hypothesis import strategies as st
 from agents.messages import TaskEnd
 from emulator.build.known_fault import Applied
 from emulator.build.planning import plan
-from emulator.checks.fault_words import Refused, types
+from emulator.checks.fault_words import Conflict, Invalid, Refused, types
+from emulator.faults.activation import Activation, FaultOrder
 from emulator.faults.effects import HEALTHY, fold
 from emulator.faults.link_types import Loss
-from emulator.faults.timeline import Order, Timeline
 from emulator.live import replay
+from emulator.live.changes import STATUS
 from emulator.results import journal
 from emulator.results.journal import FaultChange, Record, Remains
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
 from emulator.runtime.steering import Steering
 from emulator.scenario.schema import Scenario
-from emulator.sim.clock import Pace
+from emulator.sim.clock import ClockOrder, Pace
 from emulator.views import report
 
 # A tick longer than the run: an event counts as on time however busy the machine is, so paced and
@@ -212,7 +213,7 @@ def test_a_fault_takes_effect_ends_by_itself_and_shows_as_a_band(tmp_path: Path)
     ended = [r for r in records(tmp_path) if isinstance(r, TaskEnd)]
     lost_s = [end.ended_s for end in ended if end.reason == "blackout"]
     assert begin.at_s <= min(lost_s) < max(lost_s) <= heal.at_s + 0.1
-    bands = report._bands(report.read(tmp_path).metrics)
+    bands = report.bands_of(report.read(tmp_path).metrics)
     assert [(band.from_s, band.to_s) for band in bands] == [(begin.at_s, heal.at_s)]
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     reported = [(e["op"], e.get("source"), e.get("by")) for e in events]
@@ -261,7 +262,7 @@ def test_a_change_that_another_of_its_turn_makes_impossible_is_refused(tmp_path:
 
     live(tmp_path, SPEC | {"faults": []}, {2.0: injected(loss), 3.0: both})
 
-    with pytest.raises(Refused, match="fault 0 was changed meanwhile"):
+    with pytest.raises(Conflict, match="fault 0 was changed meanwhile"):
         answers[0].result()
     assert [op for op, _ in changes(tmp_path)] == ["begin", "patch", "heal"]
 
@@ -270,7 +271,7 @@ def test_viewers_hear_of_a_fault_at_once_and_that_it_is_not_in_effect() -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
     steering.begin()
     seen: list[str] = []
-    steering.on_change = lambda: seen.append(steering.faults[1].state)
+    steering.tell_changes_to(lambda: seen.append(steering.faults[1].state))
 
     steering.inject(BLACKOUT, "test")  # no turn yet
     assert seen == ["scheduled"]
@@ -362,21 +363,23 @@ def test_a_bad_fault_is_explained(given_: dict[str, Any], says: str) -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
     steering.begin()
 
-    with pytest.raises(Refused, match=says.replace("?", r"\?")) as refused:
+    with pytest.raises(Invalid, match=says.replace("?", r"\?")):
         steering.inject(given_, "test")
 
-    assert refused.value.status == 422
+
+def test_http_has_a_status_for_every_kind_of_refusal() -> None:
+    assert set(STATUS) == set(Refused.__subclasses__())
 
 
 def test_nothing_is_injected_before_or_after_the_run() -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC), stopwatch=False))
-    with pytest.raises(Refused, match="starting"):
+    with pytest.raises(Conflict, match="starting"):
         steering.inject(BLACKOUT, "test")
     steering.begin()
     waiting: Future[Applied] = steering.inject(BLACKOUT, "test")[1]
     steering.finish()
     assert waiting.cancelled()
-    with pytest.raises(Refused, match="ended"):
+    with pytest.raises(Conflict, match="ended"):
         steering.inject(BLACKOUT, "test")
 
 
@@ -408,26 +411,26 @@ FAULTS = [
 def test_healing_in_any_order_returns_exactly_to_the_baseline(begin: Any, heal: Any) -> None:
     steering = Steering(plan(Scenario.model_validate(SPEC | {"faults": []}), stopwatch=False))
     faults = [steering.preview(given_, "test").fault for given_ in FAULTS]
-    timeline = Timeline([], 100.0)
+    activation = Activation()
     for at, number in enumerate(begin):
-        timeline.add(Order(float(at), "begin", number, faults[number]))
+        activation.add(FaultOrder(float(at), "begin", number, faults[number]))
     for at, number in enumerate(heal):
-        timeline.add(Order(20.0 + at, "heal", number))
+        activation.add(FaultOrder(20.0 + at, "heal", number))
 
-    timeline.advance(15.0)
-    effect = fold(timeline.active.values(), "user-1", "bs-1", "uplink")
+    activation.advance(15.0)
+    effect = fold(activation.active.values(), "user-1", "bs-1", "uplink")
     assert effect == fold(faults, "user-1", "bs-1", "uplink")
     assert effect != HEALTHY
-    timeline.advance(30.0)
-    assert timeline.active == {}
+    activation.advance(30.0)
+    assert activation.active == {}
 
 
 def test_a_released_clock_goes_on_from_where_it_was_held() -> None:
     pace = Pace(1.0, 0.01, 100.0)
     pace.begin(0.0)  # long ago
     assert pace.now_s() == 100.0
-    pace.obey(Order(40.0, "hold"))
+    pace.obey(ClockOrder(40.0, "hold"))
     assert pace.held
     assert pace.now_s() == 40.0
-    pace.obey(Order(40.0, "release", wall_s=4.0e9))  # far ahead
+    pace.obey(ClockOrder(40.0, "release", wall_s=4.0e9))  # far ahead
     assert pace.now_s() == 40.0

@@ -54,7 +54,7 @@ class Core:
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> Core:
     made = Core()
-    monkeypatch.setattr(engine, "_logits", made.load)
+    monkeypatch.setattr(engine, "logits_of", made.load)
     monkeypatch.setattr(time, "thread_time", lambda: made.now_s)
     return made
 

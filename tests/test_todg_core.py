@@ -25,7 +25,7 @@ from agents.todg.allocation.allocator import (
 from agents.todg.allocation.channel_plan import plan_rounds
 from agents.todg.allocation.conflict_graph import Attachment, ConflictGraph
 from agents.todg.allocation.region import Cells
-from agents.todg.allocation.search import _branches, solve
+from agents.todg.allocation.search import branches, solve
 from tests.todg_reference import attach, clashes, conflict, greedy, play
 
 WHOLE = Effort(greedy_rounds=64)  # more rounds than any chain of decisions below
@@ -368,8 +368,8 @@ def test_every_branch_of_the_search_is_smaller_than_its_parent(
     weights = np.where(allowed, rng.exponential(1.0, allowed.shape), 0.0)
     chosen = allowed & (rng.random(allowed.shape) < 0.3)
 
-    branches = list(_branches(allowed, weights, chosen, rng.random(users)))
+    parts = list(branches(allowed, weights, chosen, rng.random(users)))
 
-    for branch in branches:
+    for branch in parts:
         assert not (branch & ~allowed).any()
         assert branch.sum() < allowed.sum()

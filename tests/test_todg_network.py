@@ -22,9 +22,8 @@ from emulator.build.planning import plan
 from emulator.results.journal import LinkCount, Readings, Remains
 from emulator.runtime.session import Session
 from emulator.scenario.schema import Scenario
+from emulator.sim.air import Air, Flight
 from emulator.sim.channel import Adaptive
-from emulator.sim.crossing import Crossing
-from emulator.sim.network import Flight
 from emulator.streams import Streams
 from tests.todg_reference import rivals
 
@@ -166,14 +165,14 @@ def test_bursts_on_one_channel_never_conflict(
     loss: float, moving: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aloft: defaultdict[tuple[int, int], list[str]] = defaultdict(list)  # slot, channel -> users
-    enter = Crossing.enter
+    enter = Air.enter
 
-    def watched(crossing: Crossing, flight: Flight) -> None:
+    def watched(air: Air, flight: Flight) -> None:
         slot = math.floor(flight.sent_s / SLOT_S)
         aloft[slot, flight.channel].append(flight.source)
-        enter(crossing, flight)
+        enter(air, flight)
 
-    monkeypatch.setattr(Crossing, "enter", watched)
+    monkeypatch.setattr(Air, "enter", watched)
     faults = [{"at_s": 0.0, "type": "loss", "target": "bs-*", "only": "control", "p": loss}]
     # From slot 21 to 40 the users of bs-0 are with bs-1, and conflict with others.
     outage = {"type": "bs_outage", "target": "bs-0", "at_s": 1.02, "for_s": 1.0}

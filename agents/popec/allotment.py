@@ -116,10 +116,10 @@ class AllottedCell(CellPolicy):
     def allot(self, shares_hz: Mapping[NodeId, float]) -> None:
         """Takes on new shares; what they leave of the capacity stays idle."""
         self._names: list[NodeId | None] = [*shares_hz, None]
-        self._cumulative_hz = list(accumulate(shares_hz.values()))
+        self.cumulative_hz = list(accumulate(shares_hz.values()))
 
     def draw(self, now_s: float) -> list[NodeId | None]:
-        cumulative_hz, names, uniform = self._cumulative_hz, self._names, self.uniform
+        cumulative_hz, names, uniform = self.cumulative_hz, self._names, self.uniform
         return [
             names[bisect_right(cumulative_hz, uniform() * self.capacity_hz)]
             for _ in range(self.view.channels)

@@ -38,18 +38,18 @@ class LinkBelief:
     """One radio link. `nominal` is its success probability as known before the run."""
 
     __slots__ = (
-        "_estimate",
         "_looked",
         "_nominal",
         "_pending",
         "_quiet_s",
         "_retry_s",
+        "estimate",
         "success",
     )
 
     def __init__(self, nominal: float) -> None:
         self._nominal = self.success = max(nominal, SUCCESS_MIN)  # as acted on
-        self._estimate = SuccessEstimate(self._nominal)
+        self.estimate = SuccessEstimate(self._nominal)
         self._pending: deque[_Pending] = deque()  # in the order of sending
         self._looked = 0.0  # the weight of the estimate when it was last compared with `success`
         self._quiet_s = 0.0  # when it was last used, or begun anew
@@ -83,7 +83,7 @@ class LinkBelief:
         return self.success != before
 
     def _count(self, got_through: bool, at_s: float) -> None:
-        estimate = self._estimate
+        estimate = self.estimate
         estimate.observe(got_through, at_s)
         if estimate.weight >= PROVEN and estimate.mean > 0.5 * self._nominal:
             self._retry_s = RETRY_S
@@ -103,7 +103,7 @@ class LinkBelief:
         return self.success <= SUCCESS_MIN or share_hz * self._retry_s < UNUSED
 
     def _begin_anew(self, now_s: float) -> None:
-        self._estimate = SuccessEstimate(self._nominal)
+        self.estimate = SuccessEstimate(self._nominal)
         self.success = self._nominal
         self._looked = 0.0
         self._quiet_s = now_s

@@ -249,23 +249,23 @@ class NegotiatingCell(AllottedCell):
 
     def __init__(self, view: CellView, uniform: Uniform, options: Options) -> None:
         super().__init__(view, uniform, options)
-        self._negotiation = Negotiation(options, self._solve, self._hint)
+        self.negotiation = Negotiation(options, self._solve, self._hint)
 
     def start(self, now_s: float) -> list[Send]:
-        return self._negotiation.start(now_s)
+        return self.negotiation.start(now_s)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
-        return self._negotiation.on_message(message, now_s)
+        return self.negotiation.on_message(message, now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        sends, is_new = self._negotiation.on_tick(wake, now_s)
+        sends, is_new = self.negotiation.on_tick(wake, now_s)
         if is_new:
-            members = self._negotiation.members
+            members = self.negotiation.members
             self.allot(dict(zip(members.names, members.rates_hz.tolist(), strict=True)))
         return sends
 
     def readings(self, now_s: float) -> dict[str, float]:
-        return self._negotiation.readings()
+        return self.negotiation.readings()
 
     def _solve(self, members: Members) -> Answer:
         asked_hz = np.where(members.is_live, members.asked_hz, 0.0)
@@ -283,30 +283,30 @@ class NegotiatingServer(ServerPolicy):
 
     def __init__(self, view: ServerView, uniform: Uniform, options: Options) -> None:
         super().__init__(view, uniform, options)
-        self._negotiation = Negotiation(options, self._solve, self._hint)
+        self.negotiation = Negotiation(options, self._solve, self._hint)
         self._mean_s, self._second_s2 = view.moments.mean, view.moments.second_moment
 
     def start(self, now_s: float) -> list[Send]:
-        sends = self._negotiation.start(now_s)
+        sends = self.negotiation.start(now_s)
         if self.options.measure:
             sends.append(Send(CLOCK, Wake(now_s + self.options.keep_s, "measure")))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
-        return self._negotiation.on_message(message, now_s)
+        return self.negotiation.on_message(message, now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause != "measure":
-            return self._negotiation.on_tick(wake, now_s)[0]
+            return self.negotiation.on_tick(wake, now_s)[0]
         again = Send(CLOCK, Wake(now_s + 0.25 * self.options.keep_s, "measure"))
         moments = self.view.moments
         if abs(moments.mean - self._mean_s) <= CHANGE * self._mean_s:
             return [again]
         self._mean_s, self._second_s2 = moments.mean, moments.second_moment
-        return [*self._negotiation.round(now_s), again]
+        return [*self.negotiation.round(now_s), again]
 
     def readings(self, now_s: float) -> dict[str, float]:
-        return self._negotiation.readings()
+        return self.negotiation.readings()
 
     def _solve(self, members: Members) -> Answer:
         live = np.flatnonzero(members.is_live)

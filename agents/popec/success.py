@@ -22,11 +22,11 @@ class SuccessEstimate:
 
     GAIN = 0.05  # of the running mean of how many were sent at one time
 
-    __slots__ = ("_at_s", "_nominal", "_same", "_sums", "_together", "losses_in_a_row")
+    __slots__ = ("_at_s", "_nominal", "_same", "_together", "losses_in_a_row", "sums")
 
     def __init__(self, nominal: float) -> None:
         self._nominal = nominal
-        self._sums = [0]  # successes among the first 0, 1, 2, ... outcomes since the last change
+        self.sums = [0]  # successes among the first 0, 1, 2, ... outcomes since the last change
         self.losses_in_a_row = 0.0  # of independent ones
         self._at_s = -1.0  # of the last outcome,
         self._same = 0  # and how many have been of that time
@@ -34,11 +34,11 @@ class SuccessEstimate:
 
     @property
     def weight(self) -> float:
-        return len(self._sums)
+        return len(self.sums)
 
     @property
     def mean(self) -> float:
-        return (self._sums[-1] - self._sums[0] + self._nominal) / len(self._sums)
+        return (self.sums[-1] - self.sums[0] + self._nominal) / len(self.sums)
 
     @property
     def error(self) -> float:
@@ -55,7 +55,7 @@ class SuccessEstimate:
                 self._together += self.GAIN * (self._same - self._together)
             self._at_s, self._same = at_s, 0
         self._same += 1
-        sums = self._sums
+        sums = self.sums
         sums.append(sums[-1] + got_through)
         row = self.losses_in_a_row + 1.0 / self._together
         self.losses_in_a_row = 0.0 if got_through else row
@@ -66,7 +66,7 @@ class SuccessEstimate:
 
     def _changed(self) -> int:
         """Returns how many of the newest outcomes are of another kind than the older; 0: none."""
-        sums = self._sums
+        sums = self.sums
         count, first, last = len(sums) - 1, sums[0], sums[-1]
         same = _log_likelihood(count, last - first)
         best, changed = self.ALARM * self._together, 0

@@ -39,8 +39,8 @@ class NegotiatingUser(AllottedUser):
         super().__init__(view, uniform, options)
         self.rate_max_hz = options.rate_max_hz
         self._airtime_s = view.cells[0].airtime_s
-        self._edges = {cell.bs: Edge(cell.bs, True) for cell in view.cells}
-        self._edges |= {name: Edge(name, False, self.sojourns_s[name]) for name in self.splits_hz}
+        self.edges = {cell.bs: Edge(cell.bs, True) for cell in view.cells}
+        self.edges |= {name: Edge(name, False, self.sojourns_s[name]) for name in self.splits_hz}
         self._own = OwnProblem(view.weight, options.rate_max_hz, self.success, self.backhaul_s)
         self._has_begun = False
         self._joins = 0
@@ -62,9 +62,9 @@ class NegotiatingUser(AllottedUser):
     def start(self, now_s: float) -> list[Send]:
         # Whoever starts anew has forgotten its numbers, but peers have not: they begin beyond all
         # that an earlier life can have used.
-        for edge in self._edges.values():
+        for edge in self.edges.values():
             edge.seq = math.ceil(now_s * SEQS_PER_S)
-        sends = [self._join(edge) for edge in self._edges.values()]
+        sends = [self._join(edge) for edge in self.edges.values()]
         return [*sends, *self._arm(now_s)]
 
     def _join(self, edge: Edge) -> Send:
@@ -73,7 +73,7 @@ class NegotiatingUser(AllottedUser):
 
     def _begin(self, now_s: float) -> list[Send]:
         """Sets penalties and the first copies from the hints; needs one of either side."""
-        cells, servers = self._sides(self._edges.values())
+        cells, servers = self._sides(self.edges.values())
         self._has_begun = self._own.begin(cells, servers, self.options.gamma)
         if not self._has_begun:
             return []
@@ -130,7 +130,7 @@ class NegotiatingUser(AllottedUser):
     # What comes back
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
-        edge = self._edges.get(message.source)
+        edge = self.edges.get(message.source)
         if edge is None:
             return []
         match message.body:
@@ -147,7 +147,7 @@ class NegotiatingUser(AllottedUser):
             edge.service_s = mean_s
         if self._has_begun:
             return []  # it has begun without
-        if any(math.isnan(other.hint_hz) for other in self._edges.values()):
+        if any(math.isnan(other.hint_hz) for other in self.edges.values()):
             return []
         return [*self._begin(now_s), *self._arm(now_s)]
 
@@ -198,14 +198,14 @@ class NegotiatingUser(AllottedUser):
     def _watch(self, now_s: float) -> list[Send]:
         """Repeats what was lost, gives up silent peers, shows that it lives itself."""
         if not self._has_begun:
-            missing = [edge for edge in self._edges.values() if math.isnan(edge.hint_hz)]
+            missing = [edge for edge in self.edges.values() if math.isnan(edge.hint_hz)]
             self._joins += 1
             begun = self._begin(now_s) if self._joins >= JOINS_MAX else []
             return [*(self._join(edge) for edge in missing), *begun]
         sends: list[Send] = []
         was_live = len(self._live())
         is_quiet = False
-        for edge in self._edges.values():
+        for edge in self.edges.values():
             if now_s < self._due_s(edge) - 1e-9:
                 continue
             if edge.is_open:
@@ -237,7 +237,7 @@ class NegotiatingUser(AllottedUser):
             due_s = now_s + JOIN_S
         else:
             # Never at once: what is due may have to wait for an answer that is under way.
-            due_s = max(min(map(self._due_s, self._edges.values())), now_s + RTO_MIN_S)
+            due_s = max(min(map(self._due_s, self.edges.values())), now_s + RTO_MIN_S)
         if due_s >= self._wake_s - 1e-9:
             return []
         self._wake_s = due_s
@@ -262,7 +262,7 @@ class NegotiatingUser(AllottedUser):
             if not belief.settle(self.grants_hz[bs], now_s):
                 continue
             is_news = True
-            edge = self._edges[bs]
+            edge = self.edges[bs]
             # The penalty goes with p^2; the unscaled dual, rho (x - t), stays what it was.
             scale = (belief.success / self.success[bs]) ** 2
             self.success[bs] = belief.success
@@ -276,7 +276,7 @@ class NegotiatingUser(AllottedUser):
     # Small things
 
     def _live(self) -> list[Edge]:
-        return [edge for edge in self._edges.values() if edge.alive]
+        return [edge for edge in self.edges.values() if edge.alive]
 
     def _sides(self, edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
         cells: list[Edge] = []
@@ -289,7 +289,7 @@ class NegotiatingUser(AllottedUser):
         return cells, servers
 
     def _use_shares(self) -> None:
-        for edge in self._edges.values():
+        for edge in self.edges.values():
             rates_hz = self.grants_hz if edge.is_cell else self.splits_hz
             rates_hz[edge.name] = edge.share_hz if edge.alive else 0.0
             if not edge.is_cell:
@@ -317,7 +317,7 @@ class NegotiatingUser(AllottedUser):
         if edge.is_cell:
             return Send(edge.name, body)
         paths = [bs for bs, server in self.backhaul_s if server == edge.name]
-        live = [bs for bs in paths if self._edges[bs].alive] or paths
+        live = [bs for bs in paths if self.edges[bs].alive] or paths
         via = live[edge.tries // 2 % len(live)]  # what was not answered may pass elsewhere
         return Send(edge.name, body, None, via)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 from agents.api import NodeId
 from emulator.scenario.slots import is_scheduled
-from emulator.sim.crossing import Remote
+from emulator.sim.delivery import Remote
 from emulator.sim.kernel import Kernel
 from emulator.sim.clock import Pace
 from emulator.build.nodes import Assembly

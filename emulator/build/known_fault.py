@@ -7,9 +7,9 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from agents.messages import NodeId
+from emulator.faults.activation import Op
 from emulator.faults.base import LinkKind
 from emulator.faults.effects import AnyFault, LinkFault
-from emulator.results.journal import FaultChange
 from emulator.scenario.occurrences import Places, meant
 from emulator.scenario.slots import is_scheduled
 from emulator.build.plan import Plan
@@ -28,17 +28,34 @@ class Applied(Struct, frozen=True):
 
 
 class Known(Struct):
-    """A fault that was ever heard of."""
+    """A fault that was ever heard of. What it is while it is active, `Steering.active` says."""
 
     id: int
     fault: AnyFault
     source: str
-    settled: AnyFault | None  # with its targets by name; None: chance spared them
+    settled: AnyFault | None  # as drawn, with its targets by name; None: chance spared them
     resolved: list[str] = []
     client: str = ""
     state: State = "scheduled"
     applied: Applied | None = None
     ended_s: float | None = None
+
+    def begin(self, fault: AnyFault, resolved: list[str]) -> None:
+        """Learns that it is active from now on, perhaps not for the first time."""
+        self.fault, self.resolved, self.state = fault, resolved, "active"
+        self.ended_s = self.applied = None
+
+    def change(self, fault: AnyFault, resolved: list[str]) -> None:
+        """Learns that it hits others, or differently."""
+        self.fault, self.resolved = fault, resolved
+
+    def end(self, how: State, at_s: float | None = None) -> None:
+        """Learns how it ends, and when; what was healed does not expire as well."""
+        self.state = how if self.state != "healed" else "healed"
+        self.ended_s = at_s
+
+    def obeyed(self, applied: Applied) -> None:
+        self.applied = applied
 
     def lasts(self, at_s: float) -> bool:
         """Says whether an order can still change it: it runs out before the journal says so."""
@@ -50,12 +67,12 @@ class Known(Struct):
         mine = self.fault.model_dump(exclude=times)
         return type(fault) is type(self.fault) and fault.model_dump(exclude=times) == mine
 
-    def audit(self, change: FaultChange) -> dict[str, Any]:
+    def audit(self, op: Op) -> dict[str, Any]:
         """Returns what events.jsonl says of a change of it besides the change itself."""
         reported: dict[str, Any] = {"source": self.source, "n": len(self.resolved)}
         if self.fault.note:
             reported["note"] = self.fault.note
-        if change.op == "heal" and self.state == "expired":
+        if op == "heal" and self.state == "expired":
             reported["by"] = "ttl"
         if self.applied is not None:
             reported["applied"] = [self.applied.hosts, self.applied.of]

@@ -12,6 +12,7 @@ from emulator.scenario import distributions
 from emulator.scenario import schema
 from emulator.scenario.topology import members
 from emulator.streams import Streams
+from emulator.sim.air import Air
 from emulator.sim.channel import (
     Adaptive,
     Airtime,
@@ -24,7 +25,7 @@ from emulator.sim.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.sim.network import Air, Link, Network, Resend
+from emulator.sim.network import Link, Network, Resend
 from emulator.build.plan import Plan
 
 

@@ -40,7 +40,7 @@ from emulator.scenario.nominal import images_of, nominal_moments
 from emulator.scenario.slots import readings_of
 from emulator.scenario.topology import members
 from emulator.streams import Streams
-from emulator.sim.crossing import Remote
+from emulator.sim.delivery import Remote
 from emulator.sim.accelerator import Accelerator, Fitted, Live, Replay, Students
 from emulator.sim.kernel import Kernel
 from emulator.sim.clock import Pace
@@ -75,7 +75,7 @@ class Assembly:
         self.wiring = Wiring(plan, self.streams)
         self.allotments = plan.allotments
         self._stopwatch = Stopwatch() if plan.stopwatch else None
-        self._policies: dict[NodeId, Policy] = {}
+        self.policies: dict[NodeId, Policy] = {}  # of the nodes as they were last made
         self._own: dict[NodeId, Accelerator] = {}
         self._cold: dict[NodeId, Accelerator] = {}  # the same without their devices' heat
         self._kept: dict[tuple[str, ...], Uniform] = {}
@@ -83,9 +83,9 @@ class Assembly:
     def kernel(
         self,
         names: Collection[NodeId],
-        pace: Pace | None,
-        remote: Remote | None,
-        die: Callable[[], None] | None,
+        pace: Pace | None = None,
+        remote: Remote | None = None,
+        die: Callable[[], None] | None = None,
     ) -> Kernel:
         self._own = {n: self._accelerator(n, d) for n in names if (d := self._device(n))}
         network, control = self.wiring.networks(names)
@@ -118,7 +118,7 @@ class Assembly:
         return self._server(name, self.servers[name])
 
     def reads(self, node: Node) -> Sequence[Read]:
-        return [self._policies[node.id].readings] if self.protocol.readings else ()
+        return [self.policies[node.id].readings] if self.protocol.readings else ()
 
     def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
         device = self._device(name)
@@ -127,7 +127,7 @@ class Assembly:
             swapped = device.accelerator.model_copy(update={"model": model, "students": []})
             cold = self._make(name, device.model_copy(update={"accelerator": swapped}))
         if isinstance(own, Heating):
-            own.cold = cold  # the device stays as hot as it is
+            own.install(cold)
             return own
         return cold
 
@@ -166,7 +166,7 @@ class Assembly:
         return _station(user, device, moments, policy)
 
     def _policy(self, policy: P) -> P:
-        self._policies[policy.view.name] = policy
+        self.policies[policy.view.name] = policy
         return policy
 
     def _draws(self, *name: str) -> tuple[Uniform, msgspec.Struct]:

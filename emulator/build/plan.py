@@ -7,7 +7,7 @@ from msgspec import Struct
 from agents.api import NodeId
 from agents.policy import Allotment
 from agents.todg.frame import Frame
-from emulator.faults.timeline import Order
+from emulator.faults.activation import FaultOrder
 from emulator.scenario import traces
 from emulator.scenario.occurrences import places_of, schedule
 from emulator.scenario.schema import Scenario
@@ -27,7 +27,7 @@ class Plan(Struct, frozen=True):
     arrivals: dict[str, tuple[float, ...]]  # trace file -> instants
     channels: dict[str, traces.ChannelTrace]  # trace file -> trace
     stopwatch: bool
-    orders: list[Order] = []
+    orders: list[FaultOrder] = []
     allotments: dict[NodeId, Allotment] = {}
 
     def frame(self) -> Frame:

@@ -25,7 +25,7 @@ from emulator.scenario.occurrences import certain, places_of, settle
 from emulator.scenario.schema import Scenario
 from emulator.scenario.slots import mean_rates_hz, rate_hz
 from emulator.scenario.topology import members
-from emulator.sim.network import ROUNDING_S
+from emulator.sim.air import ROUNDING_S
 from emulator.streams import Streams
 from models import latency
 

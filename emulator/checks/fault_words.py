@@ -27,11 +27,23 @@ _models: TypeAdapter[AnyFault] = TypeAdapter(Fault)
 
 
 class Refused(ValueError):
-    """What was asked cannot be done; `status` is HTTP's word for why."""
+    """What was asked cannot be done; the class says why, `field` what of it is wrong."""
 
-    def __init__(self, status: int, message: str, field: str = "") -> None:
+    def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
-        self.status, self.field = status, field
+        self.field = field
+
+
+class NotFound(Refused):
+    """There is no such thing."""
+
+
+class Conflict(Refused):
+    """Not in the state that the run is in, or that fault."""
+
+
+class Invalid(Refused):
+    """Never: what was asked is wrong in itself."""
 
 
 @cache
@@ -77,18 +89,18 @@ def read(
     `ttl_max_s` None: it may last to the end of the run. `old` is what `given` changes.
     """
     for key in given.keys() & NOT_BY_HAND.keys():
-        raise Refused(422, f"{key}: {NOT_BY_HAND[key]}", key)
+        raise Invalid(f"{key}: {NOT_BY_HAND[key]}", key)
     for key, value in given.items():
         if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
-            raise Refused(422, f"{key}: at most {NUMBER_MAX:g}", key)
+            raise Invalid(f"{key}: at most {NUMBER_MAX:g}", key)
         if len(str(value)) > TEXT_MAX and key != "note":
-            raise Refused(422, f"{key[:TEXT_MAX]}: longer than {TEXT_MAX} characters", key)
+            raise Invalid(f"{key[:TEXT_MAX]}: longer than {TEXT_MAX} characters", key)
     body = {**old, **given}
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in types():
         close = get_close_matches(str(kind), types(), n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(types())}"
-        raise Refused(422, f"type: unknown fault type '{kind}'; {hint}", "type")
+        raise Invalid(f"type: unknown fault type '{kind}'; {hint}", "type")
     if ttl_max_s is not None:
         body.setdefault("for_s", TTL_S)
     try:
@@ -96,9 +108,9 @@ def read(
     except ValidationError as error:
         errors = error.errors(include_url=False)
         field = str(errors[0]["loc"][-1]) if errors[0]["loc"] else ""
-        raise Refused(422, "; ".join(_complaint(kind, each) for each in errors), field) from None
+        raise Invalid("; ".join(_complaint(kind, each) for each in errors), field) from None
     if ttl_max_s is not None and (fault.for_s or math.inf) > ttl_max_s:
-        raise Refused(422, f"for_s: at most {ttl_max_s:g} s", "for_s")
+        raise Invalid(f"for_s: at most {ttl_max_s:g} s", "for_s")
     return fault
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from emulator.build.known_fault import Applied, Known
-from emulator.checks.fault_words import Refused
+from emulator.checks.fault_words import Conflict, Invalid, NotFound, Refused
 from emulator.live.guard import refusal
 from emulator.runtime.steering import Steering
 
+STATUS: dict[type[Refused], int] = {NotFound: 404, Conflict: 409, Invalid: 422}
 ACK_MAX_S = 2.5  # wall; who obeys later is said not to obey yet
 
 
@@ -41,13 +42,13 @@ class Changes:
             try:
                 for name in request.query:  # ignored, `?id=3` would mean all
                     if name not in parameters:
-                        raise Refused(422, f"'{name[:20]}' is no parameter here; {known}")
+                        raise Invalid(f"'{name[:20]}' is no parameter here; {known}")
                 response: web.Response = await handler(request)
             except Refused as refused:
-                return refusal(refused.status, str(refused), refused.field)
+                return refusal(STATUS[type(refused)], str(refused), refused.field)
             except asyncio.CancelledError:
                 if self._steering.phase == "ended":
-                    return refusal(409, "the run ended before this took effect")
+                    return refusal(STATUS[Conflict], "the run ended before this took effect")
                 raise
             return response
 
@@ -57,7 +58,7 @@ class Changes:
         source = request.headers.get("X-Fresco-Source", "http")
         dry_run = request.query.get("dry_run", "false")
         if dry_run not in ("true", "false"):
-            raise Refused(422, f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
+            raise Invalid(f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
         if dry_run == "true":
             known = self._steering.preview(await _body(request), source[:20])
             return web.json_response(
@@ -121,15 +122,15 @@ async def _body(request: web.Request) -> dict[str, Any]:
         body = json.loads(await request.read(), parse_constant=_no_number)
         json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
-        raise Refused(422, f"the body is no JSON: {str(error)[:100]}") from None
+        raise Invalid(f"the body is no JSON: {str(error)[:100]}") from None
     if not isinstance(body, dict):
-        raise Refused(422, "the body is no JSON object")
+        raise Invalid("the body is no JSON object")
     return body
 
 
 async def _needs_no_body(request: web.Request, what: str) -> None:
     if request.body_exists and (body := await _body(request)):
-        raise Refused(422, f"{what} takes no '{next(iter(body))[:50]}'")
+        raise Invalid(f"{what} takes no '{next(iter(body))[:50]}'")
 
 
 def _no_number(text: str) -> None:

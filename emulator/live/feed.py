@@ -31,7 +31,7 @@ AGE_MIN_S, AGE_MAX_S = 0.01, 60.0  # what the 256 codes of an age span, logarith
 
 
 class Feed:
-    """`publish` takes every finished frame, from the driver's thread."""
+    """`take` is called by the driver's thread, and what it makes is published from there."""
 
     def __init__(self, plan: Plan, steering: Steering, folder: str) -> None:
         self.rows: list[tuple[float, dict[str, float | None]]] = []
@@ -47,6 +47,14 @@ class Feed:
         self._tiles: dict[str, float | None] = {}
         self._loss: dict[str, float] = {}  # of each cell's uplink, smoothed
         self._cut: tuple[int, list[list[str]]] = (-1, [])  # for one version of the steering
+
+    def publish_to(self, publish: Callable[[bytes], None]) -> None:
+        """Has every finished frame handed on."""
+        self.publish = publish
+
+    def ready(self, hosts: int, of: int) -> None:
+        """Learns how many hosts have come up."""
+        self.hosts = (hosts, of)
 
     def topology(self) -> dict[str, Any]:
         """Describes who is where, who hears whom and what is shown; it does not change in a run."""
@@ -99,7 +107,7 @@ class Feed:
             "waits_for": steering.waits_for,
             "now_s": self.now_s,
             "folder": self._folder,
-            "faults_active": sum(e.state == "active" for e in list(steering.faults.values())),
+            "faults_active": len(steering.active),
             "numbers": self.numbers,
         }
 
@@ -120,8 +128,7 @@ class Feed:
         steering = self._steering
         version = steering.version
         if self._cut[0] != version:
-            known = list(steering.faults.values())
-            active = [e.settled for e in known if e.settled and e.state == "active"]
+            active = steering.active.values()
             blocked = [
                 [user, bs]
                 for user, cells in self._plan.layout.cells.items()

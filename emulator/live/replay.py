@@ -1,10 +1,11 @@
 """A run with everything that people did to it, as a scenario that does the same by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emulator.checks import source
 from emulator.checks.fault_words import parse
+from emulator.faults.activation import after
 from emulator.faults.base import INSTANT_DIGITS
 from emulator.faults.effects import AnyFault
 from emulator.results import journal
@@ -36,18 +37,15 @@ def export(folder: Path) -> Scenario:
 def spans(changes: Sequence[FaultChange]) -> list[AnyFault]:
     """Returns one fault for every span over which nothing about it changed."""
     done: list[AnyFault] = []
-    lasting: dict[int, AnyFault] = {}
+    active: Mapping[int, AnyFault] = {}
     for change in changes:
-        before = lasting.pop(change.number, None)
-        fault = parse(change.fault)
-        if change.op == "extend" and before is not None:
-            lasting[change.number] = fault
-            continue
-        if before is not None and before.at_s < change.at_s:  # a paused run: it never held
-            done.append(_until(before, change.at_s))
-        if change.op != "heal":
-            lasting[change.number] = _from(fault, change.at_s)
-    return [*done, *lasting.values()]
+        before, fault = active.get(change.number), parse(change.fault)
+        if change.op != "extend" or before is None:
+            if before is not None and before.at_s < change.at_s:  # a paused run: it never held
+                done.append(_until(before, change.at_s))
+            fault = _from(fault, change.at_s)
+        active = after(active, change.op, change.number, fault)
+    return [*done, *active.values()]
 
 
 def _from(fault: AnyFault, at_s: float) -> AnyFault:

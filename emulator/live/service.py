@@ -103,8 +103,8 @@ class Service:
         self._thread.start()
         self.url = self._started.result()
         self._announced = folders.announce(self._folder, self.url)
-        self.feed.publish = lambda frame: self._tell(self._send_frame)
-        self._steering.on_change = lambda: self._tell(self._send_change)
+        self.feed.publish_to(lambda frame: self._tell(self._send_frame))
+        self._steering.tell_changes_to(lambda: self._tell(self._send_change))
 
     def finish(self) -> None:
         """Lets whoever scrapes know that the run is over, before `stop`."""
@@ -122,7 +122,7 @@ class Service:
             self._exporter.take(progress)
 
     def ready(self, hosts: int, of: int) -> None:
-        self.feed.hosts = (hosts, of)
+        self.feed.ready(hosts, of)
         self._tell(self._send_change)
 
     # In the service's thread

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from agents.messages import NodeId, ServerReport, TaskEnd
 from agents.messages.slots import Allocated
+from emulator.faults.activation import Op
 
 NAME = "journal.msgpack"
 
@@ -59,7 +59,7 @@ class FaultChange(Struct, frozen=True, tag="fault", array_like=True):
     """
 
     at_s: float
-    op: Literal["begin", "patch", "extend", "heal"]
+    op: Op
     number: int  # its place in the scenario; beyond it: injected while the run went on
     fault: dict[str, object]
 

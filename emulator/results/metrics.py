@@ -12,6 +12,7 @@ from agents.messages import NodeId, ServerReport, TaskEnd
 from agents.messages.slots import Allocated
 from agents.policy import Reading
 from agents.todg.readings import BREACHES
+from emulator.faults.activation import after
 from emulator.results.journal import (
     FaultChange,
     HostLost,
@@ -102,10 +103,7 @@ class Metrics:
                         self.service_s[server] = Bins(DELAY_BOUNDS_S)
                 case FaultChange(number=number, op=op):
                     self.fault_log.append(record)
-                    if op == "heal":
-                        self.faults_active.pop(number, None)
-                    else:
-                        self.faults_active[number] = record
+                    self.faults_active = after(self.faults_active, op, number, record)
                 case Presence():
                     self._fold_presence(record)
                 case HostLost():

@@ -7,17 +7,19 @@ machine; what it reported before stays.
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emulator.build.plan import Plan
-from emulator.faults.timeline import Order
 from emulator.results import journal
 from emulator.results.journal import Frame, HostLost
 from emulator.runtime.connect import Say, ray_cluster
 from emulator.runtime.loop import Step
 from emulator.runtime.muster import Hosts, StartWatch, some
 from emulator.runtime.steering import Steering
-from emulator.sim.clock import Lateness, Pace
+from emulator.sim.clock import Lateness, Order, Pace
+
+if TYPE_CHECKING:
+    from emulator.runtime.host import Report
 
 FETCH_S = 0.25  # wall; between two fetches of the reports
 SILENCE_MAX_S = 15.0  # wall; a host that answers nothing for so long is counted as dead
@@ -45,20 +47,27 @@ def play(
         try:
             hosts.start(watch)
             watch.started(list(hosts.carriers.values()))
-            yield from _Fleet(hosts, plan, steering, watch.waits).steps()
+            yield from Fleet(hosts, plan, steering, watch.waits).steps()
         finally:
             hosts.disband()
 
 
-class _Fleet:
+class Fleet:
     """The hosts of one run, driven from start to end."""
 
-    def __init__(self, hosts: Hosts, plan: Plan, steering: Steering, say: Say) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        plan: Plan,
+        steering: Steering,
+        say: Say,
+        unpack: Callable[[Any], "Report"] | None = None,
+    ) -> None:
         import ray
 
-        from emulator.runtime.host import unpack
+        from emulator.runtime import host
 
-        self._ray, self._unpack = ray, unpack
+        self._ray, self._unpack = ray, unpack or host.unpack
         self._hosts, self._plan = hosts, plan
         self._steering, self._say = steering, say
         self._lateness: dict[str, list[int]] = {}
@@ -78,10 +87,10 @@ class _Fleet:
         while (left_s := pace.wall_s(pace.end_s - pace.now_s())) > 0.0:
             fetch_s = time.monotonic() + min(FETCH_S, left_s)
             while (idle_s := fetch_s - time.monotonic()) > 0.0:
-                steering.turn(pace, idle_s, ORDER_LEAD_S, self._send)
+                steering.turn(pace, idle_s, ORDER_LEAD_S, self.send)
             step = self._gather("report")
             if self._lost:  # the run ends here; who asked for something meanwhile gets an answer
-                steering.turn(pace, 0.0, ORDER_LEAD_S, self._send)
+                steering.turn(pace, 0.0, ORDER_LEAD_S, self.send)
             yield step
         lost = self._ask("halt")[1] or self._settle()
         yield self._step([], lost) if lost else self._gather("stock")
@@ -161,7 +170,7 @@ class _Fleet:
             expected = arriving
         return {}
 
-    def _send(self, orders: list[Order]) -> tuple[int, int]:
+    def send(self, orders: list[Order]) -> tuple[int, int]:
         """Has all hosts obey; returns how many of how many said within `ACK_MAX_S` that they do."""
         calls = {
             actor.steer.remote(orders): host

@@ -8,7 +8,7 @@ from emulator.build.known_fault import Known, State, hit_by, links_of
 from emulator.build.plan import Plan
 from emulator.checks import fault_words
 from emulator.checks import faults as check_faults
-from emulator.checks.fault_words import TTL_MAX_S, Refused
+from emulator.checks.fault_words import TTL_MAX_S, Invalid
 from emulator.faults.effects import AnyFault
 from emulator.scenario.occurrences import certain, places_of, settle
 from emulator.streams import Streams
@@ -34,10 +34,10 @@ class FaultResolver:
         fault = fault_words.read(given, now_s, ttl_max_s, old)
         problems = check_faults.fault_problems(self._scenario, fault, self._places)
         for where, message, remedy in problems:
-            raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))
+            raise Invalid(f"{where[-1]}: {message}; {remedy}", str(where[-1]))
         everyone = settle(certain(fault), self._places, self._streams)
         if everyone is None or not self.resolve(everyone):
-            raise Refused(422, "target: no link joins these nodes, so nothing would fail", "target")
+            raise Invalid("target: no link joins these nodes, so nothing would fail", "target")
         return fault
 
     def settle(self, fault: AnyFault, number: int) -> AnyFault | None:

@@ -22,12 +22,12 @@ from msgspec import Struct
 from agents.api import Message, NodeId
 from emulator.build.assemble import assemble
 from emulator.build.plan import Plan
-from emulator.faults.timeline import Order
+from emulator.faults.activation import FaultOrder
 from emulator.results import journal
 from emulator.results.journal import Frame
 from emulator.runtime.loop import remains
-from emulator.sim.clock import Pace
-from emulator.sim.network import Flight
+from emulator.sim.air import Flight
+from emulator.sim.clock import Order, Pace
 
 FLUSH_S = 0.002  # wall; batching by 2 ms costs 5 us a message instead of 500
 REPORT_S = 0.1  # wall; how much a crash can lose
@@ -213,7 +213,7 @@ class Host:
         while self._orders:
             orders, in_effect = self._orders.popleft()
             for order in orders:
-                if order.is_fault:
+                if isinstance(order, FaultOrder):
                     kernel.steer(order)
                 else:
                     self._pace.obey(order)

@@ -14,10 +14,10 @@ from msgspec import Struct
 from agents.user import User
 from emulator.build.assemble import assemble
 from emulator.build.plan import Plan
-from emulator.faults.timeline import Order
+from emulator.faults.activation import FaultOrder
 from emulator.results.journal import Record, Remains
 from emulator.runtime.steering import Steering
-from emulator.sim.clock import Lateness, Pace, VirtualPace
+from emulator.sim.clock import Lateness, Order, Pace, VirtualPace
 from emulator.sim.kernel import Kernel
 
 HELD_S = 0.25  # wall; a held run looks so often whether it goes on
@@ -70,10 +70,10 @@ def _steps(
             if steering is not None:
                 steering.turn(virtual, 0.0, 0.0, partial(_send, kernel))
             end_s = virtual.end_s
-            now_s = virtual.at_s = min(now_s, end_s)
+            now_s = virtual.step_to(now_s)
             kernel.run_until(now_s)
         else:
-            _run_paced(kernel, pace, now_s, steering)
+            run_paced(kernel, pace, now_s, steering)
             end_s = pace.end_s
             now_s = min(now_s, end_s)
         records = kernel.take_records(now_s)
@@ -102,12 +102,12 @@ def remains(kernel: Kernel, now_s: float) -> Remains:
 
 def _send(kernel: Kernel, orders: list[Order]) -> tuple[int, int]:
     for order in orders:
-        if order.is_fault:
+        if isinstance(order, FaultOrder):
             kernel.steer(order)
     return 1, 1
 
 
-def _run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering | None) -> None:
+def run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering | None) -> None:
     send = partial(_send, kernel)
     while True:
         now_s = pace.now_s()

@@ -15,8 +15,8 @@ from msgspec import Struct
 from agents.protocols import PROTOCOLS
 from agents.todg.frame import Frame as ScheduleFrame
 from emulator.build.plan import Plan
-from emulator.faults.timeline import Timeline
-from emulator.results.journal import Frame, Log, Record, Writer
+from emulator.faults.activation import Activation
+from emulator.results.journal import FaultChange, Frame, Log, Record, Writer
 from emulator.results.metrics import Metrics
 from emulator.results.optimality import Allocations
 from emulator.results.stats import GroupStats
@@ -51,22 +51,29 @@ class Recorder:
         self.metrics = fresh_metrics(scenario, plan.frame() if is_scheduled(scenario) else None)
         self.writer = Writer(folder)
         self._events = None if folder is None else Log(folder / "events.jsonl")
-        self._timeline = Timeline(plan.orders, scenario.duration_s)
+        self._activation = Activation(plan.orders)
+        self._duration_s = scenario.duration_s
         self._steering = steering
 
     def take(self, step: Step) -> None:
         steering = self._steering
         if steering is not None:
             for order in steering.take_orders():
-                self._timeline.add(order)
-        due = self._timeline.advance(step.now_s)
-        records: list[Record] = [*due, *step.records]
+                self._activation.add(order)
+        due = self._activation.advance(min(step.now_s, self._duration_s))
+        changes = [
+            FaultChange(change.at_s, change.op, change.number, change.fault.described())
+            for change in due
+        ]
+        records: list[Record] = [*changes, *step.records]
         self.writer.append(Frame(step.now_s, records))
         if steering is not None:
             steering.follow(due, step.now_s)
-        for change in due:
-            audit = {} if steering is None else steering.faults[change.number].audit(change)
-            self.note(change.op, change.at_s, number=change.number, fault=change.fault, **audit)
+        for reported in changes:
+            audit = {} if steering is None else steering.faults[reported.number].audit(reported.op)
+            self.note(
+                reported.op, reported.at_s, number=reported.number, fault=reported.fault, **audit
+            )
         self.metrics.fold(records, step.now_s)
 
     def note(self, op: str, at_s: float, **details: object) -> None:

@@ -15,14 +15,12 @@ from typing import Any, Literal
 
 from emulator.build.known_fault import Applied, Known, lasting
 from emulator.build.plan import Plan
-from emulator.checks import fault_words
-from emulator.checks.fault_words import NOT_BY_HAND, Refused
+from emulator.checks.fault_words import NOT_BY_HAND, Conflict, Invalid, NotFound, Refused
+from emulator.faults.activation import Change, FaultOrder, after
 from emulator.faults.effects import AnyFault
-from emulator.faults.timeline import Order
-from emulator.results.journal import FaultChange
 from emulator.runtime.fault_resolver import FaultResolver
 from emulator.scenario.occurrences import as_settled
-from emulator.sim.clock import Pace
+from emulator.sim.clock import ClockOrder, Order, Pace
 
 ACTIVE_MAX = 200
 CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
@@ -39,14 +37,15 @@ class Steering:
         self._can_pause = can_pause
         self.phase: Phase = "starting"
         self.faults: dict[int, Known] = {}
+        self.active: Mapping[int, AnyFault] = {}  # with their targets by name
         self.stop_reason = ""
         self.wants_stop = False  # asked for, and not in effect yet
         self.waits_for = ""  # what holds the run up, in words: hosts that are silent
         self.version = 0  # rises with every change that viewers want to see
-        self.on_change: Callable[[], None] = lambda: None
+        self._on_change: Callable[[], None] = lambda: None
         self._plan = plan
         self._asked: deque[tuple[Callable[[float], list[Order]], Future[Applied]]] = deque()
-        self._orders: deque[Order] = deque()  # in effect, not yet in the journal
+        self._orders: deque[FaultOrder] = deque()  # in effect, not yet in the journal
         self._condition = threading.Condition()
         self._now_s = 0.0
         self._resolver = FaultResolver(plan)
@@ -70,21 +69,20 @@ class Steering:
                 if known.source != "scenario" and known.is_like(fault):
                     return known, self._extend(known, fault), True
             if len(active) >= ACTIVE_MAX:
-                raise Refused(422, f"{ACTIVE_MAX} faults are active already; heal some first")
+                raise Invalid(f"{ACTIVE_MAX} faults are active already; heal some first")
             known = self._next(fault, source, client)
             self.faults[known.id] = known
 
         def begin(at_s: float) -> list[Order]:
-            known.fault = fault.model_copy(update={"at_s": at_s})
             if known.settled is None:
                 return []
-            known.state = "active"
-            known.settled = known.settled.model_copy(update={"at_s": at_s})
-            return [Order(at_s, "begin", known.id, known.settled)]
+            known.begin(fault.model_copy(update={"at_s": at_s}), known.resolved)
+            settled = known.settled.model_copy(update={"at_s": at_s})
+            return [self._decided(FaultOrder(at_s, "begin", known.id, settled))]
 
         def give_up(answer: Future[Applied]) -> None:
             if known.state == "scheduled" and (answer.cancelled() or answer.exception()):
-                known.state = "failed"
+                known.end("failed")
                 self._changed()
 
         answer = self._ask(begin)
@@ -100,31 +98,29 @@ class Steering:
         """Changes what an active fault does, or (`for_s`, from now on) how long it lasts."""
         known = self._active(number)
         if "type" in changes:
-            raise Refused(422, "a fault keeps its type; heal it and inject another", "type")
+            raise Invalid("a fault keeps its type; heal it and inject another", "type")
         if changes.get("for_s", 0.0) is None:
-            raise Refused(422, "for_s: say how many seconds from now on; healing ends it", "for_s")
+            raise Invalid("for_s: say how many seconds from now on; healing ends it", "for_s")
         asked = self._patched(known, changes)
         if "for_s" in changes and len(changes) == 1:
             return known, self._extend(known, asked, shorten=True)
         if "probability" in changes:
-            raise Refused(422, "probability: this fault happens already", "probability")
+            raise Invalid("probability: this fault happens already", "probability")
 
         def change(at_s: float) -> list[Order]:
             _must_last(known, at_s)
             # Since it was asked another change may have taken effect: this one is made on top.
             fault = self._patched(known, changes)
-            assert known.settled is not None, "it is active"
             if CHOICE & changes.keys():
                 fault = fault.model_copy(update={"probability": 1.0})
                 settled = self._resolver.settle(fault, number)
                 assert settled is not None, "it is certain"
             else:
-                settled = as_settled(fault, known.settled)
-            known.resolved = self._resolver.resolve(settled)
+                settled = as_settled(fault, self.active[number])
             until_s = at_s + (fault.for_s or 0.0) if "for_s" in changes else known.fault.until_s
-            known.fault = lasting(fault, at_s, until_s)
-            known.settled = lasting(settled, at_s, until_s)
-            return [Order(at_s, "patch", number, known.settled)]
+            known.change(lasting(fault, at_s, until_s), self._resolver.resolve(settled))
+            settled = lasting(settled, at_s, until_s)
+            return [self._decided(FaultOrder(at_s, "patch", number, settled))]
 
         return known, self._ask(change)
 
@@ -141,28 +137,28 @@ class Steering:
                 known.extend(self._active_at(at_s))
             for each in known:
                 _must_last(each, at_s)
-            return [_healed(each, at_s) for each in known]
+            return [self._healed(each, at_s) for each in known]
 
         return known, self._ask(heal)
 
     def pause(self) -> Future[Applied]:
         self._must_run()
         if not self._can_pause:
-            raise Refused(409, "virtual time stands still between two steps; take the next later")
+            raise Conflict("virtual time stands still between two steps; take the next later")
 
         def hold(at_s: float) -> list[Order]:
             self.phase = "paused"
-            return [Order(at_s, "hold")]
+            return [ClockOrder(at_s, "hold")]
 
         return self._ask(hold)
 
     def resume(self) -> Future[Applied]:
         if self.phase != "paused":
-            raise Refused(409, f"the run is {self.phase}, not paused")
+            raise Conflict(f"the run is {self.phase}, not paused")
 
         def release(at_s: float) -> list[Order]:
             self.phase = "running"
-            return [Order(at_s, "release", wall_s=time.time() + 0.1)]
+            return [ClockOrder(at_s, "release", wall_s=time.time() + 0.1)]
 
         return self._ask(release)
 
@@ -174,11 +170,16 @@ class Steering:
         def end(at_s: float) -> list[Order]:
             self.stop_reason = f"{reason} at {at_s:g} s"
             self.phase, self.wants_stop = "stopping", False
-            return [*(_healed(each, at_s) for each in self._active_at(at_s)), Order(at_s, "end")]
+            healed = [self._healed(each, at_s) for each in self._active_at(at_s)]
+            return [*healed, ClockOrder(at_s, "end")]
 
         return self._ask(end)
 
     # The run's side
+
+    def tell_changes_to(self, on_change: Callable[[], None]) -> None:
+        """Has `on_change` called, in whatever thread, after every change that viewers see."""
+        self._on_change = on_change
 
     def wait_for(self, what: str) -> None:
         """Tells people what the run waits for; nothing: it goes on."""
@@ -223,14 +224,14 @@ class Steering:
             made.append((self._made(make, at_s), waiting))
         orders = [order for each, _ in made if not isinstance(each, Refused) for order in each]
         for order in orders:
-            if not order.is_fault:
+            if isinstance(order, ClockOrder):
                 pace.obey(order)
         hosts, of = send(orders) if orders else (0, 0)
-        self._orders += (order for order in orders if order.is_fault)
         applied = Applied(at_s, hosts, of)
         for order in orders:
-            if order.number in self.faults:
-                self.faults[order.number].applied = applied
+            if isinstance(order, FaultOrder):
+                self._orders.append(order)
+                self.faults[order.number].obeyed(applied)
         self._changed()
         for each, waiting in made:
             if waiting is None:
@@ -240,31 +241,25 @@ class Steering:
             else:
                 waiting.set_result(applied if each else Applied(at_s, 0, 0))
 
-    def take_orders(self) -> Iterator[Order]:
+    def take_orders(self) -> Iterator[FaultOrder]:
         """Hands over the orders that are in effect and not yet in the journal."""
         while self._orders:
             yield self._orders.popleft()
 
-    def follow(self, changes: list[FaultChange], now_s: float) -> None:
-        """Learns what the journal says: faults of the scenario begin, times run out."""
+    def follow(self, changes: list[Change], now_s: float) -> None:
+        """Learns what goes into the journal: faults of the scenario begin, times run out."""
         self._now_s = now_s
         for change in changes:
             known = self.faults[change.number]
             if change.op == "heal":
-                known.ended_s = change.at_s
-                if known.state != "healed":
-                    known.state = "expired"
-                continue
-            if change.op == "begin" and known.source == "scenario":  # perhaps not the first time
+                known.end("expired", change.at_s)
+            elif change.op == "begin" and known.source == "scenario":
                 fault = self._plan.scenario.faults[change.number]
-                known.fault = fault.model_copy(update={"at_s": change.at_s})
-                known.settled = settled = fault_words.parse(change.fault)
-                known.resolved, known.ended_s, known.applied = (
-                    self._resolver.resolve(settled),
-                    None,
-                    None,
-                )
-                known.state = "active"
+                again = fault.model_copy(update={"at_s": change.at_s})
+                known.begin(again, self._resolver.resolve(change.fault))
+            else:
+                continue  # it was decided here
+            self.active = after(self.active, change.op, change.number, change.fault)
         if changes:
             self._changed()
 
@@ -285,18 +280,18 @@ class Steering:
     def _changed(self) -> None:
         with self._condition:  # both threads change things
             self.version += 1
-        self.on_change()
+        self._on_change()
 
     def _must_run(self) -> None:
         if self.phase not in ("running", "paused"):
-            raise Refused(409, f"the run is {self.phase}")
+            raise Conflict(f"the run is {self.phase}")
 
     def _active(self, number: int) -> Known:
         known = self.faults.get(number)
         if known is None:
-            raise Refused(404, f"there is no fault {number}")
+            raise NotFound(f"there is no fault {number}")
         if known.state != "active":
-            raise Refused(409, f"fault {number} is {known.state}")
+            raise Conflict(f"fault {number} is {known.state}")
         self._must_run()
         return known
 
@@ -308,6 +303,17 @@ class Steering:
         except Refused as refused:
             return refused
 
+    def _decided(self, order: FaultOrder) -> FaultOrder:
+        """Has an order known here before it is obeyed."""
+        known = self.active.get(order.number) if order.fault is None else order.fault
+        assert known is not None, "only what is active is healed"
+        self.active = after(self.active, order.op, order.number, known)
+        return order
+
+    def _healed(self, known: Known, at_s: float) -> FaultOrder:
+        known.end("healed")
+        return self._decided(FaultOrder(at_s, "heal", known.id))
+
     def _active_at(self, at_s: float) -> list[Known]:
         """Returns the active faults that `at_s` finds."""
         return [each for each in self.faults.values() if each.lasts(at_s)]
@@ -318,12 +324,11 @@ class Steering:
             until_s = at_s + (fault.for_s or 0.0)
             if not shorten:
                 if not known.is_like(fault):
-                    raise Refused(409, f"fault {known.id} was changed meanwhile; inject it again")
+                    raise Conflict(f"fault {known.id} was changed meanwhile; inject it again")
                 until_s = max(until_s, known.fault.until_s)
-            known.fault = lasting(known.fault, known.fault.at_s, until_s)
-            assert known.settled is not None, "it is active"
-            known.settled = lasting(known.settled, known.fault.at_s, until_s)
-            return [Order(at_s, "extend", known.id, known.settled)]
+            known.change(lasting(known.fault, known.fault.at_s, until_s), known.resolved)
+            settled = lasting(self.active[known.id], known.fault.at_s, until_s)
+            return [self._decided(FaultOrder(at_s, "extend", known.id, settled))]
 
         return self._ask(extend)
 
@@ -337,9 +342,4 @@ class Steering:
 
 def _must_last(known: Known, at_s: float) -> None:
     if not known.lasts(at_s):
-        raise Refused(409, f"fault {known.id} is over")
-
-
-def _healed(known: Known, at_s: float) -> Order:
-    known.state = "healed"
-    return Order(at_s, "heal", known.id)
+        raise Conflict(f"fault {known.id} is over")

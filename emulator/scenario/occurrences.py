@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from agents.blocks import begin_of, next_block
 from agents.messages import NodeId
+from emulator.faults.activation import FaultOrder
 from emulator.faults.effects import AnyFault
 from emulator.faults.link_types import Partition
 from emulator.faults.selectors import Place, is_plain, select
-from emulator.faults.timeline import Order
 from emulator.scenario.topology import Layout, members
 from emulator.streams import Streams
 
@@ -53,7 +53,7 @@ def places_of(chosen: "Scenario", layout: Layout | None) -> Places:
     return found
 
 
-def schedule(chosen: "Scenario", places: Places) -> list[Order]:
+def schedule(chosen: "Scenario", places: Places) -> list[FaultOrder]:
     """Returns the orders that a scenario's faults amount to; each ends by its own `for_s`."""
     streams, orders = Streams(chosen.seed), []
     seen = Counter[tuple[str, str]]()
@@ -66,7 +66,7 @@ def schedule(chosen: "Scenario", places: Places) -> list[Order]:
                 fault.model_copy(update={"at_s": at_s}), places, streams, repr(at_s), alike
             )
             if settled is not None:
-                orders.append(Order(at_s, "begin", number, settled))
+                orders.append(FaultOrder(at_s, "begin", number, settled))
     return orders
 
 

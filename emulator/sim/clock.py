@@ -8,10 +8,26 @@ overload shows in the metrics. Both count in the lateness record.
 
 import math
 import time
+from typing import Literal
 
-from emulator.faults.timeline import Order
+from msgspec import Struct
+
+from emulator.faults.activation import FaultOrder
 
 BUCKETS_S = tuple(1e-4 * 10 ** (i / 8) for i in range(41))  # 0.1 ms to 10 s, 33 % apart
+
+
+class ClockOrder(Struct, frozen=True):
+    """`hold` stops emulated time at `at_s`, `release` lets it go on at the wall time `wall_s`,
+    `end` makes `at_s` the end of the run."""
+
+    at_s: float
+    op: Literal["hold", "release", "end"]
+    wall_s: float = 0.0
+
+
+Order = FaultOrder | ClockOrder
+"""What all hosts obey from one instant on."""
 
 
 class Lateness:
@@ -73,7 +89,7 @@ class Pace:
         """Whether time stands still."""
         return self.now_s() >= self.held_s
 
-    def obey(self, order: Order) -> None:
+    def obey(self, order: ClockOrder) -> None:
         """Holds, releases or ends emulated time."""
         match order.op:
             case "hold":
@@ -102,7 +118,12 @@ class VirtualPace(Pace):
 
     def __init__(self, end_s: float) -> None:
         super().__init__(1.0, 0.0, end_s)
-        self.at_s = 0.0
+        self._at_s = 0.0
+
+    def step_to(self, at_s: float) -> float:
+        """Moves time on, to the end at most; returns it."""
+        self._at_s = min(at_s, self.end_s)
+        return self._at_s
 
     def now_s(self) -> float:
-        return min(self.end_s, self.at_s)
+        return min(self.end_s, self._at_s)

@@ -1,8 +1,7 @@
 """The network's verdict on every transmission attempt: channel, faults and resends in one place.
 
-Nothing else in the emulator delays or loses a message. `Link.judge` speaks for the
-sender's side; `Air.enter` adds what only the receiving base station can know: who else was
-on that channel.
+Nothing else in the emulator delays or loses a message. `Link.judge` speaks for the sender's side;
+`Air.enter` adds what only the receiving base station can know: who else was on that channel.
 """
 
 import math
@@ -12,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec import Struct
 
 from agents.api import Message, NodeId
-from agents.messages import Airborne, Body, Grant
+from agents.messages import Body
 from agents.tasks import Uniform
 from emulator.faults.base import LinkKind
 from emulator.faults.effects import HEALTHY, AnyFault, OnLinks
 from emulator.results.journal import LinkCount
+from emulator.sim.air import Air
 from emulator.sim.channel import Adaptive, Channel, Ideal
 from emulator.sim.disturbance import Disturbance
 from emulator.streams import Streams
@@ -46,7 +46,6 @@ Verdict = Deliver | Again | Drop
 
 
 BACKOFF_DOUBLINGS = 6
-ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 
 
 class Resend(Struct, frozen=True):
@@ -61,23 +60,36 @@ class Resend(Struct, frozen=True):
     backoff_s: float = 0.0
 
 
+class Tally:
+    """Attempts on all links of one cell and kind, since they were last taken."""
+
+    __slots__ = ("attempts", "bits", "losses")
+
+    def __init__(self) -> None:
+        self.attempts, self.bits = 0, 0.0
+        self.losses: dict[str, int] = {}
+
+    def lose(self, reason: str) -> None:
+        self.losses[reason] = self.losses.get(reason, 0) + 1
+
+
 class Link:
-    """One directed link.
+    """One directed link. It counts its attempts in `tally`.
 
     Every attempt draws two uniforms whatever comes of it; a shared channel draws a third for the
     channel and a fourth for the back-off. While `sure_s` is given there is nothing to decide, and
-    whoever carries the message counts it in `tally` without asking `judge`.
+    whoever carries the message says so to `count` without asking `judge`.
     """
 
     __slots__ = (
         "_channel",
         "_disturbance",
         "_ever",
+        "_gathered",
         "_resend",
         "_streams",
         "_uniform",
         "gather_s",
-        "gathered",
         "kind",
         "shared_channels",
         "source",
@@ -101,10 +113,10 @@ class Link:
         self.target = target
         self.kind = kind
         self.shared_channels = shared_channels
-        self.tally = LinkCount(0.0, self.bs, kind)  # one for all links of a cell and kind
+        self.tally = Tally()  # one for all links of a cell and kind
         self.sure_s: float | None = None  # the delay, while nothing can go wrong
         self.gather_s = gather_s  # None: every message is a packet of its own
-        self.gathered: list[Message] = []  # waiting for the packet to leave
+        self._gathered: list[Message] = []  # waiting for the packet to leave
         self._channel = channel
         self._resend = resend
         self._streams = streams
@@ -142,6 +154,22 @@ class Link:
             return 0.0
         fade_db = disturbance.fade_db(effect)
         return min(self._channel.rate_bps(channel, now_s, fade_db), effect.rate_bps)
+
+    def count(self, size_bits: float) -> None:
+        """Counts an attempt."""
+        tally = self.tally
+        tally.attempts += 1
+        tally.bits += size_bits
+
+    def gather(self, message: Message) -> bool:
+        """Keeps a message for the next packet; says whether it is the first in it."""
+        self._gathered.append(message)
+        return len(self._gathered) == 1
+
+    def take_gathered(self) -> list[Message]:
+        """Hands over what makes up the packet."""
+        messages, self._gathered = self._gathered, []
+        return messages
 
     def judge(self, size_bits: float, attempt: int, now_s: float, channel_no: int = -1) -> Verdict:
         """Decides attempt number `attempt` (from 1), which begins at `now_s`.
@@ -189,17 +217,16 @@ class Link:
             return 0.0
         hold_s = self._disturbance.hold_s(body, now_s)
         if hold_s == math.inf:
-            self.tally.attempts += 1
-            self._lose("message-drop")
+            self.count(0.0)
+            self.tally.lose("message-drop")
         return hold_s
 
     def copies(self, size_bits: float, now_s: float) -> bool:
         """Says whether faults make what just arrived over this link arrive once more."""
         if self._disturbance is None or not self._disturbance.copies(now_s):
             return False
-        self.tally.attempts += 1
-        self.tally.bits += size_bits
-        self._lose("copy")  # it brings nothing new
+        self.count(size_bits)
+        self.tally.lose("copy")  # it brings nothing new
         return True
 
     def retry_s(self, reason: str, attempt: int, now_s: float) -> float | None:
@@ -208,7 +235,7 @@ class Link:
         None: it gives up. A collision backs off at random, doubling with every attempt.
         """
         if reason == "collision":
-            self._lose(reason)
+            self.tally.lose(reason)
         if attempt >= self._resend.attempts_max:
             return None
         doubled = 2.0 ** min(attempt - 1, BACKOFF_DOUBLINGS)
@@ -230,59 +257,11 @@ class Link:
             self._uniform = self._streams.uniform(what, self.source, self.target)
         return self._uniform
 
-    def _lose(self, reason: str) -> None:
-        self.tally.losses[reason] = self.tally.losses.get(reason, 0) + 1
-
     def _failed(self, reason: str, attempt: int, at_s: float) -> Again | Drop:
-        self._lose(reason)
+        self.tally.lose(reason)
         if attempt >= self._resend.attempts_max:
             return Drop(at_s, reason)
         return Again(at_s + self._resend.ack_s, reason)
-
-
-class Flight(Struct, gc=False, array_like=True):
-    """One attempt of one message on the radio or backhaul; `channel` -1: a link of its own.
-
-    Mutable: on a shared channel it can be hit until it lands.
-    """
-
-    source: NodeId
-    target: NodeId
-    sent_s: float
-    body: Airborne
-    grant: Grant | None
-    attempt: int = 1
-    channel: int = -1
-    begin_s: float = 0.0  # of this attempt
-    until_s: float = 0.0
-    lost_by: str = ""  # "" while nothing went wrong
-
-
-class Air:
-    """The shared channels of one cell: who overlaps whom.
-
-    Two attempts on one channel at one time hit each other, unless the base station granted that
-    channel to both. Those that only touch, as in neighbouring slots, do not.
-    """
-
-    def __init__(self, channel_count: int) -> None:
-        self._aloft: list[list[Flight]] = [[] for _ in range(channel_count)]
-
-    def enter(self, flight: Flight) -> None:
-        aloft = self._aloft[flight.channel]
-        for other in aloft:
-            # Hosts tell of attempts a little late, and so not always in the order of their begins.
-            begin_s = max(other.begin_s, flight.begin_s)
-            if min(other.until_s, flight.until_s) <= begin_s + ROUNDING_S:
-                continue
-            if other.grant is None or flight.grant is None:
-                # What the channel lost already is lost once.
-                other.lost_by = other.lost_by or "collision"
-                flight.lost_by = flight.lost_by or "collision"
-        aloft.append(flight)
-
-    def leave(self, flight: Flight) -> None:
-        self._aloft[flight.channel] = [f for f in self._aloft[flight.channel] if f is not flight]
 
 
 class Network:
@@ -292,7 +271,7 @@ class Network:
         self._make = make
         # By source, then target.
         self.links: defaultdict[NodeId, dict[NodeId, Link]] = defaultdict(dict)
-        self._tallies: dict[tuple[NodeId, LinkKind], LinkCount] = {}
+        self._tallies: dict[tuple[NodeId, LinkKind], Tally] = {}
         self._active: tuple[AnyFault, ...] = ()
         self.airs = airs
 

@@ -1,13 +1,13 @@
 """Puts the faults of nodes into effect on one host: who stands at a node's address, and how it is.
 
-The kernel tells it what is active; it compares each node's condition with the one before and does
+It is told what is active, compares each node's condition with the one before and does
 what the difference asks for. A node that goes down loses what it holds there and then, and is made
 anew from the plan, as it was before the run; when it comes up again it starts.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from agents.api import CLOCK, RADIO, Node
 from agents.base_station import BaseStation
@@ -21,10 +21,9 @@ from emulator.faults.selectors import NodeKind
 from emulator.results.journal import Presence
 from emulator.results.readings import Read
 from emulator.sim.accelerator import Accelerator
+from emulator.sim.events import EventQueue
+from emulator.sim.performer import Performer
 from emulator.sim.substitutes import Clock, Down, Skewed
-
-if TYPE_CHECKING:
-    from emulator.sim.kernel import Kernel
 
 AWAY = "away"
 
@@ -59,14 +58,19 @@ def kind_of(node: Node) -> NodeKind:
 
 
 class NodeConditions:
-    """The conditions of one kernel's nodes. `faulty` holds those that are not well."""
+    """The conditions of one host's nodes; `faulty` gets those that are not well."""
 
     def __init__(
-        self, kernel: "Kernel", workshop: Workshop | None, die: Callable[[], None] | None
+        self,
+        performer: Performer,
+        faulty: dict[NodeId, Condition],
+        events: EventQueue,
+        workshop: Workshop | None,
+        die: Callable[[], None] | None,
     ) -> None:
-        self.faulty: dict[NodeId, Condition] = {}
-        self.clocks: dict[NodeId, Clock] = {}
-        self._kernel = kernel
+        self._performer = performer
+        self._faulty = faulty
+        self._events = events
         self._workshop = workshop
         self._die = die  # kills this process, where hosts have one each
         self._away: set[NodeId] = set()
@@ -78,18 +82,18 @@ class NodeConditions:
 
         `due_s` is when that was due; a runtime may be late.
         """
-        for name, node in list(self._kernel.nodes.items()):
+        for name, node in list(self._performer.nodes.items()):
             kind = kind_of(node)
             if any(isinstance(fault, ActorKill) and fault.hits(name, kind) for fault in active):
                 assert self._die is not None, "checked with the scenario"
                 self._die()
-            before = self.faulty.get(name, WELL)
+            before = self._faulty.get(name, WELL)
             after = condition_of(active, name, kind)
             if after != before:
                 if after == WELL:
-                    del self.faulty[name]
+                    del self._faulty[name]
                 else:
-                    self.faulty[name] = after
+                    self._faulty[name] = after
                 self._change(name, before, after, now_s, due_s)
             if isinstance(node, User | ScheduledCell):
                 self._hand_over(name, active, now_s)
@@ -97,20 +101,17 @@ class NodeConditions:
     def _change(
         self, name: NodeId, before: Condition, after: Condition, now_s: float, due_s: float
     ) -> None:
-        kernel = self._kernel
+        performer = self._performer
         if after.model != before.model:
-            kernel.accelerators[name] = self._shop.accelerator(name, after.model)
+            performer.devices.install(name, self._shop.accelerator(name, after.model))
         moved_s = 0.0
         if (after.ahead_s, after.drift) != (before.ahead_s, before.drift):
             new, old = (Clock(each.ahead_s, each.drift) for each in (after, before))
             moved_s = new.shows_s(now_s) - old.shows_s(now_s)
-            if after.ahead_s or after.drift:
-                self.clocks[name] = new
-            else:
-                del self.clocks[name]
+            performer.set_clock(name, new if after.ahead_s or after.drift else None)
             if not self._down_by(name, before):
-                kernel.acting[name] = self._up(name)
-        is_there = isinstance(kernel.nodes[name], User) and name not in self._away
+                performer.let_act(name, self._up(name))
+        is_there = isinstance(performer.nodes[name], User) and name not in self._away
         if is_there and (moved_s or after.hurry != before.hurry):
             self._tell(name, CLOCK, Tempo(after.hurry, moved_s), now_s)
         self._set_down(name, self._down_by(name, before), self._down_by(name, after), now_s)
@@ -140,32 +141,32 @@ class NodeConditions:
             self._rise(name, now_s)
 
     def _fall(self, name: NodeId, reason: str, now_s: float) -> None:
-        kernel = self._kernel
-        old = kernel.nodes[name]
-        tasks = kernel.clear(name, now_s)
+        performer = self._performer
+        old = performer.nodes[name]
+        tasks = performer.empty(name, now_s)
         fresh = self._shop.fresh(name)
         if isinstance(old, User) and isinstance(fresh, User):
             fresh.generated = old.generated  # tasks are named by their number
-        kernel.replace(name, fresh, self._shop.reads(fresh), now_s)
-        server = name if kind_of(old) == "server" else ""
-        kernel.acting[name] = down = Down(name, reason, server)
-        kernel.perform(name, down.lose(tasks, now_s), now_s)
+        performer.replace(name, fresh, self._shop.reads(fresh), now_s)
+        down = Down(name, reason, name if kind_of(old) == "server" else "")
+        performer.let_act(name, down)
+        performer.perform(name, down.lose(tasks, now_s), now_s)
 
     def _rise(self, name: NodeId, now_s: float) -> None:
-        self._kernel.acting[name] = self._up(name)
-        self._kernel.begin(name, now_s)
-        hurry = self.faulty.get(name, WELL).hurry  # it starts as if all were well
+        self._performer.let_act(name, self._up(name))
+        self._performer.begin(name, now_s)
+        hurry = self._faulty.get(name, WELL).hurry  # it starts as if all were well
         if hurry != 1.0:
             self._tell(name, CLOCK, Tempo(hurry), now_s)
         if name in self._gone:
             self._tell(name, RADIO, Handover(self._gone[name]), now_s)
 
     def _up(self, name: NodeId) -> Node:
-        node, clock = self._kernel.nodes[name], self.clocks.get(name)
+        node, clock = self._performer.nodes[name], self._performer.clock(name)
         return node if clock is None else Skewed(node, clock)
 
     def _tell(self, name: NodeId, source: NodeId, body: Body, now_s: float) -> None:
-        self._kernel.tell(name, source, body, now_s)
+        self._performer.tell(name, source, body, now_s)
 
     # Users that move, leave and join
 
@@ -183,22 +184,22 @@ class NodeConditions:
         self._tell(name, RADIO, Handover(gone), now_s)  # who is down hears it when it is up
 
     def _come_or_go(self, user: NodeId, now_s: float) -> None:
-        condition = self.faulty.get(user, WELL)
+        condition = self._faulty.get(user, WELL)
         before = self._down_by(user, condition)
         self._away ^= {user}
         self._set_down(user, before, self._down_by(user, condition), now_s)
-        self._kernel.records.append(Presence(now_s, user, user not in self._away))
+        self._performer.record(Presence(now_s, user, user not in self._away))
 
     def _plan_turn(self, user: NodeId, from_s: float) -> None:
         """Draws when a user leaves or joins next. Exponential spans may be drawn anew at any time:
         they have no memory. By name of the instant, so that they depend on nothing before it."""
         self._turns[user] = turn = self._turns.get(user, 0) + 1
-        condition = self.faulty.get(user, WELL)
+        condition = self._faulty.get(user, WELL)
         rate_hz = condition.join_rate_hz if user in self._away else condition.leave_rate_hz
         if condition.has_churn and rate_hz > 0.0:
             uniform = self._shop.draw("churn", user, repr(from_s))
             due_s = from_s - math.log(1.0 - uniform()) / rate_hz
-            self._kernel.at(due_s, self._turn, (user, turn, due_s))
+            self._events.at(due_s, self._turn, (user, turn, due_s))
 
     def _turn(self, drawn: tuple[NodeId, int, float], now_s: float) -> None:
         user, turn, due_s = drawn

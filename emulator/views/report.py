@@ -80,7 +80,7 @@ def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
     from emulator.views.network_map import network_map
 
     panels = list(_panels(result))
-    bands = _bands(result.metrics)
+    bands = bands_of(result.metrics)
     map_ = network_map(result.scenario)
     versions = json.dumps(result.summary.get("versions", {}), indent=1)
     text = (folder / "scenario.yaml").read_text(encoding="utf-8")
@@ -299,7 +299,7 @@ def _metric(unit: str) -> str:
     return {"s": "_s", "ratio": "_ratio", "per s": "_hz"}.get(unit, "")
 
 
-def _bands(metrics: Metrics) -> list[Band]:
+def bands_of(metrics: Metrics) -> list[Band]:
     """Returns the spans of all faults that began."""
     bands: list[Band] = []
     open_at: dict[int, int] = {}  # fault -> its band that has no end yet

@@ -62,7 +62,7 @@ def check(root: Path, student: str, teacher: str, train: int) -> None:
     assert [row["rate"] for row in curve] == pytest.approx([0.05, 0.05 * 0.1**3])
     assert [row["rate"] for row in master] == [row["rate"] for row in curve]
     assert all(np.isfinite(row["loss"]) and row["loss"] > 0.0 for row in curve)
-    shipped = zoo._read(root / student / "manifest.json")
+    shipped = zoo.read_manifest(root / student / "manifest.json")
     assert (shipped.epochs, shipped.recipe, shipped.test_images) == (2, "bdd", 40)
     assert shipped.teacher == str(root / teacher)
     zoo.load_from(root / student)

@@ -132,8 +132,8 @@ def test_networks_without_a_map_of_one_size_have_no_attention_to_transfer(small:
 
 def test_mixed_precision_is_for_gpus_and_has_the_range_of_float32() -> None:
     # No GPU here: what is asked of torch, not what a GPU makes of it.
-    asked = answers.precision(torch.device("cpu"))
-    assert not asked._enabled
+    with answers.precision(torch.device("cpu")):
+        assert not torch.is_autocast_enabled("cpu")
     with pytest.warns(UserWarning, match="CUDA is not available"):
         asked = answers.precision(torch.device("cuda"))
     assert asked.fast_dtype == torch.bfloat16

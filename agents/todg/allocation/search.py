@@ -90,7 +90,7 @@ class _Search:
             return known, prices
         bounds = [
             self.bound(branch, prices, known, BRANCH_STEPS)[0]
-            for branch in _branches(allowed, weights, chosen, prices)
+            for branch in branches(allowed, weights, chosen, prices)
         ]
         return min(known, max(bounds, default=known)), prices
 
@@ -165,7 +165,7 @@ def _repaired(picked: Bools, weights: Floats) -> Ints:
     return np.where(picked.any(axis=1), best, -1)
 
 
-def _branches(allowed: Bools, weights: Floats, chosen: Bools, prices: Floats) -> Iterator[Bools]:
+def branches(allowed: Bools, weights: Floats, chosen: Bools, prices: Floats) -> Iterator[Bools]:
     """Splits a node: one user has this channel, or that one, or none of them.
 
     The user is the one wanted by most channels; if none is wanted twice, the dearest left out of
