@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from agents.reasons import Reason
 from agents.slot_bodies import (
     Allocated,
     Board,
@@ -191,7 +192,7 @@ class Undelivered(Struct, frozen=True, gc=False, tag="undelivered", array_like=T
 
     lost: "Offload | Result | Burst"
     target: NodeId
-    reason: str
+    reason: Reason
     attempts: int
 
 
@@ -225,7 +226,7 @@ class TaskEnd(Struct, frozen=True, gc=False, tag="task-end", array_like=True):
     due_s: float
     ended_s: float
     outcome: Outcome
-    reason: str = ""
+    reason: Reason = Reason.NONE
     server: NodeId = ""
     arrived_s: float = math.nan
     started_s: float = math.nan
@@ -278,7 +279,12 @@ Airborne = Offload | Request | Grant | Vacate | ServerReport | Beacon | Burst | 
 
 
 def ended(
-    task: Task, now_s: float, outcome: Outcome, reason: str, server: NodeId = "", attempts: int = 0
+    task: Task,
+    now_s: float,
+    outcome: Outcome,
+    reason: Reason,
+    server: NodeId = "",
+    attempts: int = 0,
 ) -> TaskEnd:
     """Tells the end of a task that brought no result."""
     return TaskEnd(

@@ -10,6 +10,7 @@ from agents.api import ACCELERATOR, JOURNAL, Send
 from agents.bodies import Execute, Executed, ended
 from agents.moments import Moments
 from agents.queues import Job, PriorityQueue
+from agents.reasons import Reason
 from agents.tasks import Task
 
 Select = Callable[[PriorityQueue, float], int]
@@ -58,7 +59,7 @@ class Station:
         if refused is None:
             return []
         return [
-            Send(JOURNAL, ended(refused.task, now_s, "dropped", "queue-full", self.name)),
+            Send(JOURNAL, ended(refused.task, now_s, "dropped", Reason.QUEUE_FULL, self.name)),
         ]
 
     def finish(self, executed: Executed, now_s: float) -> tuple[Job, ...]:
@@ -97,7 +98,7 @@ class Station:
             yield job.task
 
     def _expire(self, job: Job, now_s: float) -> Send:
-        end = ended(job.task, now_s, "expired", "deadline", self.name, job.attempts)
+        end = ended(job.task, now_s, "expired", Reason.DEADLINE, self.name, job.attempts)
         return Send(JOURNAL, end)
 
     def _run(self, batch: tuple[Job, ...], now_s: float) -> Send:

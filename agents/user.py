@@ -28,6 +28,7 @@ from agents.bodies import (
 )
 from agents.policy import UserPolicy
 from agents.queues import Job, PriorityQueue
+from agents.reasons import Reason
 from agents.station import Station
 from agents.tasks import Arrivals, AtWill, OnGrant, Task, Uniform
 
@@ -203,7 +204,7 @@ class User:
         sends = self._ask(now_s) if was_empty else []
         if refused is not None:
             del self._placed[refused.task.seq]
-            sends.append(Send(JOURNAL, ended(refused.task, now_s, "dropped", "queue-full")))
+            sends.append(Send(JOURNAL, ended(refused.task, now_s, "dropped", Reason.QUEUE_FULL)))
         return sends
 
     def _ask(self, now_s: float) -> list[Send]:
@@ -250,7 +251,7 @@ class User:
             self._queue.pop(index)
             _, server = self._placed.pop(job.task.seq)
             if job.task.expires and now_s >= job.task.due_s:
-                sends.append(Send(JOURNAL, ended(job.task, now_s, "expired", "deadline")))
+                sends.append(Send(JOURNAL, ended(job.task, now_s, "expired", Reason.DEADLINE)))
                 continue
             sends.append(Send(bs, Offload(job.task, server), grant))
             sends += self._policy.sent(bs, job.task.seq, grant.until_s, now_s)
@@ -270,7 +271,7 @@ class User:
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results, and bursts only where scheduled"
         told = self._policy.lost(undelivered.target, lost.task.seq, now_s)
-        if undelivered.reason == "grant-over" and not self._on_grant:
+        if undelivered.reason is Reason.GRANT_OVER and not self._on_grant:
             # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)
             self._queue.push_front(Job(lost.task, undelivered.target, now_s))
@@ -290,7 +291,7 @@ class User:
             task.due_s,
             now_s,
             "completed",
-            "",
+            Reason.NONE,
             result.server,
             result.arrived_s,
             result.started_s,

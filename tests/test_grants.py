@@ -13,6 +13,7 @@ from test_nodes import bodies, generate, message, new_cell, new_user
 
 from agents.api import RADIO, Send
 from agents.bodies import Grant, Offload, Request, TaskEnd, Undelivered, Vacate, Wake
+from agents.reasons import Reason
 from agents.tasks import Task
 
 RATE_BPS = 1.0e5
@@ -187,7 +188,7 @@ def test_a_user_hands_back_the_rest_of_a_grant_when_the_link_gave_up() -> None:
     generate(user, 1.0)
     (sent,) = bodies(user.on_message(message("bs-0", Grant(3, 1.2)), 1.1), Offload)
 
-    lost = user.on_message(message(RADIO, Undelivered(sent, "bs-0", "loss", 1)), 1.15)
+    lost = user.on_message(message(RADIO, Undelivered(sent, "bs-0", Reason.LOSS, 1)), 1.15)
 
     assert bodies(lost, Vacate, "bs-0") == [Vacate(3, 1.2)]
 

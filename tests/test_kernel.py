@@ -6,6 +6,7 @@ import pytest
 
 from agents.api import Message, Send
 from agents.bodies import Beacon, Body, NodeId, Offload, Undelivered, Wake
+from agents.reasons import Reason
 from agents.tasks import Task
 from emulator.faults.base import LinkKind
 from emulator.streams import Streams
@@ -105,7 +106,7 @@ def test_a_task_lost_behind_the_base_station_is_given_back_to_it() -> None:
     kernel.run_until(10.0)
 
     ((message, _),) = trio.nodes["bs"].heard
-    assert message.body == Undelivered(Offload(TASK, "edge"), "edge", "loss", 9)
+    assert message.body == Undelivered(Offload(TASK, "edge"), "edge", Reason.LOSS, 9)
     assert trio.nodes["user"].heard == trio.nodes["edge"].heard == []
 
 

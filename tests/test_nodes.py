@@ -51,6 +51,7 @@ from agents.policy import (
 )
 from agents.protocols import PROTOCOLS, baselines
 from agents.queues import Job, PriorityQueue
+from agents.reasons import Reason
 from agents.station import Station
 from agents.tasks import Arrivals, AtWill, Periodic, Poisson, Task, Trace
 from agents.user import ASK_AGAIN_S, Demand, User
@@ -174,7 +175,7 @@ def test_a_result_ends_its_task() -> None:
 def test_a_user_drops_a_task_that_the_link_layer_gave_up() -> None:
     user = new_user()
     (offload,) = bodies(generate(user, 1.0), Offload)
-    lost = Undelivered(offload, "bs-0", "loss", 4)
+    lost = Undelivered(offload, "bs-0", Reason.LOSS, 4)
 
     (end,) = bodies(user.on_message(message(RADIO, lost), 1.4), TaskEnd, JOURNAL)
 
@@ -217,7 +218,7 @@ def test_zero_wait_does_not_regenerate_in_the_instant_of_a_loss() -> None:
     # On a channel without airtime a blackout would otherwise stop emulated time for good.
     user = new_user(AtWill(wait_s=0.0, timeout_s=3.0))
     (offload,) = bodies(generate(user, 1.0), Offload)
-    lost = Undelivered(offload, "bs-0", "blackout", 1)
+    lost = Undelivered(offload, "bs-0", Reason.BLACKOUT, 1)
 
     sends = user.on_message(message(RADIO, lost), 1.0)
 
@@ -263,7 +264,7 @@ def test_a_user_whose_grant_ends_too_early_keeps_the_task_and_its_place() -> Non
     generate(user, 1.0)
     generate(user, 2.0)
     (offload,) = bodies(user.on_message(message("bs-0", Grant(0, 2.2)), 2.1), Offload)
-    lost = Undelivered(offload, "bs-0", "grant-over", 1)
+    lost = Undelivered(offload, "bs-0", Reason.GRANT_OVER, 1)
 
     sends = user.on_message(message(RADIO, lost), 2.1)
 
@@ -389,7 +390,7 @@ def test_a_base_station_that_starts_anew_numbers_its_beacons_as_if_it_had_gone_o
 
 
 def test_a_base_station_journals_what_the_backhaul_loses() -> None:
-    lost = Undelivered(Offload(TASK, "edge-0"), "edge-0", "loss", 1)
+    lost = Undelivered(Offload(TASK, "edge-0"), "edge-0", Reason.LOSS, 1)
 
     (end,) = bodies(new_cell().on_message(message(RADIO, lost, "bs-0"), 2.0), TaskEnd, JOURNAL)
 

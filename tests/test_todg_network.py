@@ -16,6 +16,7 @@ from todg_network import SLOT_S, kind, network
 from agents import radio
 from agents.api import RADIO, Message, Send
 from agents.bodies import Body, TaskEnd, Undelivered, Wake
+from agents.reasons import Reason
 from agents.slot_bodies import Burst, Sensed, SlotGrant
 from emulator.record.journal import LinkCount, Readings, Remains
 from emulator.runtime.session import Session
@@ -254,10 +255,10 @@ def test_a_burst_told_lost_too_late_is_not_taken_for_the_next_one() -> None:
         user.on_tick(Wake(0.0, "generate", 0), 0.0)
     first, second = burst(1), burst(2)
 
-    (given_up,) = told(RADIO, Undelivered(first, "bs-0", "loss", 1), 2)
+    (given_up,) = told(RADIO, Undelivered(first, "bs-0", Reason.LOSS, 1), 2)
     assert isinstance(given_up.body, TaskEnd)
     assert (given_up.body.seq, given_up.body.reason) == (first.tasks[0].seq, "loss")
-    assert told(RADIO, Undelivered(second, "bs-0", "loss", 1), 2) == []
+    assert told(RADIO, Undelivered(second, "bs-0", Reason.LOSS, 1), 2) == []
     assert burst(3).tasks == second.tasks
 
 

@@ -24,6 +24,7 @@ from agents.bodies import (
 )
 from agents.moments import Moments
 from agents.queues import Job
+from agents.reasons import Reason
 from agents.scheduled.discipline import Discipline
 from agents.scheduled.line import Line
 from agents.scheduled.readings import Tally
@@ -84,7 +85,7 @@ class ScheduledServer:
             case Offload(task=task, attempts=attempts):
                 job = Job(task, message.via or message.source, now_s, attempts)
                 if task.due_s < now_s:  # the wire took too long: a broken promise, on record
-                    return [self._end(job, now_s, "expired", "deadline")]
+                    return [self._end(job, now_s, "expired", Reason.DEADLINE)]
                 self._arrived.append(job)
                 return [] if self._running else self._serve(now_s)
             case Executed() as executed:
@@ -135,11 +136,11 @@ class ScheduledServer:
         next_s = self._frame.slotting.at_s(slot + 2)
         for line in self._lines:
             dropped, late = line.end_slot(slot, next_s)
-            sends += [self._end(job, now_s, "dropped", "bound") for job in dropped]
-            sends += [self._end(job, now_s, "expired", "deadline") for job in late]
+            sends += [self._end(job, now_s, "dropped", Reason.BOUND) for job in dropped]
+            sends += [self._end(job, now_s, "expired", Reason.DEADLINE) for job in late]
         for job in self._arrived:
             if job.task.due_s < next_s:
-                sends.append(self._end(job, now_s, "expired", "deadline"))
+                sends.append(self._end(job, now_s, "expired", Reason.DEADLINE))
             else:
                 self._lines[self._frame.kind_of[job.task.user]].push(job, slot)
         self._arrived.clear()
@@ -147,7 +148,7 @@ class ScheduledServer:
             line.watch()
         return sends
 
-    def _end(self, job: Job, now_s: float, outcome: Outcome, reason: str) -> Send:
+    def _end(self, job: Job, now_s: float, outcome: Outcome, reason: Reason) -> Send:
         return Send(JOURNAL, ended(job.task, now_s, outcome, reason, self.id, job.attempts))
 
     # Service
@@ -199,5 +200,5 @@ class ScheduledServer:
         given_up, self._running = self._running, ()
         self._busy_s += now_s - self._started_s
         sends = [Send(ACCELERATOR, Abort())]
-        sends += [self._end(job, now_s, "expired", "overrun") for job in given_up]
+        sends += [self._end(job, now_s, "expired", Reason.OVERRUN) for job in given_up]
         return sends + self._serve(now_s)

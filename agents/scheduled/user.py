@@ -14,6 +14,7 @@ from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Send
 from agents.bodies import Abort, Grant, Handover, NodeId, Undelivered, Wake, ended
 from agents.policy import UserPolicy
 from agents.queues import Job, PriorityQueue
+from agents.reasons import Reason
 from agents.scheduled.discipline import Discipline
 from agents.scheduled.line import Line
 from agents.scheduled.readings import Tally
@@ -148,8 +149,8 @@ class ScheduledUser(User):
     def _end_slot(self, slot: int, now_s: float) -> list[Send]:
         line, head, served = self._line, self._line.head(), self._line.served
         dropped, late = line.end_slot(slot, self._slotting.at_s(slot + 2))
-        sends = [Send(JOURNAL, ended(task, now_s, "dropped", "bound")) for task in dropped]
-        sends += [Send(JOURNAL, ended(task, now_s, "expired", "deadline")) for task in late]
+        sends = [Send(JOURNAL, ended(task, now_s, "dropped", Reason.BOUND)) for task in dropped]
+        sends += [Send(JOURNAL, ended(task, now_s, "expired", Reason.DEADLINE)) for task in late]
         if line.head() is not head:
             self._rest_bits = self._demand.size_bits
         arrived, self._arrived = self._arrived, []
@@ -158,7 +159,9 @@ class ScheduledUser(User):
             admitted = self._admission.admit(len(arrived), self._backlog_at_start, served)
         for task in arrived[:admitted]:
             line.push(task, slot)
-        sends += [Send(JOURNAL, ended(t, now_s, "dropped", "rejected")) for t in arrived[admitted:]]
+        sends += [
+            Send(JOURNAL, ended(t, now_s, "dropped", Reason.REJECTED)) for t in arrived[admitted:]
+        ]
         line.watch(self._admission)
         return sends
 
@@ -209,7 +212,7 @@ class ScheduledUser(User):
         burst = Burst(tasks, grant.servers[: len(tasks)], bits)
         return [Send(self._bs, burst, Grant(grant.channel, grant.until_s))]
 
-    def _take_back_burst(self, lost: Burst, reason: str, now_s: float) -> list[Send]:
+    def _take_back_burst(self, lost: Burst, reason: Reason, now_s: float) -> list[Send]:
         """Puts what the radio lost back where it was; it does not count as served.
 
         Told after the slot's end, which a runtime that is late can do, it is too late for that.
@@ -252,4 +255,7 @@ class ScheduledUser(User):
         if not cpu.running or cpu.running[0].task.seq != seq:
             return []
         task = cpu.abandon()[0].task
-        return [Send(ACCELERATOR, Abort()), Send(JOURNAL, ended(task, now_s, "expired", "overrun"))]
+        return [
+            Send(ACCELERATOR, Abort()),
+            Send(JOURNAL, ended(task, now_s, "expired", Reason.OVERRUN)),
+        ]

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from agents.bodies import NodeId, ServerReport, TaskEnd
+from agents.reasons import Reason
 from agents.slot_bodies import Allocated
 
 NAME = "journal.msgpack"
@@ -28,7 +29,7 @@ class LinkCount(Struct, tag="link-count", array_like=True):
     kind: str
     attempts: int = 0
     bits: float = 0.0
-    losses: dict[str, int] = {}
+    losses: dict[Reason, int] = {}
 
 
 class Readings(Struct, frozen=True, tag="readings", array_like=True):

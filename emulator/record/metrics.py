@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from agents.bodies import NodeId, ServerReport, TaskEnd
 from agents.freshness import AgeTracker
 from agents.policy import Reading
+from agents.reasons import Reason
 from agents.scheduled.readings import BREACHES
 from agents.slot_bodies import Allocated
 from emulator.record.allocations import Allocations
@@ -58,7 +59,7 @@ class Metrics:
         self.groups = dict(groups)
         self.ages: dict[NodeId, AgeTracker] = {}
         self.attempts: Counter[tuple[str, str]] = Counter()  # (base station, link kind)
-        self.losses: Counter[tuple[str, str, str]] = Counter()  # the same and the reason
+        self.losses: Counter[tuple[str, str, Reason]] = Counter()  # the same and the reason
         self.bits = 0.0
         self.servers: dict[NodeId, ServerReport] = {}
         # Of each edge server, from its first report on; a user's own CPU is in its group's stages.

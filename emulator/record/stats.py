@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agents.bodies import TaskEnd
 from agents.freshness import AgeIntegral, AgeTracker
+from agents.reasons import Reason
 
 ALL = "all"
 STAGES = ("uplink", "queue", "compute", "downlink")
@@ -186,7 +187,7 @@ class GroupStats:
         self.overdue = 0  # tasks neither finished nor given up by their deadline
         self.stays_finished_s = Bins(stay_bounds(deadline_s))  # of tasks that a server finished
         self.stays_given_up_s = Bins(stay_bounds(deadline_s))  # of the others
-        self.drops: Counter[str] = Counter()  # why tasks brought no result
+        self.drops: Counter[Reason] = Counter()  # why tasks brought no result
         self.parts: list[GroupStats] = [self]
         self.users: list[AgeTracker] = []
         self.ages = AgeIntegral(0)

@@ -12,6 +12,7 @@ import msgspec
 
 from agents.api import RADIO, Message
 from agents.bodies import Body, Control, NodeId, Offload, Result, Undelivered
+from agents.reasons import Reason
 from agents.slot_bodies import Burst
 from agents.tasks import HEADER_BITS
 from emulator.faults.orders import Handler
@@ -160,10 +161,10 @@ class Crossing:
         flight.channel = link.pick() if grant is None else grant.channel
         verdict = link.judge(flight.body.size_bits, flight.attempt, now_s, flight.channel)
         if grant is not None and verdict.at_s > grant.until_s + ROUNDING_S:
-            self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
+            self._give_back(link, flight.body, Reason.GRANT_OVER, flight.attempt, now_s)
             return
         flight.begin_s, flight.until_s = now_s, verdict.at_s
-        flight.lost_by = "" if isinstance(verdict, Deliver) else verdict.reason
+        flight.lost_by = Reason.NONE if isinstance(verdict, Deliver) else verdict.reason
         if flight.target in self._nodes:
             self.enter(flight)
         else:
@@ -194,7 +195,7 @@ class Crossing:
             flight.attempt += 1
             self._at(retry_s, self.fly, flight)
 
-    def _give_back(self, link: Link, body: Body, reason: str, attempt: int, at_s: float) -> None:
+    def _give_back(self, link: Link, body: Body, reason: Reason, attempt: int, at_s: float) -> None:
         """Returns a lost task to its sender; other messages are simply gone."""
         if isinstance(body, Offload | Result | Burst):
             lost = Undelivered(body, link.target, reason, attempt)

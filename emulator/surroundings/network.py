@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from agents.api import Message, NodeId
 from agents.bodies import Airborne, Body, Grant
+from agents.reasons import Reason
 from agents.tasks import Uniform
 from emulator.faults.base import LinkKind
 from emulator.faults.fold import HEALTHY, AnyFault, OnLinks
@@ -32,14 +33,14 @@ class Again(Struct, frozen=True, gc=False):
     """The attempt fails and ends at `at_s`; the link layer is to resend."""
 
     at_s: float
-    reason: str
+    reason: Reason
 
 
 class Drop(Struct, frozen=True, gc=False):
     """The last attempt fails and ends at `at_s`; the message is lost."""
 
     at_s: float
-    reason: str
+    reason: Reason
 
 
 Verdict = Deliver | Again | Drop
@@ -159,7 +160,7 @@ class Link:
         if channel_no >= 0 and isinstance(channel, Adaptive):
             rate_bps = self._rate_bps(channel_no, now_s)
             if rate_bps <= 0.0:  # who was granted it did not look
-                return self._failed(effect.blocked_by or "channel-loss", attempt, now_s)
+                return self._failed(effect.blocked_by or Reason.CHANNEL_LOSS, attempt, now_s)
             airtime_s = size_bits / rate_bps
         at_s = now_s + airtime_s
         if disturbance is None:
@@ -171,16 +172,16 @@ class Link:
         if effect.blocked_by:
             return self._failed(effect.blocked_by, attempt, at_s)
         if channel_no in effect.dead_channels:
-            return self._failed("channel-loss", attempt, at_s)
+            return self._failed(Reason.CHANNEL_LOSS, attempt, at_s)
         success = channel.success(now_s, disturbance.fade_db(effect))
         if lucky >= success:
             return self._failed(channel.reason, attempt, at_s)
         if is_struck or lucky >= success * effect.pass_p:
-            return self._failed("loss-fault", attempt, at_s)
+            return self._failed(Reason.LOSS_FAULT, attempt, at_s)
         if disturbance.in_burst(now_s):
-            return self._failed("burst-fault", attempt, at_s)
+            return self._failed(Reason.BURST_FAULT, attempt, at_s)
         if lucky >= success * effect.pass_p * effect.clean_p:
-            return self._failed("corrupt-fault", attempt, at_s)
+            return self._failed(Reason.CORRUPT_FAULT, attempt, at_s)
         return Deliver(at_s + disturbance.late_s(effect))
 
     def hold_s(self, body: Body, now_s: float) -> float:
@@ -190,7 +191,7 @@ class Link:
         hold_s = self._disturbance.hold_s(body, now_s)
         if hold_s == math.inf:
             self.tally.attempts += 1
-            self._lose("message-drop")
+            self._lose(Reason.MESSAGE_DROP)
         return hold_s
 
     def copies(self, size_bits: float, now_s: float) -> bool:
@@ -199,15 +200,15 @@ class Link:
             return False
         self.tally.attempts += 1
         self.tally.bits += size_bits
-        self._lose("copy")  # it brings nothing new
+        self._lose(Reason.COPY)  # it brings nothing new
         return True
 
-    def retry_s(self, reason: str, attempt: int, now_s: float) -> float | None:
+    def retry_s(self, reason: Reason, attempt: int, now_s: float) -> float | None:
         """Says when the link layer resends after a failed attempt on a shared channel.
 
         None: it gives up. A collision backs off at random, doubling with every attempt.
         """
-        if reason == "collision":
+        if reason is Reason.COLLISION:
             self._lose(reason)
         if attempt >= self._resend.attempts_max:
             return None
@@ -230,10 +231,10 @@ class Link:
             self._uniform = self._streams.uniform(what, self.source, self.target)
         return self._uniform
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: Reason) -> None:
         self.tally.losses[reason] = self.tally.losses.get(reason, 0) + 1
 
-    def _failed(self, reason: str, attempt: int, at_s: float) -> Again | Drop:
+    def _failed(self, reason: Reason, attempt: int, at_s: float) -> Again | Drop:
         self._lose(reason)
         if attempt >= self._resend.attempts_max:
             return Drop(at_s, reason)
@@ -255,7 +256,7 @@ class Flight(Struct, gc=False, array_like=True):
     channel: int = -1
     begin_s: float = 0.0  # of this attempt
     until_s: float = 0.0
-    lost_by: str = ""  # "" while nothing went wrong
+    lost_by: Reason = Reason.NONE  # as long as nothing went wrong
 
 
 class Air:
@@ -277,8 +278,8 @@ class Air:
                 continue
             if other.grant is None or flight.grant is None:
                 # What the channel lost already is lost once.
-                other.lost_by = other.lost_by or "collision"
-                flight.lost_by = flight.lost_by or "collision"
+                other.lost_by = other.lost_by or Reason.COLLISION
+                flight.lost_by = flight.lost_by or Reason.COLLISION
         aloft.append(flight)
 
     def leave(self, flight: Flight) -> None:

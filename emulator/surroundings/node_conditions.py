@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from agents.api import CLOCK, RADIO, Node
 from agents.base_station import BaseStation
 from agents.bodies import Body, Handover, NodeId, Tempo
+from agents.reasons import Reason
 from agents.scheduled.cell import ScheduledCell
 from agents.tasks import Uniform
 from agents.user import User
@@ -25,8 +26,6 @@ from emulator.surroundings.stand_ins import Clock, Down, Skewed
 
 if TYPE_CHECKING:
     from emulator.surroundings.kernel import Kernel
-
-AWAY = "away"
 
 
 class Workshop(Protocol):
@@ -128,10 +127,10 @@ class NodeConditions:
 
     # Down and up
 
-    def _down_by(self, name: NodeId, condition: Condition) -> str:
-        return condition.down_by or (AWAY if name in self._away else "")
+    def _down_by(self, name: NodeId, condition: Condition) -> Reason:
+        return condition.down_by or (Reason.AWAY if name in self._away else Reason.NONE)
 
-    def _set_down(self, name: NodeId, before: str, after: str, now_s: float) -> None:
+    def _set_down(self, name: NodeId, before: Reason, after: Reason, now_s: float) -> None:
         if bool(before) == bool(after):
             return
         if after:
@@ -139,7 +138,7 @@ class NodeConditions:
         else:
             self._rise(name, now_s)
 
-    def _fall(self, name: NodeId, reason: str, now_s: float) -> None:
+    def _fall(self, name: NodeId, reason: Reason, now_s: float) -> None:
         kernel = self._kernel
         old = kernel.nodes[name]
         tasks = kernel.clear(name, now_s)

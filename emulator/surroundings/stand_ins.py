@@ -11,13 +11,14 @@ from msgspec import Struct
 
 from agents.api import JOURNAL, Message, Node, Send
 from agents.bodies import NodeId, TaskEnd, Wake, ended, tasks_in
+from agents.reasons import Reason
 from agents.tasks import Task
 
 
 class Down:
     """Holds nothing, says nothing, and loses every task that comes, for the given reason."""
 
-    def __init__(self, name: NodeId, reason: str, server: NodeId = "") -> None:
+    def __init__(self, name: NodeId, reason: Reason, server: NodeId = "") -> None:
         self.id = name
         self._reason = reason
         self._server = server
