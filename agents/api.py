@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from agents.bodies import Body, Grant, Wake
+from agents.bodies import Body, Grant, Wake, tag_of
 from agents.tasks import Task
 
 NodeId = str
@@ -50,8 +50,27 @@ class Message(Struct, frozen=True, gc=False, array_like=True):
     via: NodeId = ""
 
 
+class Unhandled(Exception):
+    """A node does not know what to do with a wake-up or a message: somebody made a mistake.
+
+    Whoever runs the node drops what it was and records that.
+    """
+
+    def __init__(self, what: Wake | Message) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        if isinstance(self.what, Wake):
+            return f"wake-up '{self.what.cause.word}' ({self.what.cause.says})"
+        return f"message '{tag_of(type(self.what.body))}' from {self.what.source}"
+
+
 class Node(Protocol):
-    """A pure state machine. Times never run backwards between two calls to one node."""
+    """A pure state machine. Times never run backwards between two calls to one node.
+
+    What it does not know it answers with `Unhandled`.
+    """
 
     id: NodeId
 

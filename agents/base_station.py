@@ -24,6 +24,7 @@ from agents.bodies import (
     ended,
 )
 from agents.policy import CellPolicy
+from agents.reasons import CellCause
 from agents.tasks import Task
 
 
@@ -64,20 +65,20 @@ class BaseStation:
         sends = []
         if self._beacon_s > 0.0:
             self._beacon_seq = round(now_s / self._beacon_s)  # as if it had gone on all the time
-            sends.append(Send(CLOCK, Wake(now_s, "beacon")))
+            sends.append(Send(CLOCK, Wake(now_s, CellCause.BEACON)))
         if self._channels.slotted:
             slot = next_block(now_s, self._channels.grant_s)  # on a restart it may be any
             begin_s = max(now_s, begin_of(slot, self._channels.grant_s))
-            sends.append(Send(CLOCK, Wake(begin_s, "slot", slot)))
+            sends.append(Send(CLOCK, Wake(begin_s, CellCause.SLOT, slot)))
         return sends + self._policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         match wake.cause:
-            case "slot":
+            case CellCause.SLOT:
                 return self._begin_slot(wake.key, now_s)
-            case "grant-over":
+            case CellCause.GRANT_OVER:
                 return self._share_out(now_s)
-            case "beacon":
+            case CellCause.BEACON:
                 return self._broadcast(now_s)
             case _:
                 return self._policy.on_tick(wake, now_s)
@@ -89,14 +90,14 @@ class BaseStation:
             for channel, user in enumerate(self._policy.draw(now_s))
             if user is not None
         ]
-        sends.append(Send(CLOCK, Wake(until_s, "slot", number + 1)))
+        sends.append(Send(CLOCK, Wake(until_s, CellCause.SLOT, number + 1)))
         return sends
 
     def _broadcast(self, now_s: float) -> list[Send]:
         beacon = Beacon(self._beacon_seq, self._beacon_s)
         self._beacon_seq += 1
         sends = [Send(user, beacon) for user in self._users]
-        sends.append(Send(CLOCK, Wake(now_s + self._beacon_s, "beacon")))
+        sends.append(Send(CLOCK, Wake(now_s + self._beacon_s, CellCause.BEACON)))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
@@ -161,5 +162,5 @@ class BaseStation:
             self._holders[channel] = (user, until_s)
             del self._requests[user]
             sends.append(Send(user, Grant(channel, until_s)))
-            sends.append(Send(CLOCK, Wake(until_s, "grant-over")))
+            sends.append(Send(CLOCK, Wake(until_s, CellCause.GRANT_OVER)))
         return sends

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from agents.reasons import Reason
+from agents.reasons import Cause, Reason
 from agents.slot_bodies import (
     Allocated,
     Board,
@@ -34,7 +34,7 @@ class Wake(Struct, frozen=True, gc=False, tag="wake", array_like=True):
     """To `@clock`: call my `on_tick` with this same value at `at_s`."""
 
     at_s: float
-    cause: str
+    cause: Cause
     key: int = 0
 
 
@@ -299,6 +299,11 @@ def ended(
         server=server,
         attempts=attempts,
     )
+
+
+def tag_of(body: type) -> str:
+    """Returns the word for a kind of message."""
+    return str(body.__struct_config__.tag)  # type: ignore[attr-defined]
 
 
 def tasks_in(body: Body) -> tuple[Task, ...]:

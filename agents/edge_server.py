@@ -18,6 +18,7 @@ from agents.bodies import (
 )
 from agents.policy import ServerPolicy
 from agents.queues import Job
+from agents.reasons import ServerCause
 from agents.station import Station
 from agents.tasks import Task
 
@@ -40,15 +41,15 @@ class EdgeServer:
         self._report_s = report_s
 
     def start(self, now_s: float) -> list[Send]:
-        sends = [Send(CLOCK, Wake(now_s, "report"))] if self._report_s > 0.0 else []
+        sends = [Send(CLOCK, Wake(now_s, ServerCause.REPORT))] if self._report_s > 0.0 else []
         return sends + self._policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause != "report":
+        if wake.cause is not ServerCause.REPORT:
             return self._policy.on_tick(wake, now_s)
         report = self.report(now_s)
         sends = [Send(bs, report) for bs in self._base_stations]
-        sends.append(Send(CLOCK, Wake(now_s + self._report_s, "report")))
+        sends.append(Send(CLOCK, Wake(now_s + self._report_s, ServerCause.REPORT)))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:

@@ -28,11 +28,12 @@ from agents.bodies import (
 )
 from agents.policy import UserPolicy
 from agents.queues import Job, PriorityQueue
-from agents.reasons import Reason
+from agents.reasons import Reason, UserCause
 from agents.station import Station
 from agents.tasks import Arrivals, AtWill, OnGrant, Task, Uniform
 
 ASK_AGAIN_S = 0.1  # a lost request costs at most this; requests are idempotent
+NONE = Reason.NONE  # to look it up costs as much as a call
 LOSS_WAIT_S = 0.1  # generate-at-will tries again this long after the link layer gave up
 
 
@@ -109,9 +110,9 @@ class User:
         return [self._wake(self._next_s), *self._policy.start(now_s)]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause == "ask":  # one that was followed by another has had its answer
+        if wake.cause is UserCause.ASK:  # one that was followed by another has had its answer
             return self._ask(now_s) if wake.key == self._asked else []
-        if wake.cause != "generate":
+        if wake.cause is not UserCause.GENERATE:
             return self._policy.on_tick(wake, now_s)
         if self._at_will and wake.key != self.generated:
             return []  # a time-out, and news came before it
@@ -149,7 +150,7 @@ class User:
             yield from self._cpu.tasks()
 
     def _wake(self, at_s: float) -> Send:
-        return Send(CLOCK, Wake(at_s, "generate", self.generated))
+        return Send(CLOCK, Wake(at_s, UserCause.GENERATE, self.generated))
 
     def _generate(self, now_s: float) -> list[Send]:
         sends = self._place(self._new_task(now_s), now_s)
@@ -157,7 +158,7 @@ class User:
         if self._tempo != 1.0:
             at_s = now_s + (at_s - now_s) / self._tempo
         self._next_s = self._timer_s = at_s
-        sends.append(Send(CLOCK, Wake(at_s, "generate", self.generated)))
+        sends.append(Send(CLOCK, Wake(at_s, UserCause.GENERATE, self.generated)))
         return sends
 
     def _hurry(self, tempo: Tempo, now_s: float) -> list[Send]:
@@ -218,7 +219,7 @@ class User:
         task = head.task
         request = Request(task.priority, task.born_s, task.size_bits, task.seq)
         self._asked += 1
-        again = Wake(now_s + ASK_AGAIN_S, "ask", self._asked)
+        again = Wake(now_s + ASK_AGAIN_S, UserCause.ASK, self._asked)
         return [Send(bs, request), Send(CLOCK, again)]
 
     def _use(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
@@ -291,7 +292,7 @@ class User:
             task.due_s,
             now_s,
             "completed",
-            Reason.NONE,
+            NONE,
             result.server,
             result.arrived_s,
             result.started_s,

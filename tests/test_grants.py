@@ -13,7 +13,7 @@ from test_nodes import bodies, generate, message, new_cell, new_user
 
 from agents.api import RADIO, Send
 from agents.bodies import Grant, Offload, Request, TaskEnd, Undelivered, Vacate, Wake
-from agents.reasons import Reason
+from agents.reasons import CellCause, Reason
 from agents.tasks import Task
 
 RATE_BPS = 1.0e5
@@ -142,7 +142,7 @@ def test_a_lost_grant_is_granted_again_to_the_same_request() -> None:
     bs.on_message(ask, 1.0)
     bs.on_message(ask, 1.09)
 
-    assert granted_to(bs.on_tick(Wake(1.1, "grant-over"), 1.1)) == ["user-0"]
+    assert granted_to(bs.on_tick(Wake(1.1, CellCause.GRANT_OVER), 1.1)) == ["user-0"]
 
 
 def test_a_channel_handed_back_goes_to_who_waits_and_a_copy_takes_it_from_nobody() -> None:

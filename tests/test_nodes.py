@@ -51,7 +51,7 @@ from agents.policy import (
 )
 from agents.protocols import PROTOCOLS, baselines
 from agents.queues import Job, PriorityQueue
-from agents.reasons import Reason
+from agents.reasons import CellCause, Reason, ServerCause, UserCause
 from agents.station import Station
 from agents.tasks import Arrivals, AtWill, Periodic, Poisson, Task, Trace
 from agents.user import ASK_AGAIN_S, Demand, User
@@ -109,7 +109,7 @@ def task(seq: int, priority: int = 0, **fields: float | bool) -> Task:
 
 
 def generate(user: User, now_s: float) -> list[Send]:
-    return user.on_tick(Wake(now_s, "generate", user.generated), now_s)
+    return user.on_tick(Wake(now_s, UserCause.GENERATE, user.generated), now_s)
 
 
 # Arrivals
@@ -282,7 +282,7 @@ def test_a_user_asks_again_at_one_pace_however_much_it_has_sent() -> None:
     for k in range(10):
         granted = user.on_message(message("bs-0", Grant(0, 1.0)), 0.03 + 0.001 * k)
         due += bodies(granted, Wake)
-    due = [wake for wake in due if wake.cause == "ask"]
+    due = [wake for wake in due if wake.cause is UserCause.ASK]
 
     repeats = [request for wake in due for request in bodies(user.on_tick(wake, 0.2), Request)]
 
@@ -361,7 +361,7 @@ def test_a_used_or_expired_grant_goes_to_the_most_urgent_request() -> None:
         cell.on_message(message(user, Request(priority, born_s, 1e3, 0), "bs-0"), 3.0)
 
     used = cell.on_message(message("user-0", Offload(TASK, "edge-0"), "bs-0"), 3.05)
-    expired = cell.on_tick(Wake(3.15, "grant-over"), 3.15)
+    expired = cell.on_tick(Wake(3.15, CellCause.GRANT_OVER), 3.15)
 
     assert [s.target for s in used if isinstance(s.body, Grant)] == ["user-2"]
     assert [s.target for s in expired if isinstance(s.body, Grant)] == ["user-1"]
@@ -370,8 +370,8 @@ def test_a_used_or_expired_grant_goes_to_the_most_urgent_request() -> None:
 def test_beacons_go_to_every_user_and_are_numbered() -> None:
     cell = new_cell()
 
-    first = cell.on_tick(Wake(0.0, "beacon"), 0.0)
-    second = cell.on_tick(Wake(0.5, "beacon"), 0.5)
+    first = cell.on_tick(Wake(0.0, CellCause.BEACON), 0.0)
+    second = cell.on_tick(Wake(0.5, CellCause.BEACON), 0.5)
 
     assert [beacon.seq for beacon in bodies(first, Beacon)] == [0] * 5
     assert [beacon.seq for beacon in bodies(second, Beacon)] == [1] * 5
@@ -381,7 +381,7 @@ def test_beacons_go_to_every_user_and_are_numbered() -> None:
 def test_a_base_station_that_starts_anew_numbers_its_beacons_as_if_it_had_gone_on() -> None:
     steady, anew = new_cell(), new_cell()
     for number in range(40):
-        steady.on_tick(Wake(0.5 * number, "beacon"), 0.5 * number)
+        steady.on_tick(Wake(0.5 * number, CellCause.BEACON), 0.5 * number)
 
     (first,) = bodies(anew.start(20.0), Wake)
 
@@ -467,7 +467,7 @@ def test_a_server_reports_its_backlog_and_measured_service() -> None:
     for seq in range(3):
         offer(server, task(seq), 0.0)
 
-    (report,) = bodies(server.on_tick(Wake(1.0, "report"), 1.0), ServerReport, "bs-0")
+    (report,) = bodies(server.on_tick(Wake(1.0, ServerCause.REPORT), 1.0), ServerReport, "bs-0")
 
     assert (report.backlog, report.mean_s, report.second_moment_s2) == (3, 0.01, 2e-4)
 

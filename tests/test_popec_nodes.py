@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from agents.api import CLOCK, Message, Send
+from agents.api import CLOCK, Message, Send, Unhandled
 from agents.bodies import Ask, Body, Hint, Join, NodeId, Share, Wake
 from agents.moments import Moments
 from agents.policy import Cell, CellView, Policy, Reach, ServerView, UserView
@@ -670,12 +670,17 @@ def test_a_server_that_became_slow_tells_everybody_if_it_measures(measure: bool)
 
 
 @pytest.mark.parametrize("new", [new_cell, new_server])
-def test_strangers_and_foreign_messages_are_left_unanswered(new: type) -> None:
+def test_strangers_and_foreign_messages_are_not_swallowed(new: type) -> None:
     resource: Fed = new()
-    assert not resource.hear("bs-9", Hint(1.0), Share(1, 1.0))
     user, _ = begun_user()
-    assert not user.hear("bs-9", Share(1, 1.0))
-    assert not user.hear("bs-0", Join(0, 1.0))
+    for node, source, body in (
+        (resource, "bs-9", Hint(1.0)),
+        (resource, "bs-9", Share(1, 1.0)),
+        (user, "bs-9", Share(1, 1.0)),
+        (user, "bs-0", Join(0, 1.0)),
+    ):
+        with pytest.raises(Unhandled):
+            node.hear(source, body)
 
 
 # Who starts anew

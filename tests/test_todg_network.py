@@ -16,7 +16,7 @@ from todg_network import SLOT_S, kind, network
 from agents import radio
 from agents.api import RADIO, Message, Send
 from agents.bodies import Body, TaskEnd, Undelivered, Wake
-from agents.reasons import Reason
+from agents.reasons import Reason, UserCause
 from agents.slot_bodies import Burst, Sensed, SlotGrant
 from emulator.record.journal import LinkCount, Readings, Remains
 from emulator.runtime.session import Session
@@ -245,14 +245,14 @@ def test_a_burst_told_lost_too_late_is_not_taken_for_the_next_one() -> None:
         return user.on_message(Message(source, user.id, now_s, body), now_s)
 
     def burst(slot: int) -> Burst:
-        user.on_tick(Wake(slot * SLOT_S, "slot", slot), slot * SLOT_S)
+        user.on_tick(Wake(slot * SLOT_S, UserCause.SLOT, slot), slot * SLOT_S)
         told(RADIO, Sensed("bs-0", (1.0e6, 1.0e6)), slot)  # room for one task of 20 kbit, granted
         (sent,) = told("bs-0", SlotGrant(slot, 0, slot * SLOT_S + until_s, servers), slot)
         assert isinstance(sent.body, Burst)
         return sent.body
 
     for _ in range(3):
-        user.on_tick(Wake(0.0, "generate", 0), 0.0)
+        user.on_tick(Wake(0.0, UserCause.GENERATE, 0), 0.0)
     first, second = burst(1), burst(2)
 
     (given_up,) = told(RADIO, Undelivered(first, "bs-0", Reason.LOSS, 1), 2)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from msgspec import Struct
 
-from agents.api import CLOCK, Message, Send
+from agents.api import CLOCK, Message, Send, Unhandled
 from agents.bodies import Ask, Hint, Join, NodeId, Share, Wake
 from agents.freshness import Floats
 from agents.policy import CellView, ServerPolicy, ServerView
@@ -18,6 +18,7 @@ from agents.protocols.admm_options import Options
 from agents.protocols.allotment import AllottedCell
 from agents.protocols.fractional import cell_hints_hz, cell_step, server_hints_hz
 from agents.protocols.server_step import server_step
+from agents.reasons import NegotiationCause
 from agents.tasks import Uniform
 
 THINK_S = 0.002  # a resource's computing time
@@ -110,7 +111,7 @@ class Negotiation:
         self._bits = 0.0
 
     def start(self, now_s: float) -> list[Send]:
-        return [Send(CLOCK, Wake(now_s + self.options.keep_s, "keep"))]
+        return [Send(CLOCK, Wake(now_s + self.options.keep_s, NegotiationCause.KEEP))]
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
@@ -122,27 +123,29 @@ class Negotiation:
                 self._unhinted.append(i)
                 if self._hint_s == math.inf:
                     self._hint_s = now_s + HINT_S
-                    return [Send(CLOCK, Wake(self._hint_s, "hint"))]
+                    return [Send(CLOCK, Wake(self._hint_s, NegotiationCause.HINT))]
                 return self._give_hints() if now_s > self._hint_s else []
             case Ask() as ask:
                 return self._hear(message, ask, now_s)
             case _:
-                return []
+                raise Unhandled(message)
 
     def on_tick(self, wake: Wake, now_s: float) -> tuple[list[Send], bool]:
         """Returns what to send, and whether the shares changed."""
         match wake.cause:
-            case "hint":
+            case NegotiationCause.HINT:
                 return self._give_hints(), False
-            case "keep":
-                again = Send(CLOCK, Wake(now_s + self.options.keep_s, "keep"))
+            case NegotiationCause.KEEP:
+                again = Send(CLOCK, Wake(now_s + self.options.keep_s, NegotiationCause.KEEP))
                 if not self._forget_the_dead(now_s):
                     return [again], False
                 return [*self.round(now_s), again], True
-            case _:
+            case NegotiationCause.SOLVE:
                 if wake.at_s != self._solve_s or not self.members.is_fresh.any():
                     return [], False  # another one was set in its place
                 return self.round(now_s), True
+            case _:
+                raise Unhandled(wake)
 
     def _give_hints(self) -> list[Send]:
         hints_hz, mean_s = self._hint(self.members)
@@ -186,7 +189,7 @@ class Negotiation:
         if at_s >= self._solve_s:
             return []
         self._solve_s = at_s
-        return [Send(CLOCK, Wake(at_s, "solve"))]
+        return [Send(CLOCK, Wake(at_s, NegotiationCause.SOLVE))]
 
     def round(self, now_s: float) -> list[Send]:
         """Solves with what is there; answers who asked, and tells whose share moved."""
@@ -289,16 +292,16 @@ class NegotiatingServer(ServerPolicy):
     def start(self, now_s: float) -> list[Send]:
         sends = self._negotiation.start(now_s)
         if self.options.measure:
-            sends.append(Send(CLOCK, Wake(now_s + self.options.keep_s, "measure")))
+            sends.append(Send(CLOCK, Wake(now_s + self.options.keep_s, NegotiationCause.MEASURE)))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         return self._negotiation.on_message(message, now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause != "measure":
+        if wake.cause is not NegotiationCause.MEASURE:
             return self._negotiation.on_tick(wake, now_s)[0]
-        again = Send(CLOCK, Wake(now_s + 0.25 * self.options.keep_s, "measure"))
+        again = Send(CLOCK, Wake(now_s + 0.25 * self.options.keep_s, NegotiationCause.MEASURE))
         moments = self.view.moments
         if abs(moments.mean - self._mean_s) <= CHANGE * self._mean_s:
             return [again]

@@ -8,7 +8,7 @@ docs/popec.md, Who solves what.
 import math
 from collections.abc import Iterable
 
-from agents.api import CLOCK, Message, Send
+from agents.api import CLOCK, Message, Send, Unhandled
 from agents.bodies import Ask, Hint, Join, NodeId, Share, Wake
 from agents.policy import UserView
 from agents.protocols.admm_edge import Edge
@@ -18,6 +18,7 @@ from agents.protocols.allotment import AllottedUser
 from agents.protocols.fractional import penalty
 from agents.protocols.link_belief import SUCCESS_MIN, LinkBelief
 from agents.protocols.round_trips import RTO_MIN_S, RoundTrips
+from agents.reasons import NegotiationCause
 from agents.tasks import Uniform
 
 THINK_S = 0.001  # a user's computing time; answers that come meanwhile are used together
@@ -132,14 +133,14 @@ class NegotiatingUser(AllottedUser):
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         edge = self._edges.get(message.source)
         if edge is None:
-            return []
+            raise Unhandled(message)
         match message.body:
             case Hint(rate_hz=rate_hz, mean_s=mean_s):
                 return self._hear_hint(edge, rate_hz, mean_s, now_s)
             case Share() as share:
                 return [*self._hear_share(edge, share, now_s), *self._arm(now_s)]
             case _:
-                return []
+                raise Unhandled(message)
 
     def _hear_hint(self, edge: Edge, rate_hz: float, mean_s: float, now_s: float) -> list[Send]:
         edge.hint_hz = rate_hz
@@ -181,13 +182,15 @@ class NegotiatingUser(AllottedUser):
         if self._thinks:
             return []
         self._thinks = True
-        return [Send(CLOCK, Wake(now_s + THINK_S, "act"))]
+        return [Send(CLOCK, Wake(now_s + THINK_S, NegotiationCause.ACT))]
 
     # Time
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        if wake.cause not in (NegotiationCause.ACT, NegotiationCause.WATCH):
+            raise Unhandled(wake)
         learned = self._learn(now_s)
-        if wake.cause == "act":
+        if wake.cause is NegotiationCause.ACT:
             self._thinks = False
             return [*learned, *self._activate(now_s), *self._arm(now_s)]
         if wake.at_s != self._wake_s:
@@ -241,7 +244,7 @@ class NegotiatingUser(AllottedUser):
         if due_s >= self._wake_s - 1e-9:
             return []
         self._wake_s = due_s
-        return [Send(CLOCK, Wake(due_s, "watch"))]
+        return [Send(CLOCK, Wake(due_s, NegotiationCause.WATCH))]
 
     # What radio links are worth
 

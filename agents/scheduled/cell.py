@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.api import CLOCK, JOURNAL, Message, Send, Unhandled
 from agents.bodies import Handover, NodeId, Offload, Undelivered, Wake, ended
 from agents.policy import Reach
+from agents.reasons import CellCause
 from agents.scheduled.allocation import Allocator, Letters, plan_for
 from agents.scheduled.discipline import Discipline, ServersSeen, UsersSeen
 from agents.scheduled.readings import Tally
@@ -84,18 +85,17 @@ class ScheduledCell:
 
     def start(self, now_s: float) -> list[Send]:
         slot = self._slotting.next_slot(now_s)
-        return [
-            Send(CLOCK, Wake(self._slotting.at_s(slot, self._slotting.report_s), "allocate", slot))
-        ]
+        at_s = self._slotting.at_s(slot, self._slotting.report_s)
+        return [Send(CLOCK, Wake(at_s, CellCause.ALLOCATE, slot))]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         match wake.cause:
-            case "allocate":
+            case CellCause.ALLOCATE:
                 return self._allocate(wake.key, now_s)
-            case "round":
+            case CellCause.ROUND:
                 return self._round(wake.key)
-            case cause:
-                raise AssertionError(f"{self.id} asked for no {cause}")
+            case _:
+                raise Unhandled(wake)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
@@ -118,7 +118,7 @@ class ScheduledCell:
             case Undelivered(lost=lost, reason=reason) if not isinstance(lost, Burst):
                 return [Send(JOURNAL, ended(lost.task, now_s, "dropped", reason))]
             case _:
-                raise AssertionError(f"{self.id} was sent {message.body}")
+                raise Unhandled(message)
 
     def tasks(self) -> Iterable[Task]:
         return ()  # relays at once, keeps nothing
@@ -151,7 +151,7 @@ class ScheduledCell:
         self._weights = weights.astype(np.float32)
         self._allocator.begin(slot, self._epoch, self._weights)
         following_s = self._slotting.at_s(slot + 1, self._slotting.report_s)
-        return [*self._round(0), Send(CLOCK, Wake(following_s, "allocate", slot + 1))]
+        return [*self._round(0), Send(CLOCK, Wake(following_s, CellCause.ALLOCATE, slot + 1))]
 
     def _round(self, number: int) -> list[Send]:
         if number == self._allocator.steps:
@@ -159,7 +159,7 @@ class ScheduledCell:
         sends = self._letters(self._allocator.step(number))
         slotting = self._slotting
         at_s = slotting.at_s(self._slot, slotting.report_s + (number + 1) * slotting.round_s)
-        sends.append(Send(CLOCK, Wake(at_s, "round", number + 1)))
+        sends.append(Send(CLOCK, Wake(at_s, CellCause.ROUND, number + 1)))
         return sends
 
     def _letters(self, letters: Letters) -> list[Send]:

@@ -8,7 +8,7 @@ docs/todg.md, One slot; service is an accelerator's, not the work units of a slo
 
 from collections.abc import Iterator, Sequence
 
-from agents.api import ACCELERATOR, CLOCK, JOURNAL, Message, Send
+from agents.api import ACCELERATOR, CLOCK, JOURNAL, Message, Send, Unhandled
 from agents.bodies import (
     Abort,
     Execute,
@@ -24,7 +24,7 @@ from agents.bodies import (
 )
 from agents.moments import Moments
 from agents.queues import Job
-from agents.reasons import Reason
+from agents.reasons import Reason, ServerCause
 from agents.scheduled.discipline import Discipline
 from agents.scheduled.line import Line
 from agents.scheduled.readings import Tally
@@ -72,13 +72,14 @@ class ScheduledServer:
         slotting = self._frame.slotting
         self._slot = slotting.slot(now_s)
         slot = slotting.next_slot(now_s)
-        return [Send(CLOCK, Wake(max(now_s, slotting.at_s(slot)), "slot", slot))]
+        return [Send(CLOCK, Wake(max(now_s, slotting.at_s(slot)), ServerCause.SLOT, slot))]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause == "slot":
+        if wake.cause is ServerCause.SLOT:
             return self._begin_slot(wake.key, now_s)
-        assert wake.cause == "overdue", wake
-        return self._abandon(wake.key, now_s)
+        if wake.cause is ServerCause.OVERDUE:
+            return self._abandon(wake.key, now_s)
+        raise Unhandled(wake)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
@@ -93,7 +94,7 @@ class ScheduledServer:
             case Undelivered(lost=Result(task=task), reason=reason):
                 return [Send(JOURNAL, ended(task, now_s, "dropped", reason, self.id))]
             case _:
-                raise AssertionError(f"{self.id} was sent {message.body}")
+                raise Unhandled(message)
 
     def tasks(self) -> Iterator[Task]:
         """Names the waiting tasks; those in service are on their way in an Executed."""
@@ -128,7 +129,7 @@ class ScheduledServer:
             self._tally.sent(board.size_bits)
             sends.append(Send(bs, board))
         next_s = self._frame.slotting.at_s(slot + 1)
-        sends.append(Send(CLOCK, Wake(next_s, "slot", slot + 1)))
+        sends.append(Send(CLOCK, Wake(next_s, ServerCause.SLOT, slot + 1)))
         return sends
 
     def _end_slot(self, slot: int, now_s: float) -> list[Send]:
@@ -192,7 +193,7 @@ class ScheduledServer:
         due_s = min(job.task.due_s for job in self._running)
         if due_s > self._frame.slotting.at_s(self._slot + 1):
             return []
-        return [Send(CLOCK, Wake(due_s, "overdue", self._batches))]
+        return [Send(CLOCK, Wake(due_s, ServerCause.OVERDUE, self._batches))]
 
     def _abandon(self, batch: int, now_s: float) -> list[Send]:
         if not self._running or batch != self._batches:

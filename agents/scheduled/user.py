@@ -14,7 +14,7 @@ from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Send
 from agents.bodies import Abort, Grant, Handover, NodeId, Undelivered, Wake, ended
 from agents.policy import UserPolicy
 from agents.queues import Job, PriorityQueue
-from agents.reasons import Reason
+from agents.reasons import Reason, UserCause
 from agents.scheduled.discipline import Discipline
 from agents.scheduled.line import Line
 from agents.scheduled.readings import Tally
@@ -91,12 +91,12 @@ class ScheduledUser(User):
 
     def _next_slot(self, now_s: float) -> Send:
         slot = self._slotting.next_slot(now_s)
-        return Send(CLOCK, Wake(max(now_s, self._slotting.at_s(slot)), "slot", slot))
+        return Send(CLOCK, Wake(max(now_s, self._slotting.at_s(slot)), UserCause.SLOT, slot))
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause == "slot":
+        if wake.cause is UserCause.SLOT:
             return self._begin_slot(wake.key, now_s)
-        if wake.cause == "overdue":
+        if wake.cause is UserCause.OVERDUE:
             return self._abandon(wake.key, now_s)
         return super().on_tick(wake, now_s)
 
@@ -143,7 +143,7 @@ class ScheduledUser(User):
         sends += self._compute(now_s)
         if self._discipline.offloads and (len(line) or self._has_reported):
             sends.append(Send(RADIO, Sense(self._bs)))
-        sends.append(Send(CLOCK, Wake(self._slotting.at_s(slot + 1), "slot", slot + 1)))
+        sends.append(Send(CLOCK, Wake(self._slotting.at_s(slot + 1), UserCause.SLOT, slot + 1)))
         return sends
 
     def _end_slot(self, slot: int, now_s: float) -> list[Send]:
@@ -247,7 +247,7 @@ class ScheduledUser(User):
         task = self._cpu.running[0].task
         if task.due_s > self._slotting.at_s(self._slot + 1):
             return []
-        return [Send(CLOCK, Wake(task.due_s, "overdue", task.seq))]
+        return [Send(CLOCK, Wake(task.due_s, UserCause.OVERDUE, task.seq))]
 
     def _abandon(self, seq: int, now_s: float) -> list[Send]:
         cpu = self._cpu

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, get_args
 
-from agents.bodies import AllocationBody, Beacon, Grant, Request, ServerReport, Vacate
+from agents.bodies import AllocationBody, Beacon, Grant, Request, ServerReport, Vacate, tag_of
 from agents.protocols import PROTOCOLS
 from agents.slot_bodies import Board, QueueReport, SlotGrant
-from emulator.surroundings.disturbance import message_type
 
 if TYPE_CHECKING:
     from emulator.spec.scenario import Scenario
@@ -26,4 +25,4 @@ def spoken(chosen: "Scenario") -> list[str]:
         bodies += [ServerReport] if protocol.reports else []
         bodies += [Request, Vacate] if "granted" in access else []
         bodies += [Grant] if access & {"granted", "slotted"} else []
-    return [message_type(body) for body in bodies]
+    return [tag_of(body) for body in bodies]

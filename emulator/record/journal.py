@@ -73,6 +73,14 @@ class Presence(Struct, frozen=True, tag="presence", array_like=True):
     is_present: bool
 
 
+class DeadLetter(Struct, frozen=True, tag="dead-letter", array_like=True):
+    """A wake-up or a message that was dropped, as its node does not know it: some code is wrong."""
+
+    at_s: float
+    node: NodeId
+    what: str
+
+
 class Remains(Struct, frozen=True, tag="remains", array_like=True):
     """At the end: tasks still in flight, and how many each user generated in all."""
 
@@ -99,6 +107,7 @@ Record = (
     | FaultChange
     | Presence
     | Allocated
+    | DeadLetter
     | Remains
     | HostLost
 )

@@ -15,6 +15,7 @@ from agents.scheduled.readings import BREACHES
 from agents.slot_bodies import Allocated
 from emulator.record.allocations import Allocations
 from emulator.record.journal import (
+    DeadLetter,
     FaultChange,
     HostLost,
     LinkCount,
@@ -67,6 +68,7 @@ class Metrics:
         self.faults_active: dict[int, FaultChange] = {}
         self.fault_log: list[FaultChange] = []
         self.hosts_lost: list[HostLost] = []
+        self.dead_letters: Counter[tuple[NodeId, str]] = Counter()  # (node, what)
         self.remains: list[Remains] = []
         self.timed: dict[NodeId, Timed] = {}  # of each host, added up
         self.readings: dict[NodeId, Readings] = {}  # the newest of each host
@@ -119,6 +121,8 @@ class Metrics:
                     self.timed[host] = Timed(record.at_s, host, cpu_s, trace_s)
                 case Allocated() if self.allocations is not None:
                     self.allocations.take(record)
+                case DeadLetter(node=node, what=what):
+                    self.dead_letters[node, what] += 1
                 case Remains():
                     self.remains.append(record)
         if now_s >= self._warmup_s and not self._warm:

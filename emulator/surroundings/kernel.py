@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, Send
+from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, Send, Unhandled
 from agents.bodies import (
     Abort,
     Body,
@@ -21,9 +21,11 @@ from agents.bodies import (
     NodeId,
     Offload,
     Wake,
+    ended,
     tasks_in,
 )
 from agents.edge_server import EdgeServer
+from agents.reasons import Reason
 from agents.scheduled.server import ScheduledServer
 from agents.slot_bodies import Burst, Sense, Sensed
 from agents.tasks import Task
@@ -32,7 +34,7 @@ from emulator.faults.links import Duplicate
 from emulator.faults.nodes import WELL
 from emulator.faults.orders import Handler, Orders
 from emulator.faults.timeline import Order
-from emulator.record.journal import Readings, Record
+from emulator.record.journal import DeadLetter, Readings, Record
 from emulator.record.readings import Read, Readout
 from emulator.surroundings.crossing import Crossing, Remote
 from emulator.surroundings.inference import Accelerator
@@ -214,11 +216,16 @@ class Kernel:
         target = message.target
         if self._pace is not None:
             now_s = self._forward(target, now_s)
-        self.perform(target, self.acting[target].on_message(message, now_s), now_s)
-        if self._crossing.copying:
-            last = message.via or message.source
-            if self._crossing.is_copied(last, target, message.body, now_s):
-                self.perform(target, self.acting[target].on_message(message, now_s), now_s)
+        try:
+            self.perform(target, self.acting[target].on_message(message, now_s), now_s)
+            if self._crossing.copying:
+                last = message.via or message.source
+                if self._crossing.is_copied(last, target, message.body, now_s):
+                    self.perform(target, self.acting[target].on_message(message, now_s), now_s)
+        except Unhandled as mistake:
+            self.records.append(DeadLetter(now_s, target, str(mistake)))
+            lost = tasks_in(message.body)
+            self.records += (ended(task, now_s, "dropped", Reason.UNHANDLED) for task in lost)
 
     # Nodes' wishes
 
@@ -258,7 +265,10 @@ class Kernel:
         name, wake = timer
         if self._pace is not None:
             now_s = self._forward(name, now_s)
-        self.perform(name, self.acting[name].on_tick(wake, now_s), now_s)
+        try:
+            self.perform(name, self.acting[name].on_tick(wake, now_s), now_s)
+        except Unhandled as mistake:
+            self.records.append(DeadLetter(now_s, name, str(mistake)))
 
     def _execute(self, source: NodeId, batch: Execute, now_s: float) -> None:
         condition = self._ill.get(source)
