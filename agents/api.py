@@ -7,14 +7,15 @@ are performed at once and never cross the network.
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from agents.bodies import Body, Grant, Wake, tag_of
+from agents.bodies import Body, Grant, ServerReport, Wake, tag_of
 from agents.tasks import Task
 
 NodeId = str
+NodeKind = Literal["user", "base_station", "server"]
 
 CLOCK = "@clock"  # takes Wake, answers by on_tick
 JOURNAL = "@journal"  # takes TaskEnd and Allocated, answers nothing
@@ -69,10 +70,21 @@ class Unhandled(Exception):
 class Node(Protocol):
     """A pure state machine. Times never run backwards between two calls to one node.
 
-    What it does not know it answers with `Unhandled`.
+    What it does not know it answers with `Unhandled`. Roles inherit this class for its defaults.
     """
 
+    __slots__ = ()
+
     id: NodeId
+
+    @property
+    def kind(self) -> NodeKind:
+        """What it is, to whoever has to do with it by kind, as faults have."""
+
+    @property
+    def generated(self) -> int:
+        """How many tasks it made; whoever takes its place numbers them from there."""
+        return 0
 
     def start(self, now_s: float) -> list[Send]:
         """Is called once, before anything else."""
@@ -85,3 +97,11 @@ class Node(Protocol):
 
     def tasks(self) -> Iterable[Task]:
         """Names the tasks this node holds now: what is in flight when a run ends."""
+
+    def report(self, now_s: float) -> ServerReport | None:
+        """Says, of a server, what is to be known of it at every sample; None: nothing."""
+        return None
+
+    def readings(self, now_s: float) -> dict[str, float]:
+        """Returns numbers to be added up over all nodes and drawn over time."""
+        return {}

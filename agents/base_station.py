@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send
 from agents.blocks import begin_of, next_block
 from agents.bodies import (
     Beacon,
     Grant,
+    Handover,
     NodeId,
     Offload,
     Request,
@@ -39,7 +40,7 @@ class Channels(Struct, frozen=True):
     slotted: bool = False
 
 
-class BaseStation:
+class BaseStation(Node):
     """One cell. `beacon_s` 0: it sends no beacons."""
 
     def __init__(
@@ -60,6 +61,10 @@ class BaseStation:
         self._requests: dict[NodeId, Request] = {}
         self._relayed: dict[NodeId, int] = {}  # user -> seq of the last task that came on a grant
         self._holders: dict[int, tuple[NodeId, float]] = {}  # channel -> (user, until_s)
+
+    @property
+    def kind(self) -> NodeKind:
+        return "base_station"
 
     def start(self, now_s: float) -> list[Send]:
         sends = []
@@ -114,6 +119,8 @@ class BaseStation:
             case ServerReport() as report:
                 self._policy.view.hear(report)
                 return []
+            case Handover():
+                return []  # its users go to another, or come back; it is theirs to know
             case Undelivered(lost=Offload() | Result() as lost, reason=reason, attempts=attempts):
                 end = ended(lost.task, now_s, "dropped", reason, lost.server or "", attempts)
                 return [Send(JOURNAL, end)]
@@ -122,6 +129,9 @@ class BaseStation:
 
     def tasks(self) -> Iterable[Task]:
         return ()  # relays at once, keeps nothing
+
+    def readings(self, now_s: float) -> dict[str, float]:
+        return self._policy.readings(now_s)
 
     def _relay(self, offload: Offload, message: Message, now_s: float) -> list[Send]:
         server = offload.server

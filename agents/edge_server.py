@@ -5,7 +5,7 @@ Mechanics only: which job is next is its policy's choice, how long it takes the 
 
 from collections.abc import Iterable, Sequence
 
-from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send
 from agents.bodies import (
     Executed,
     NodeId,
@@ -23,7 +23,7 @@ from agents.station import Station
 from agents.tasks import Task
 
 
-class EdgeServer:
+class EdgeServer(Node):
     """One server. It reports to `base_stations` every `report_s` seconds; 0: never."""
 
     def __init__(
@@ -39,6 +39,10 @@ class EdgeServer:
         self._policy = policy
         self._base_stations = tuple(base_stations)
         self._report_s = report_s
+
+    @property
+    def kind(self) -> NodeKind:
+        return "server"
 
     def start(self, now_s: float) -> list[Send]:
         sends = [Send(CLOCK, Wake(now_s, ServerCause.REPORT))] if self._report_s > 0.0 else []
@@ -67,6 +71,9 @@ class EdgeServer:
 
     def tasks(self) -> Iterable[Task]:
         return self._station.tasks()
+
+    def readings(self, now_s: float) -> dict[str, float]:
+        return self._policy.readings(now_s)
 
     def report(self, now_s: float) -> ServerReport:
         """Says what this server knows of itself: backlog and moments of its service time."""

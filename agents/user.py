@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send
 from agents.bodies import (
     Beacon,
     Executed,
@@ -49,7 +49,7 @@ class Demand(Struct, frozen=True):
     work: float = 1.0
 
 
-class User:
+class User(Node):
     """One device with a radio and, where the scenario gives it one, a CPU (`cpu`)."""
 
     __slots__ = (
@@ -60,6 +60,7 @@ class User:
         "_cells",
         "_cpu",
         "_demand",
+        "_generated",
         "_next_s",
         "_on_grant",
         "_placed",
@@ -70,7 +71,6 @@ class User:
         "_uniform",
         "_used",
         "_void_s",
-        "generated",
         "id",
     )
 
@@ -82,9 +82,10 @@ class User:
         uniform: Uniform,
         queue: PriorityQueue,
         cpu: Station | None = None,
+        generated: int = 0,
     ) -> None:
         self.id = name
-        self.generated = 0
+        self._generated = generated
         self._asked = 0
         self._next_s = math.inf  # when the next task is due, by the clock as it is now,
         self._timer_s = math.inf  # and as it was when the timer for it was set
@@ -105,6 +106,14 @@ class User:
         self._on_grant = isinstance(demand.arrivals, OnGrant)
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
 
+    @property
+    def kind(self) -> NodeKind:
+        return "user"
+
+    @property
+    def generated(self) -> int:
+        return self._generated
+
     def start(self, now_s: float) -> list[Send]:
         self._next_s = self._timer_s = self._demand.arrivals.next_s(0, now_s, self._uniform)
         return [self._wake(self._next_s), *self._policy.start(now_s)]
@@ -114,7 +123,7 @@ class User:
             return self._ask(now_s) if wake.key == self._asked else []
         if wake.cause is not UserCause.GENERATE:
             return self._policy.on_tick(wake, now_s)
-        if self._at_will and wake.key != self.generated:
+        if self._at_will and wake.key != self._generated:
             return []  # a time-out, and news came before it
         if self._void_s and wake.at_s in self._void_s:
             self._void_s.remove(wake.at_s)
@@ -149,16 +158,19 @@ class User:
         if self._cpu is not None:
             yield from self._cpu.tasks()
 
+    def readings(self, now_s: float) -> dict[str, float]:
+        return self._policy.readings(now_s)
+
     def _wake(self, at_s: float) -> Send:
-        return Send(CLOCK, Wake(at_s, UserCause.GENERATE, self.generated))
+        return Send(CLOCK, Wake(at_s, UserCause.GENERATE, self._generated))
 
     def _generate(self, now_s: float) -> list[Send]:
         sends = self._place(self._new_task(now_s), now_s)
-        at_s = self._demand.arrivals.next_s(self.generated, now_s, self._uniform)
+        at_s = self._demand.arrivals.next_s(self._generated, now_s, self._uniform)
         if self._tempo != 1.0:
             at_s = now_s + (at_s - now_s) / self._tempo
         self._next_s = self._timer_s = at_s
-        sends.append(Send(CLOCK, Wake(at_s, UserCause.GENERATE, self.generated)))
+        sends.append(Send(CLOCK, Wake(at_s, UserCause.GENERATE, self._generated)))
         return sends
 
     def _hurry(self, tempo: Tempo, now_s: float) -> list[Send]:
@@ -176,7 +188,7 @@ class User:
         demand = self._demand
         task = Task(
             self.id,
-            self.generated,
+            self._generated,
             now_s,
             demand.priority,
             demand.size_bits,
@@ -185,7 +197,7 @@ class User:
             demand.expires,
             demand.work,
         )
-        self.generated += 1
+        self._generated += 1
         return task
 
     def _place(self, task: Task, now_s: float) -> list[Send]:
@@ -306,7 +318,7 @@ class User:
 
     def _next_at_will(self, ended_seq: int, now_s: float, wait_min_s: float = 0.0) -> list[Send]:
         arrivals = self._demand.arrivals
-        if isinstance(arrivals, AtWill) and ended_seq == self.generated - 1:
+        if isinstance(arrivals, AtWill) and ended_seq == self._generated - 1:
             return [self._wake(now_s + max(arrivals.wait_s, wait_min_s))]
         return []
 

@@ -20,6 +20,7 @@ from agents.tasks import Task
 from emulator.record.journal import DeadLetter
 from emulator.runtime.session import Session
 from emulator.spec.scenario import Scenario
+from emulator.spec.topology import members
 from emulator.surroundings.kernel import Kernel
 from emulator.world.assemble import assemble
 from emulator.world.planning import plan
@@ -58,6 +59,29 @@ def raises(name: str) -> Iterator[None]:
     except Unhandled:
         return
     pytest.fail(f"{name} swallows it")
+
+
+@pytest.mark.parametrize("spec", WORLDS.values(), ids=WORLDS)
+def test_nodes_say_what_they_are_and_only_servers_report(spec: dict[str, object]) -> None:
+    chosen = Scenario.model_validate(spec)
+    declared = {
+        name: kind
+        for kind, groups in (
+            ("user", chosen.users),
+            ("base_station", chosen.base_stations),
+            ("server", chosen.servers),
+        )
+        for name, _ in members(groups)
+    }
+
+    found = world(spec).nodes
+
+    assert {name: node.kind for name, node in found.items()} == declared
+    for name, node in found.items():
+        report = node.report(1.5)
+        assert (report is not None) == (declared[name] == "server")
+        assert report is None or (report.server, report.at_s, report.backlog) == (name, 1.5, 0)
+        assert node.generated == 0
 
 
 def test_every_cause_has_a_sentence_and_words_of_one_owner_differ() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from agents.api import Message, Send
+from agents.api import Message, Node, Send
 from agents.bodies import Beacon, Body, NodeId, Offload, Undelivered, Wake
 from agents.reasons import Reason
 from agents.tasks import Task
@@ -19,7 +19,7 @@ Ends = tuple[NodeId, NodeId]
 ENDS: dict[Ends, LinkKind] = {("user", "bs"): "uplink", ("bs", "edge"): "to-server"}
 
 
-class Listener:
+class Listener(Node):
     """Sends what it is given at the start and keeps what it hears."""
 
     def __init__(self, name: NodeId, says: Iterable[Send] = ()) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from agents.api import CLOCK, JOURNAL, Message, Send, Unhandled
+from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send, Unhandled
 from agents.bodies import Handover, NodeId, Offload, Undelivered, Wake, ended
 from agents.policy import Reach
 from agents.reasons import CellCause
@@ -37,7 +37,7 @@ BOARD_HOLD_SLOTS = 5  # and a lost board
 GRANT_COPIES = 2  # a lost grant costs a channel for a slot
 
 
-class ScheduledCell:
+class ScheduledCell(Node):
     """One cell. It learns everything from messages, and grants what its `Allocator` decides."""
 
     def __init__(
@@ -82,6 +82,10 @@ class ScheduledCell:
         self._kind = np.array([frame.kind_of[user] for user in self._names], dtype=np.int64)
         self._size_bits = np.array([frame.kinds[kind].size_bits for kind in self._kind])
         self._granted_slot = np.full(len(self._names), -1.0)
+
+    @property
+    def kind(self) -> NodeKind:
+        return "base_station"
 
     def start(self, now_s: float) -> list[Send]:
         slot = self._slotting.next_slot(now_s)

@@ -8,7 +8,7 @@ docs/todg.md, One slot; service is an accelerator's, not the work units of a slo
 
 from collections.abc import Iterator, Sequence
 
-from agents.api import ACCELERATOR, CLOCK, JOURNAL, Message, Send, Unhandled
+from agents.api import ACCELERATOR, CLOCK, JOURNAL, Message, Node, NodeKind, Send, Unhandled
 from agents.bodies import (
     Abort,
     Execute,
@@ -36,7 +36,7 @@ def _due_s(job: Job) -> float:
     return job.task.due_s
 
 
-class ScheduledServer:
+class ScheduledServer(Node):
     """One server. `moments` are of a task of work 1, alone in its batch or not."""
 
     def __init__(
@@ -67,6 +67,10 @@ class ScheduledServer:
         self._started_s = 0.0
         self._busy_s = 0.0  # with batches that ended
         self._batches = 0
+
+    @property
+    def kind(self) -> NodeKind:
+        return "server"
 
     def start(self, now_s: float) -> list[Send]:
         slotting = self._frame.slotting

@@ -65,8 +65,9 @@ class ScheduledUser(User):
         uniform: Uniform,
         cpu: Station | None,
         discipline: Discipline,
+        generated: int = 0,
     ) -> None:
-        super().__init__(name, demand, policy, uniform, PriorityQueue(1), cpu)
+        super().__init__(name, demand, policy, uniform, PriorityQueue(1), cpu, generated)
         frame = discipline.frame
         self._kind = frame.kind_of[name]
         self._discipline = discipline

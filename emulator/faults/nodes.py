@@ -12,10 +12,10 @@ from typing import ClassVar, Literal, Self
 from msgspec import Struct
 from pydantic import Field, model_validator
 
-from agents.bodies import NodeId
+from agents.api import NodeId, NodeKind
 from agents.reasons import Reason
 from emulator.faults.base import BaseFault, LinkKind
-from emulator.faults.selectors import NodeKind, NodeSelector, Place, selects
+from emulator.faults.selectors import NodeSelector, Place, selects
 
 EVERY_KIND: tuple[NodeKind, ...] = ("user", "base_station", "server")
 

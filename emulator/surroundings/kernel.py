@@ -24,9 +24,7 @@ from agents.bodies import (
     ended,
     tasks_in,
 )
-from agents.edge_server import EdgeServer
 from agents.reasons import Reason
-from agents.scheduled.server import ScheduledServer
 from agents.slot_bodies import Burst, Sense, Sensed
 from agents.tasks import Task
 from emulator.faults.fold import AnyFault
@@ -35,7 +33,7 @@ from emulator.faults.nodes import WELL
 from emulator.faults.orders import Handler, Orders
 from emulator.faults.timeline import Order
 from emulator.record.journal import DeadLetter, Readings, Record
-from emulator.record.readings import Read, Readout
+from emulator.record.readings import Readout
 from emulator.surroundings.crossing import Crossing, Remote
 from emulator.surroundings.inference import Accelerator
 from emulator.surroundings.network import Flight, Link, Network
@@ -152,8 +150,8 @@ class Kernel:
         self.records += self._network.take_counts(now_s)
         if self._control is not None:
             self.records += self._control.take_counts(now_s)
-        kinds = EdgeServer | ScheduledServer
-        self.records += (n.report(now_s) for n in self.nodes.values() if isinstance(n, kinds))
+        reports = (node.report(now_s) for node in self.nodes.values())
+        self.records += (report for report in reports if report is not None)
         if self._readings is not None and (values := self._readings.total(now_s)):
             self.records.append(Readings(now_s, next(iter(self.nodes)), values))
         if self._stopwatch is not None:
@@ -195,11 +193,11 @@ class Kernel:
         self._stop(name, now_s)
         return tasks
 
-    def replace(self, name: NodeId, node: Node, reads: Sequence[Read], now_s: float) -> None:
+    def replace(self, name: NodeId, node: Node, now_s: float) -> None:
         """Puts a fresh node in the place of one that lost everything."""
         self.nodes[name] = node
         if self._readings is not None:
-            self._readings.put(name, reads, now_s)
+            self._readings.put(name, node.readings, now_s)
 
     def begin(self, name: NodeId, now_s: float) -> None:
         """Starts a node while time goes on."""

@@ -10,17 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from agents.api import CLOCK, RADIO, Node
-from agents.base_station import BaseStation
 from agents.bodies import Body, Handover, NodeId, Tempo
 from agents.reasons import Reason
-from agents.scheduled.cell import ScheduledCell
 from agents.tasks import Uniform
-from agents.user import User
 from emulator.faults.fold import AnyFault
 from emulator.faults.nodes import WELL, ActorKill, Condition, condition_of, handed_over
-from emulator.faults.selectors import NodeKind
 from emulator.record.journal import Presence
-from emulator.record.readings import Read
 from emulator.surroundings.inference import Accelerator
 from emulator.surroundings.stand_ins import Clock, Down, Skewed
 
@@ -31,11 +26,8 @@ if TYPE_CHECKING:
 class Workshop(Protocol):
     """What makes new parts of the world while it runs."""
 
-    def fresh(self, name: NodeId) -> Node:
-        """Returns a node as it is before a run."""
-
-    def reads(self, node: Node) -> Sequence[Read]:
-        """Returns what tells of a node over time."""
+    def fresh(self, name: NodeId, generated: int = 0) -> Node:
+        """Returns a node as it is before a run, or after it made so many tasks."""
 
     def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
         """Returns a node's accelerator; with `model`, one that has that network only."""
@@ -45,16 +37,6 @@ class Workshop(Protocol):
 
     def cells(self, name: NodeId) -> Sequence[NodeId]:
         """Names the base stations that a user reaches; of a base station, all."""
-
-
-def kind_of(node: Node) -> NodeKind:
-    match node:
-        case User():
-            return "user"
-        case BaseStation() | ScheduledCell():
-            return "base_station"
-        case _:
-            return "server"
 
 
 class NodeConditions:
@@ -78,7 +60,7 @@ class NodeConditions:
         `due_s` is when that was due; a runtime may be late.
         """
         for name, node in list(self._kernel.nodes.items()):
-            kind = kind_of(node)
+            kind = node.kind
             if any(isinstance(fault, ActorKill) and fault.hits(name, kind) for fault in active):
                 assert self._die is not None, "checked with the scenario"
                 self._die()
@@ -90,7 +72,7 @@ class NodeConditions:
                 else:
                     self.ill[name] = after
                 self._change(name, before, after, now_s, due_s)
-            if isinstance(node, User | ScheduledCell):
+            if kind != "server":
                 self._hand_over(name, active, now_s)
 
     def _change(
@@ -109,7 +91,7 @@ class NodeConditions:
                 del self.clocks[name]
             if not self._down_by(name, before):
                 kernel.acting[name] = self._up(name)
-        is_there = isinstance(kernel.nodes[name], User) and name not in self._away
+        is_there = kernel.nodes[name].kind == "user" and name not in self._away
         if is_there and (moved_s or after.hurry != before.hurry):
             self._tell(name, CLOCK, Tempo(after.hurry, moved_s), now_s)
         self._set_down(name, self._down_by(name, before), self._down_by(name, after), now_s)
@@ -142,12 +124,8 @@ class NodeConditions:
         kernel = self._kernel
         old = kernel.nodes[name]
         tasks = kernel.clear(name, now_s)
-        fresh = self._shop.fresh(name)
-        if isinstance(old, User) and isinstance(fresh, User):
-            fresh.generated = old.generated  # tasks are named by their number
-        kernel.replace(name, fresh, self._shop.reads(fresh), now_s)
-        server = name if kind_of(old) == "server" else ""
-        kernel.acting[name] = down = Down(name, reason, server)
+        kernel.replace(name, self._shop.fresh(name, old.generated), now_s)
+        kernel.acting[name] = down = Down(old, reason)
         kernel.perform(name, down.lose(tasks, now_s), now_s)
 
     def _rise(self, name: NodeId, now_s: float) -> None:
@@ -169,7 +147,7 @@ class NodeConditions:
     # Users that move, leave and join
 
     def _hand_over(self, name: NodeId, active: Sequence[AnyFault], now_s: float) -> None:
-        """Tells users, and base stations that plan together, which others are gone."""
+        """Tells users and base stations which others are gone."""
         before = self._gone.get(name, ())
         gone: tuple[NodeId, ...] = ()
         if self._workshop is not None:

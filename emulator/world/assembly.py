@@ -6,7 +6,6 @@ about it.
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
 
 import msgspec
 
@@ -16,14 +15,11 @@ from agents.edge_server import EdgeServer
 from agents.moments import Moments
 from agents.policy import (
     Cell,
-    CellPolicy,
     CellView,
-    Policy,
     Protocol,
     Reach,
     ServerPolicy,
     ServerView,
-    UserPolicy,
     UserView,
 )
 from agents.protocols import PROTOCOLS
@@ -32,7 +28,7 @@ from agents.scheduled.readings import BREACHES
 from agents.station import Station
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
 from agents.user import Demand, User
-from emulator.record.readings import Read, Readout
+from emulator.record.readings import Readout
 from emulator.spec import laws, scenario
 from emulator.spec.fields import Law
 from emulator.spec.nominal import images_of, nominal_moments
@@ -47,8 +43,6 @@ from emulator.surroundings.stopwatch import Stopwatch
 from emulator.surroundings.thermal import Heating
 from emulator.world.plan import Plan
 from emulator.world.wiring import Wiring
-
-P = TypeVar("P", UserPolicy, CellPolicy, ServerPolicy)
 
 
 class Assembly:
@@ -74,7 +68,6 @@ class Assembly:
         self.wiring = Wiring(plan, self.streams)
         self.allotments = plan.allotments
         self._stopwatch = Stopwatch() if plan.stopwatch else None
-        self._policies: dict[NodeId, Policy] = {}
         self._own: dict[NodeId, Accelerator] = {}
         self._cold: dict[NodeId, Accelerator] = {}  # the same without their devices' heat
         self._kept: dict[tuple[str, ...], Uniform] = {}
@@ -92,7 +85,7 @@ class Assembly:
         told = readings_of(self.scenario)
         readout = Readout([each.name for each in told if each.counts] + [*BREACHES])
         for name, node in nodes.items():
-            readout.put(name, self.reads(node))
+            readout.put(name, node.readings)
         return Kernel(
             nodes=nodes,
             network=network,
@@ -109,15 +102,12 @@ class Assembly:
 
     # What the kernel asks for while a run goes on
 
-    def fresh(self, name: NodeId) -> Node:
+    def fresh(self, name: NodeId, generated: int = 0) -> Node:
         if name in self.users:
-            return self._user(name, self.users[name])
+            return self._user(name, self.users[name], generated)
         if name in self.base_stations:
             return self._base_station(name, self.base_stations[name])
         return self._server(name, self.servers[name])
-
-    def reads(self, node: Node) -> Sequence[Read]:
-        return [self._policies[node.id].readings] if self.protocol.readings else ()
 
     def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
         device = self._device(name)
@@ -140,7 +130,7 @@ class Assembly:
 
     # Nodes
 
-    def _user(self, name: NodeId, group: scenario.UserGroup) -> User:
+    def _user(self, name: NodeId, group: scenario.UserGroup, generated: int) -> Node:
         cells = self._cells(name, group)
         view = UserView(
             name,
@@ -153,20 +143,17 @@ class Assembly:
         return User(
             name,
             self.demands[group.name],
-            policy=self._policy(self.protocol.user(view, *self._draws(name))),
+            policy=self.protocol.user(view, *self._draws(name)),
             uniform=self._stream("demand", name),
             queue=PriorityQueue(group.queue_len_max),
             cpu=None if group.cpu is None else self._cpu(name, group.cpu),
+            generated=generated,
         )
 
     def _cpu(self, user: NodeId, device: scenario.Device) -> Station:
         moments = Moments(*nominal_moments(device.accelerator, device.speed))
         policy = self.protocol.server(ServerView(user, moments), *self._draws(user, "cpu"))
         return _station(user, device, moments, policy)
-
-    def _policy(self, policy: P) -> P:
-        self._policies[policy.view.name] = policy
-        return policy
 
     def _draws(self, *name: str) -> tuple[Uniform, msgspec.Struct]:
         """Returns what every policy gets beside its view."""
@@ -207,7 +194,7 @@ class Assembly:
         return BaseStation(
             name,
             users=users,
-            policy=self._policy(self.protocol.cell(view, *self._draws(name))),
+            policy=self.protocol.cell(view, *self._draws(name)),
             channels=Channels(group.channels or 0, group.grant_s, group.access == "slotted"),
             beacon_s=self.scenario.beacon_s if self.protocol.beacons else 0.0,
         )
@@ -215,7 +202,7 @@ class Assembly:
     def _server(self, name: NodeId, group: scenario.ServerGroup) -> Node:
         moments = Moments(*nominal_moments(group.accelerator, group.speed))
         view = ServerView(name, moments, self.allotments.get(name))
-        policy = self._policy(self.protocol.server(view, *self._draws(name)))
+        policy = self.protocol.server(view, *self._draws(name))
         return EdgeServer(
             name,
             _station(name, group, moments, policy),

@@ -1,7 +1,5 @@
 """The nodes of a scenario with scheduled access, assembled from the plan."""
 
-from collections.abc import Sequence
-
 from agents.api import Node, NodeId
 from agents.moments import Moments
 from agents.policy import NoOptions, UserPolicy, UserView
@@ -9,7 +7,6 @@ from agents.scheduled.cell import ScheduledCell
 from agents.scheduled.discipline import Discipline
 from agents.scheduled.server import ScheduledServer
 from agents.scheduled.user import ScheduledUser
-from emulator.record.readings import Read
 from emulator.spec import scenario
 from emulator.spec.nominal import nominal_moments
 from emulator.spec.scheduling import told_slots
@@ -27,15 +24,11 @@ class ScheduledAssembly(Assembly):
         self._public = self._discipline("")
         self._told_slots = told_slots(plan.scenario, self._frame)
 
-    def reads(self, node: Node) -> Sequence[Read]:
-        assert isinstance(node, ScheduledUser | ScheduledCell | ScheduledServer)
-        return [node.readings]
-
     def _discipline(self, name: NodeId) -> Discipline:
         assert self.protocol.discipline is not None, "checked with the scenario"
         return self.protocol.discipline(self._frame, self.options, self._draws(name)[0])
 
-    def _user(self, name: NodeId, group: scenario.UserGroup) -> ScheduledUser:
+    def _user(self, name: NodeId, group: scenario.UserGroup, generated: int) -> Node:
         view = UserView(name, self._cells(name, group), group.priority, group.weight)
         uniform, _ = self._draws(name)
         return ScheduledUser(
@@ -45,6 +38,7 @@ class ScheduledAssembly(Assembly):
             self._stream("demand", name),
             None if group.cpu is None else self._cpu(name, group.cpu),
             self._public,
+            generated,
         )
 
     def _base_station(self, name: NodeId, group: scenario.BaseStationGroup) -> Node:
