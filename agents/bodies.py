@@ -28,6 +28,7 @@ from agents.tasks import HEADER_BITS, Task
 
 NodeId = str
 Outcome = Literal["completed", "expired", "dropped"]
+NONE = Reason.NONE  # to look it up in its enumeration costs as much as a call
 
 
 class Wake(Struct, frozen=True, gc=False, tag="wake", array_like=True):
@@ -298,6 +299,27 @@ def ended(
         reason=reason,
         server=server,
         attempts=attempts,
+    )
+
+
+def completed(result: Result, now_s: float) -> TaskEnd:
+    """Tells the end of a task whose result its user has now."""
+    task = result.task
+    return TaskEnd(
+        task.user,
+        task.seq,
+        task.priority,
+        task.born_s,
+        task.due_s,
+        now_s,
+        "completed",
+        NONE,
+        result.server,
+        result.arrived_s,
+        result.started_s,
+        result.finished_s,
+        result.attempts,
+        result.correct,
     )
 
 

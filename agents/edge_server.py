@@ -83,14 +83,8 @@ class EdgeServer(Node):
         return ServerReport(self.id, now_s, station.backlog, mean_s, second_s2, busy_s=busy_s)
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
-        station = self._station
-        started_s = station.started_s
-        done = station.finish(executed, now_s)
-        sends = station.next_batch(now_s)
-        correct = executed.correct
-        for number, job in enumerate(done):
-            task, arrived_s, attempts = job.task, job.arrived_s, job.attempts
-            right = correct[number] if correct else None
-            result = Result(task, self.id, arrived_s, started_s, now_s, right, attempts)
-            sends.append(Send(task.user, result, None, job.brought_by))
+        done = self._station.finish(executed, now_s)
+        sends = self._station.next_batch(now_s)
+        for job, result in done:
+            sends.append(Send(job.task.user, result, None, job.brought_by))
         return sends

@@ -4,10 +4,7 @@ Mechanics only: where a task goes is its policy's choice. The user owns a task u
 carries it away, and again when the link layer gives one back.
 """
 
-import math
 from collections.abc import Iterator
-
-from msgspec import Struct
 
 from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send
 from agents.bodies import (
@@ -19,34 +16,22 @@ from agents.bodies import (
     Offload,
     Request,
     Result,
-    TaskEnd,
     Tempo,
     Undelivered,
     Vacate,
     Wake,
+    completed,
     ended,
 )
 from agents.policy import UserPolicy
 from agents.queues import Job, PriorityQueue
 from agents.reasons import Reason, UserCause
 from agents.station import Station
-from agents.tasks import Arrivals, AtWill, OnGrant, Task, Uniform
+from agents.task_source import GENERATE, TaskSource
+from agents.tasks import Task
 
 ASK_AGAIN_S = 0.1  # a lost request costs at most this; requests are idempotent
-NONE = Reason.NONE  # to look it up costs as much as a call
 LOSS_WAIT_S = 0.1  # generate-at-will tries again this long after the link layer gave up
-
-
-class Demand(Struct, frozen=True):
-    """What one user's tasks are like. `images` bounds the index a task may carry (exclusive)."""
-
-    arrivals: Arrivals
-    priority: int
-    size_bits: float
-    images: int
-    deadline_s: float = math.inf
-    expires: bool = False
-    work: float = 1.0
 
 
 class User(Node):
@@ -55,45 +40,29 @@ class User(Node):
     __slots__ = (
         "_access",
         "_asked",
-        "_at_will",
         "_behind",
         "_cells",
         "_cpu",
-        "_demand",
-        "_generated",
-        "_next_s",
-        "_on_grant",
         "_placed",
         "_policy",
         "_queue",
-        "_tempo",
-        "_timer_s",
-        "_uniform",
+        "_source",
         "_used",
-        "_void_s",
         "id",
     )
 
     def __init__(
         self,
         name: NodeId,
-        demand: Demand,
+        source: TaskSource,
         policy: UserPolicy,
-        uniform: Uniform,
         queue: PriorityQueue,
         cpu: Station | None = None,
-        generated: int = 0,
     ) -> None:
         self.id = name
-        self._generated = generated
+        self._source = source
         self._asked = 0
-        self._next_s = math.inf  # when the next task is due, by the clock as it is now,
-        self._timer_s = math.inf  # and as it was when the timer for it was set
-        self._void_s: list[float] = []  # when it would have been due before the tempo changed
-        self._tempo = 1.0
-        self._demand = demand
         self._policy = policy
-        self._uniform = uniform
         self._used: tuple[NodeId, Grant] | None = None  # the last grant: a copy of it is void
         self._queue = queue  # tasks waiting for a granted channel
         self._cpu = cpu
@@ -102,8 +71,6 @@ class User(Node):
         self._behind = {
             cell.bs: {reach.server for reach in cell.servers} for cell in policy.view.cells
         }
-        self._at_will = isinstance(demand.arrivals, AtWill)
-        self._on_grant = isinstance(demand.arrivals, OnGrant)
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
 
     @property
@@ -112,23 +79,17 @@ class User(Node):
 
     @property
     def generated(self) -> int:
-        return self._generated
+        return self._source.generated
 
     def start(self, now_s: float) -> list[Send]:
-        self._next_s = self._timer_s = self._demand.arrivals.next_s(0, now_s, self._uniform)
-        return [self._wake(self._next_s), *self._policy.start(now_s)]
+        return [self._source.start(now_s), *self._policy.start(now_s)]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
+        if wake.cause is GENERATE:
+            return self._generate(now_s) if self._source.is_due(wake) else []
         if wake.cause is UserCause.ASK:  # one that was followed by another has had its answer
             return self._ask(now_s) if wake.key == self._asked else []
-        if wake.cause is not UserCause.GENERATE:
-            return self._policy.on_tick(wake, now_s)
-        if self._at_will and wake.key != self._generated:
-            return []  # a time-out, and news came before it
-        if self._void_s and wake.at_s in self._void_s:
-            self._void_s.remove(wake.at_s)
-            return []
-        return self._generate(now_s)
+        return self._policy.on_tick(wake, now_s)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
@@ -144,7 +105,7 @@ class User(Node):
             case Executed() as executed:
                 return self._finish_local(executed, now_s)
             case Tempo() as tempo:
-                return self._hurry(tempo, now_s)
+                return self._source.hurry(tempo, now_s)
             case Handover(gone=gone):
                 left = tuple(cell for cell in self._cells if cell.bs not in gone)
                 self._policy.hand_over(left or self._cells)
@@ -161,44 +122,10 @@ class User(Node):
     def readings(self, now_s: float) -> dict[str, float]:
         return self._policy.readings(now_s)
 
-    def _wake(self, at_s: float) -> Send:
-        return Send(CLOCK, Wake(at_s, UserCause.GENERATE, self._generated))
-
     def _generate(self, now_s: float) -> list[Send]:
-        sends = self._place(self._new_task(now_s), now_s)
-        at_s = self._demand.arrivals.next_s(self._generated, now_s, self._uniform)
-        if self._tempo != 1.0:
-            at_s = now_s + (at_s - now_s) / self._tempo
-        self._next_s = self._timer_s = at_s
-        sends.append(Send(CLOCK, Wake(at_s, UserCause.GENERATE, self._generated)))
+        sends = self._place(self._source.make(now_s), now_s)
+        sends.append(self._source.following(now_s))
         return sends
-
-    def _hurry(self, tempo: Tempo, now_s: float) -> list[Send]:
-        """Changes the speed at which the time between tasks passes, of the gap now on as well."""
-        self._next_s += tempo.moved_s
-        if tempo.factor == self._tempo:
-            return []  # a clock set anew moves no timer
-        self._void_s.append(self._timer_s)
-        left_s = (self._next_s - now_s) * self._tempo / tempo.factor
-        self._tempo = tempo.factor
-        self._next_s = self._timer_s = now_s + left_s
-        return [self._wake(self._next_s)]
-
-    def _new_task(self, now_s: float) -> Task:
-        demand = self._demand
-        task = Task(
-            self.id,
-            self._generated,
-            now_s,
-            demand.priority,
-            demand.size_bits,
-            int(self._uniform() * demand.images),
-            now_s + demand.deadline_s,
-            demand.expires,
-            demand.work,
-        )
-        self._generated += 1
-        return task
 
     def _place(self, task: Task, now_s: float) -> list[Send]:
         placement = self._policy.place(task, now_s)
@@ -239,11 +166,11 @@ class User(Node):
         if now_s >= grant.until_s or (bs, grant) == self._used:
             return []
         self._used = (bs, grant)
-        if not self._on_grant:
+        if not self._source.on_grant:
             return self._transmit(bs, grant, now_s)
         if not self._policy.wants(bs, now_s):
             return []
-        task = self._new_task(now_s)
+        task = self._source.make(now_s)
         placement = self._policy.place(task, now_s, bs)
         if placement is None:
             assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
@@ -284,51 +211,24 @@ class User(Node):
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results, and bursts only where scheduled"
         told = self._policy.lost(undelivered.target, lost.task.seq, now_s)
-        if undelivered.reason is Reason.GRANT_OVER and not self._on_grant:
+        if undelivered.reason is Reason.GRANT_OVER and not self._source.on_grant:
             # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)
             self._queue.push_front(Job(lost.task, undelivered.target, now_s))
             return [*told, *self._ask(now_s)]
         end = ended(lost.task, now_s, "dropped", undelivered.reason, attempts=attempts)
         # Not at once: where nothing takes time and nothing passes, time would stand still.
-        again = self._next_at_will(lost.task.seq, now_s, LOSS_WAIT_S)
+        again = self._source.after(lost.task.seq, now_s, LOSS_WAIT_S)
         return [Send(JOURNAL, end), *again, *self._vacate(undelivered.target), *told]
 
     def _receive(self, result: Result, now_s: float) -> list[Send]:
-        task = result.task
-        end = TaskEnd(
-            task.user,
-            task.seq,
-            task.priority,
-            task.born_s,
-            task.due_s,
-            now_s,
-            "completed",
-            NONE,
-            result.server,
-            result.arrived_s,
-            result.started_s,
-            result.finished_s,
-            result.attempts,
-            result.correct,
-        )
-        if self._at_will:
-            return [Send(JOURNAL, end), *self._next_at_will(task.seq, now_s)]
-        return [Send(JOURNAL, end)]
-
-    def _next_at_will(self, ended_seq: int, now_s: float, wait_min_s: float = 0.0) -> list[Send]:
-        arrivals = self._demand.arrivals
-        if isinstance(arrivals, AtWill) and ended_seq == self._generated - 1:
-            return [self._wake(now_s + max(arrivals.wait_s, wait_min_s))]
-        return []
+        end = Send(JOURNAL, completed(result, now_s))
+        return [end, *self._source.after(result.task.seq, now_s)]
 
     def _finish_local(self, executed: Executed, now_s: float) -> list[Send]:
         cpu = self._cpu
         assert cpu is not None
-        started_s = cpu.started_s
         sends: list[Send] = []
-        correct = executed.correct or (None,) * len(executed.tasks)
-        for job, is_correct in zip(cpu.finish(executed, now_s), correct, strict=True):
-            result = Result(job.task, self.id, job.arrived_s, started_s, now_s, is_correct, 0)
+        for _, result in cpu.finish(executed, now_s):
             sends += self._receive(result, now_s)
         return sends + cpu.next_batch(now_s)

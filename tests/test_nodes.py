@@ -53,8 +53,9 @@ from agents.protocols import PROTOCOLS, baselines
 from agents.queues import Job, PriorityQueue
 from agents.reasons import CellCause, Reason, ServerCause, UserCause
 from agents.station import Station
+from agents.task_source import Demand, TaskSource
 from agents.tasks import Arrivals, AtWill, Periodic, Poisson, Task, Trace
-from agents.user import ASK_AGAIN_S, Demand, User
+from agents.user import ASK_AGAIN_S, User
 from emulator.streams import Streams
 from models import latency
 
@@ -90,11 +91,12 @@ def new_user(
     options = NoOptions()
     wanted = Demand(arrivals=arrivals, priority=1, size_bits=1000.0, images=10, **demand)  # type: ignore[arg-type]
     queue = PriorityQueue(queue_len_max)
-    return User("user-0", wanted, policy(view, uniform, options), uniform, queue, cpu)
+    source = TaskSource("user-0", wanted, uniform, 0)
+    return User("user-0", source, policy(view, uniform, options), queue, cpu)
 
 
-def new_station(queue_len_max: int = 10, batch_max: int = 1) -> Station:
-    return Station("edge-0", PriorityQueue(queue_len_max), Moments(0.01, 2e-4), batch_max)
+def new_station(queue_len_max: int = 10, batch_max: int = 1, name: str = "edge-0") -> Station:
+    return Station(name, PriorityQueue(queue_len_max), Moments(0.01, 2e-4), batch_max)
 
 
 def new_server(queue_len_max: int = 10, batch_max: int = 1) -> EdgeServer:
@@ -299,7 +301,7 @@ def test_a_full_user_queue_drops_the_new_task() -> None:
 
 
 def test_a_user_serves_its_own_task_on_its_cpu() -> None:
-    user = new_user(policy=baselines.LocalOnly, cpu=new_station())
+    user = new_user(policy=baselines.LocalOnly, cpu=new_station(name="user-0"))
     (execute,) = bodies(generate(user, 1.0), Execute, ACCELERATOR)
     executed = Executed(execute.tasks, 0.5, (True,))
 

@@ -9,7 +9,7 @@ import msgspec
 from agents.policy import CellPolicy, ServerPolicy, UserPolicy
 from agents.protocols import PROTOCOLS
 from agents.scheduled.allocation import plan_for, steps
-from agents.scheduled.user import REST_MIN_BITS
+from agents.scheduled.uplink import REST_MIN_BITS
 from agents.slot_bodies import SlotGrant
 from agents.tasks import HEADER_BITS
 from emulator.reading.capacity import least_s

@@ -26,8 +26,9 @@ from agents.protocols import PROTOCOLS
 from agents.queues import PriorityQueue
 from agents.scheduled.readings import BREACHES
 from agents.station import Station
+from agents.task_source import Demand, TaskSource
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
-from agents.user import Demand, User
+from agents.user import User
 from emulator.record.readings import Readout
 from emulator.spec import laws, scenario
 from emulator.spec.fields import Law
@@ -142,13 +143,15 @@ class Assembly:
         )
         return User(
             name,
-            self.demands[group.name],
+            self._source(name, group, generated),
             policy=self.protocol.user(view, *self._draws(name)),
-            uniform=self._stream("demand", name),
             queue=PriorityQueue(group.queue_len_max),
             cpu=None if group.cpu is None else self._cpu(name, group.cpu),
-            generated=generated,
         )
+
+    def _source(self, user: NodeId, group: scenario.UserGroup, generated: int) -> TaskSource:
+        uniform = self._stream("demand", user)
+        return TaskSource(user, self.demands[group.name], uniform, generated)
 
     def _cpu(self, user: NodeId, device: scenario.Device) -> Station:
         moments = Moments(*nominal_moments(device.accelerator, device.speed))

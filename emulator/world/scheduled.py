@@ -2,7 +2,6 @@
 
 from agents.api import Node, NodeId
 from agents.moments import Moments
-from agents.policy import NoOptions, UserPolicy, UserView
 from agents.scheduled.cell import ScheduledCell
 from agents.scheduled.discipline import Discipline
 from agents.scheduled.server import ScheduledServer
@@ -29,16 +28,12 @@ class ScheduledAssembly(Assembly):
         return self.protocol.discipline(self._frame, self.options, self._draws(name)[0])
 
     def _user(self, name: NodeId, group: scenario.UserGroup, generated: int) -> Node:
-        view = UserView(name, self._cells(name, group), group.priority, group.weight)
-        uniform, _ = self._draws(name)
         return ScheduledUser(
             name,
-            self.demands[group.name],
-            UserPolicy(view, uniform, NoOptions()),
-            self._stream("demand", name),
+            self._source(name, group, generated),
+            [bs for bs, _ in self.layout.cells[name]],
             None if group.cpu is None else self._cpu(name, group.cpu),
             self._public,
-            generated,
         )
 
     def _base_station(self, name: NodeId, group: scenario.BaseStationGroup) -> Node:
