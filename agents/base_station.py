@@ -53,7 +53,7 @@ class BaseStation(Node):
     ) -> None:
         self.id = name
         self._users = tuple(users)
-        self._policy = policy
+        self.policy = policy
         self._channels = channels
         self._beacon_s = beacon_s
         self._beacon_seq = 0
@@ -75,7 +75,7 @@ class BaseStation(Node):
             slot = next_block(now_s, self._channels.grant_s)  # on a restart it may be any
             begin_s = max(now_s, begin_of(slot, self._channels.grant_s))
             sends.append(Send(CLOCK, Wake(begin_s, CellCause.SLOT, slot)))
-        return sends + self._policy.start(now_s)
+        return sends + self.policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         match wake.cause:
@@ -86,13 +86,13 @@ class BaseStation(Node):
             case CellCause.BEACON:
                 return self._broadcast(now_s)
             case _:
-                return self._policy.on_tick(wake, now_s)
+                return self.policy.on_tick(wake, now_s)
 
     def _begin_slot(self, number: int, now_s: float) -> list[Send]:
         until_s = begin_of(number + 1, self._channels.grant_s)
         sends = [
             Send(user, Grant(channel, until_s))
-            for channel, user in enumerate(self._policy.draw(now_s))
+            for channel, user in enumerate(self.policy.draw(now_s))
             if user is not None
         ]
         sends.append(Send(CLOCK, Wake(until_s, CellCause.SLOT, number + 1)))
@@ -117,7 +117,7 @@ class BaseStation(Node):
                 del self._holders[channel]
                 return self._share_out(now_s)
             case ServerReport() as report:
-                self._policy.view.hear(report)
+                self.policy.view.hear(report)
                 return []
             case Handover():
                 return []  # its users go to another, or come back; it is theirs to know
@@ -125,19 +125,19 @@ class BaseStation(Node):
                 end = ended(lost.task, now_s, "dropped", reason, lost.server or "", attempts)
                 return [Send(JOURNAL, end)]
             case _:
-                return self._policy.on_message(message, now_s)
+                return self.policy.on_message(message, now_s)
 
     def tasks(self) -> Iterable[Task]:
         return ()  # relays at once, keeps nothing
 
     def readings(self, now_s: float) -> dict[str, float]:
-        return self._policy.readings(now_s)
+        return self.policy.readings(now_s)
 
     def _relay(self, offload: Offload, message: Message, now_s: float) -> list[Send]:
         server = offload.server
-        view = self._policy.view
+        view = self.policy.view
         if server is None:
-            server = self._policy.route(offload.task, now_s)
+            server = self.policy.route(offload.task, now_s)
             view.sent_since[server] += 1
         sends = [Send(server, Offload(offload.task, server, message.attempts))]
         if self._grants:
@@ -167,7 +167,7 @@ class BaseStation(Node):
         asking = {user: r for user, r in self._requests.items() if user not in holding}
         free = [c for c in range(self._channels.count) if c not in self._holders]
         sends: list[Send] = []
-        for user, channel in self._policy.grant(asking, free, now_s).items():
+        for user, channel in self.policy.grant(asking, free, now_s).items():
             until_s = now_s + self._channels.grant_s
             self._holders[channel] = (user, until_s)
             del self._requests[user]

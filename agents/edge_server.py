@@ -36,7 +36,7 @@ class EdgeServer(Node):
     ) -> None:
         self.id = name
         self._station = station
-        self._policy = policy
+        self.policy = policy
         self._base_stations = tuple(base_stations)
         self._report_s = report_s
 
@@ -46,11 +46,11 @@ class EdgeServer(Node):
 
     def start(self, now_s: float) -> list[Send]:
         sends = [Send(CLOCK, Wake(now_s, ServerCause.REPORT))] if self._report_s > 0.0 else []
-        return sends + self._policy.start(now_s)
+        return sends + self.policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause is not ServerCause.REPORT:
-            return self._policy.on_tick(wake, now_s)
+            return self.policy.on_tick(wake, now_s)
         report = self.report(now_s)
         sends = [Send(bs, report) for bs in self._base_stations]
         sends.append(Send(CLOCK, Wake(now_s + self._report_s, ServerCause.REPORT)))
@@ -67,13 +67,13 @@ class EdgeServer(Node):
             case Undelivered(lost=Result(task=task), reason=reason):
                 return [Send(JOURNAL, ended(task, now_s, "dropped", reason, self.id))]
             case _:
-                return self._policy.on_message(message, now_s)
+                return self.policy.on_message(message, now_s)
 
     def tasks(self) -> Iterable[Task]:
         return self._station.tasks()
 
     def readings(self, now_s: float) -> dict[str, float]:
-        return self._policy.readings(now_s)
+        return self.policy.readings(now_s)
 
     def report(self, now_s: float) -> ServerReport:
         """Says what this server knows of itself: backlog and moments of its service time."""

@@ -44,11 +44,11 @@ class User(Node):
         "_cells",
         "_cpu",
         "_placed",
-        "_policy",
         "_queue",
         "_source",
         "_used",
         "id",
+        "policy",
     )
 
     def __init__(
@@ -62,7 +62,7 @@ class User(Node):
         self.id = name
         self._source = source
         self._asked = 0
-        self._policy = policy
+        self.policy = policy
         self._used: tuple[NodeId, Grant] | None = None  # the last grant: a copy of it is void
         self._queue = queue  # tasks waiting for a granted channel
         self._cpu = cpu
@@ -82,14 +82,14 @@ class User(Node):
         return self._source.generated
 
     def start(self, now_s: float) -> list[Send]:
-        return [self._source.start(now_s), *self._policy.start(now_s)]
+        return [self._source.start(now_s), *self.policy.start(now_s)]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause is GENERATE:
             return self._generate(now_s) if self._source.is_due(wake) else []
         if wake.cause is UserCause.ASK:  # one that was followed by another has had its answer
             return self._ask(now_s) if wake.key == self._asked else []
-        return self._policy.on_tick(wake, now_s)
+        return self.policy.on_tick(wake, now_s)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
@@ -98,7 +98,7 @@ class User(Node):
             case Grant() as grant:
                 return self._use(message.source, grant, now_s)
             case Beacon(seq=seq, every_s=every_s):
-                self._policy.view.quality[message.source].hear(seq, every_s, now_s)
+                self.policy.view.quality[message.source].hear(seq, every_s, now_s)
                 return []
             case Undelivered() as undelivered:
                 return self._take_back(undelivered, now_s)
@@ -108,10 +108,10 @@ class User(Node):
                 return self._source.hurry(tempo, now_s)
             case Handover(gone=gone):
                 left = tuple(cell for cell in self._cells if cell.bs not in gone)
-                self._policy.hand_over(left or self._cells)
+                self.policy.hand_over(left or self._cells)
                 return []
             case _:
-                return self._policy.on_message(message, now_s)
+                return self.policy.on_message(message, now_s)
 
     def tasks(self) -> Iterator[Task]:
         for job in self._queue:
@@ -120,7 +120,7 @@ class User(Node):
             yield from self._cpu.tasks()
 
     def readings(self, now_s: float) -> dict[str, float]:
-        return self._policy.readings(now_s)
+        return self.policy.readings(now_s)
 
     def _generate(self, now_s: float) -> list[Send]:
         sends = self._place(self._source.make(now_s), now_s)
@@ -128,7 +128,7 @@ class User(Node):
         return sends
 
     def _place(self, task: Task, now_s: float) -> list[Send]:
-        placement = self._policy.place(task, now_s)
+        placement = self.policy.place(task, now_s)
         if placement is None:
             assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
             return self._cpu.admit(Job(task, self.id, now_s), now_s)
@@ -168,17 +168,17 @@ class User(Node):
         self._used = (bs, grant)
         if not self._source.on_grant:
             return self._transmit(bs, grant, now_s)
-        if not self._policy.wants(bs, now_s):
+        if not self.policy.wants(bs, now_s):
             return []
         task = self._source.make(now_s)
-        placement = self._policy.place(task, now_s, bs)
+        placement = self.policy.place(task, now_s, bs)
         if placement is None:
             assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
             return self._cpu.admit(Job(task, self.id, now_s), now_s)
         server = placement.server
         assert server is None or server in self._behind[bs], f"{bs} does not lead to {server}"
         offload = Send(bs, Offload(task, server), grant)
-        return [offload, *self._policy.sent(bs, task.seq, grant.until_s, now_s)]
+        return [offload, *self.policy.sent(bs, task.seq, grant.until_s, now_s)]
 
     def _transmit(self, bs: NodeId, grant: Grant, now_s: float) -> list[Send]:
         """Sends the first waiting task meant for that base station over the granted channel."""
@@ -194,7 +194,7 @@ class User(Node):
                 sends.append(Send(JOURNAL, ended(job.task, now_s, "expired", Reason.DEADLINE)))
                 continue
             sends.append(Send(bs, Offload(job.task, server), grant))
-            sends += self._policy.sent(bs, job.task.seq, grant.until_s, now_s)
+            sends += self.policy.sent(bs, job.task.seq, grant.until_s, now_s)
             break
         else:
             sends += self._vacate(bs)
@@ -210,7 +210,7 @@ class User(Node):
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results, and bursts only where scheduled"
-        told = self._policy.lost(undelivered.target, lost.task.seq, now_s)
+        told = self.policy.lost(undelivered.target, lost.task.seq, now_s)
         if undelivered.reason is Reason.GRANT_OVER and not self._source.on_grant:
             # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)

@@ -139,7 +139,7 @@ def reference(spec: Spec) -> tuple[Whole, float]:
 def nodes(kernel: Kernel) -> Iterator[tuple[str, NegotiatingUser]]:
     for name, node in kernel.nodes.items():
         if isinstance(node, User):
-            policy = node._policy
+            policy = node.policy
             assert isinstance(policy, NegotiatingUser)
             yield name, policy
 

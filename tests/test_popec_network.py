@@ -127,7 +127,7 @@ class Run:
     def look(self) -> None:
         """Finds the policies; after a node was made anew they are others."""
         self.policies: dict[NodeId, Policy] = {
-            name: node._policy  # type: ignore[attr-defined]
+            name: node.policy  # type: ignore[attr-defined]
             for name, node in self.kernel.nodes.items()
         }
         self.users = {n: p for n, p in self.policies.items() if isinstance(p, NegotiatingUser)}
@@ -266,7 +266,7 @@ def test_what_is_in_force_is_feasible_at_every_instant_of_a_lossy_start(seed: in
 
     for at_s in run.each(EVERY_S, 4.0):
         for name, cell in cells:
-            members = cell._negotiation.members
+            members = cell.negotiation.members
             assert members.rates_hz.sum() <= cell.capacity_hz + 1e-9, (name, at_s)
             assert sum(cell._cumulative_hz[-1:]) <= cell.capacity_hz + 1e-9, (name, at_s)
         loads = loads_in_force(run)
@@ -461,7 +461,7 @@ def slowed(measure: bool) -> tuple[Run, Problem, float]:
 def admitted_hz(run: Run, server: NodeId) -> float:
     policy = run.policies[server]
     assert isinstance(policy, NegotiatingServer)
-    return float(policy._negotiation.members.rates_hz.sum())
+    return float(policy.negotiation.members.rates_hz.sum())
 
 
 def test_a_server_that_slows_down_gets_less_and_the_rest_is_optimal_again() -> None:

@@ -596,7 +596,7 @@ def test_a_member_silent_for_three_keep_alives_loses_its_share_to_the_others(new
     assert shares(resource.said)[users[0]].rate_hz > 1.3 * before[users[0]].rate_hz
     policy = resource.policy
     assert isinstance(policy, NegotiatingCell | NegotiatingServer)
-    assert policy._negotiation.members.rates_hz[1] == 0.0
+    assert policy.negotiation.members.rates_hz[1] == 0.0
 
     # Back with an ask, without joining again.
     resource.hear(users[1], ask_for(2, 80.0))

@@ -478,7 +478,7 @@ def test_the_negotiation_finds_the_optimum_along_paths(name: str, kind: str) -> 
     whole = whole_of(planned)
     best_s = optimum(whole.problem)[1].value_s
     kernel = assemble(planned, planned.names)
-    policies = [node._policy for node in kernel.nodes.values()]  # type: ignore[attr-defined]
+    policies = [node.policy for node in kernel.nodes.values()]  # type: ignore[attr-defined]
     users = [policy for policy in policies if isinstance(policy, NegotiatingUser)]
     kernel.start()
 

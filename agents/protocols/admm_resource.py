@@ -11,9 +11,10 @@ import numpy as np
 from msgspec import Struct
 
 from agents.api import CLOCK, Message, Send, Unhandled
-from agents.bodies import Ask, Hint, Join, NodeId, Share, Wake
+from agents.bodies import Ask, Hint, Join, Share, Wake
 from agents.freshness import Floats
 from agents.policy import CellView, ServerPolicy, ServerView
+from agents.protocols.admm_members import Members
 from agents.protocols.admm_options import Options
 from agents.protocols.allotment import AllottedCell
 from agents.protocols.fractional import cell_hints_hz, cell_step, server_hints_hz
@@ -35,56 +36,6 @@ class Answer(Struct, frozen=True, eq=False):
     rates_hz: Floats
     waits_s: Floats  # (n,): of each member's class; zero at a base station
     mean_s: float = 0.0
-
-
-class Members:
-    """What a resource knows of the users that joined it: one column of numbers each."""
-
-    def __init__(self) -> None:
-        self.names: list[NodeId] = []
-        self.vias: list[NodeId] = []  # the base station that the last message came past
-        self._index: dict[NodeId, int] = {}
-        self.classes = np.zeros(0, dtype=np.int64)
-        self.seqs = np.zeros(0, dtype=np.int64)
-        self.rounds_old = np.zeros(0, dtype=np.int64)  # since the ask in use came
-        self.weights = np.zeros(0)
-        self.success = np.zeros(0)
-        self.asked_hz = np.zeros(0)
-        self.penalties = np.zeros(0)
-        self.urgencies = np.zeros(0)
-        self.heard_s = np.zeros(0)
-        self.rates_hz = np.zeros(0)  # z
-        self.waits_s = np.zeros(0)
-        self.told_hz = np.zeros(0)
-        self.is_live = np.zeros(0, dtype=bool)
-        self.is_fresh = np.zeros(0, dtype=bool)
-
-    def index(self, name: NodeId) -> int | None:
-        return self._index.get(name)
-
-    def join(self, name: NodeId, via: NodeId, join: Join) -> int:
-        """Takes a user in. A join that comes again, or after an ask, changes no ask."""
-        i = self._index.get(name)
-        if i is None:
-            i = self._index[name] = len(self.names)
-            self.names.append(name)
-            self.vias.append(via)
-            for field in _COLUMNS:
-                setattr(self, field, np.append(getattr(self, field), 0).astype(_COLUMNS[field]))
-            self.penalties[i] = 1.0
-            self.is_live[i] = True  # whoever joined will be waited for
-        self.vias[i] = via
-        self.classes[i], self.weights[i] = join.priority, join.weight
-        self.success[i] = join.success
-        return i
-
-
-_COLUMNS: dict[str, type] = {
-    **dict.fromkeys(("classes", "seqs", "rounds_old"), np.int64),
-    **dict.fromkeys(("weights", "success", "asked_hz", "penalties", "urgencies"), np.float64),
-    **dict.fromkeys(("heard_s", "rates_hz", "waits_s", "told_hz"), np.float64),
-    **dict.fromkeys(("is_live", "is_fresh"), np.bool_),
-}
 
 
 class Negotiation:
@@ -252,23 +203,23 @@ class NegotiatingCell(AllottedCell):
 
     def __init__(self, view: CellView, uniform: Uniform, options: Options) -> None:
         super().__init__(view, uniform, options)
-        self._negotiation = Negotiation(options, self._solve, self._hint)
+        self.negotiation = Negotiation(options, self._solve, self._hint)
 
     def start(self, now_s: float) -> list[Send]:
-        return self._negotiation.start(now_s)
+        return self.negotiation.start(now_s)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
-        return self._negotiation.on_message(message, now_s)
+        return self.negotiation.on_message(message, now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        sends, is_new = self._negotiation.on_tick(wake, now_s)
+        sends, is_new = self.negotiation.on_tick(wake, now_s)
         if is_new:
-            members = self._negotiation.members
+            members = self.negotiation.members
             self.allot(dict(zip(members.names, members.rates_hz.tolist(), strict=True)))
         return sends
 
     def readings(self, now_s: float) -> dict[str, float]:
-        return self._negotiation.readings()
+        return self.negotiation.readings()
 
     def _solve(self, members: Members) -> Answer:
         asked_hz = np.where(members.is_live, members.asked_hz, 0.0)
@@ -286,30 +237,30 @@ class NegotiatingServer(ServerPolicy):
 
     def __init__(self, view: ServerView, uniform: Uniform, options: Options) -> None:
         super().__init__(view, uniform, options)
-        self._negotiation = Negotiation(options, self._solve, self._hint)
+        self.negotiation = Negotiation(options, self._solve, self._hint)
         self._mean_s, self._second_s2 = view.moments.mean, view.moments.second_moment
 
     def start(self, now_s: float) -> list[Send]:
-        sends = self._negotiation.start(now_s)
+        sends = self.negotiation.start(now_s)
         if self.options.measure:
             sends.append(Send(CLOCK, Wake(now_s + self.options.keep_s, NegotiationCause.MEASURE)))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
-        return self._negotiation.on_message(message, now_s)
+        return self.negotiation.on_message(message, now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         if wake.cause is not NegotiationCause.MEASURE:
-            return self._negotiation.on_tick(wake, now_s)[0]
+            return self.negotiation.on_tick(wake, now_s)[0]
         again = Send(CLOCK, Wake(now_s + 0.25 * self.options.keep_s, NegotiationCause.MEASURE))
         moments = self.view.moments
         if abs(moments.mean - self._mean_s) <= CHANGE * self._mean_s:
             return [again]
         self._mean_s, self._second_s2 = moments.mean, moments.second_moment
-        return [*self._negotiation.round(now_s), again]
+        return [*self.negotiation.round(now_s), again]
 
     def readings(self, now_s: float) -> dict[str, float]:
-        return self._negotiation.readings()
+        return self.negotiation.readings()
 
     def _solve(self, members: Members) -> Answer:
         live = np.flatnonzero(members.is_live)
