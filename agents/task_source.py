@@ -39,6 +39,7 @@ class TaskSource:
         "_user",
         "_void_s",
         "_wait_s",
+        "at_will",
         "generated",
         "on_grant",
         "size_bits",
@@ -52,6 +53,7 @@ class TaskSource:
         self.size_bits = demand.size_bits
         self.on_grant = isinstance(demand.arrivals, OnGrant)
         # After the end of a task, where they are generated at will.
+        self.at_will = isinstance(demand.arrivals, AtWill)
         self._wait_s = demand.arrivals.wait_s if isinstance(demand.arrivals, AtWill) else None
         self._next_s = math.inf  # when the next task is due, by the clock as it is now,
         self._timer_s = math.inf  # and as it was when the timer for it was set
@@ -64,7 +66,7 @@ class TaskSource:
 
     def is_due(self, wake: Wake) -> bool:
         """Says whether a wake-up to generate a task holds: what came since may have voided it."""
-        if self._wait_s is not None and wake.key != self.generated:
+        if self.at_will and wake.key != self.generated:
             return False  # a time-out, and news came before it
         if self._void_s and wake.at_s in self._void_s:
             self._void_s.remove(wake.at_s)

@@ -223,7 +223,9 @@ class User(Node):
 
     def _receive(self, result: Result, now_s: float) -> list[Send]:
         end = Send(JOURNAL, completed(result, now_s))
-        return [end, *self._source.after(result.task.seq, now_s)]
+        if self._source.at_will:
+            return [end, *self._source.after(result.task.seq, now_s)]
+        return [end]
 
     def _finish_local(self, executed: Executed, now_s: float) -> list[Send]:
         cpu = self._cpu
