@@ -8,7 +8,7 @@ import math
 from msgspec import Struct
 
 from agents.api import CLOCK, NodeId, Send
-from agents.bodies import Tempo, Wake
+from agents.messages import Tempo, Wake
 from agents.reasons import UserCause
 from agents.tasks import Arrivals, AtWill, OnGrant, Task, Uniform
 

@@ -7,7 +7,7 @@ carries it away, and again when the link layer gives one back.
 from collections.abc import Iterator
 
 from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send
-from agents.bodies import (
+from agents.messages import (
     Beacon,
     Executed,
     Grant,
@@ -210,16 +210,16 @@ class User(Node):
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results, and bursts only where scheduled"
-        told = self.policy.lost(undelivered.target, lost.task.seq, now_s)
+        reported = self.policy.lost(undelivered.target, lost.task.seq, now_s)
         if undelivered.reason is Reason.GRANT_OVER and not self._source.on_grant:
             # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)
             self._queue.push_front(Job(lost.task, undelivered.target, now_s))
-            return [*told, *self._ask(now_s)]
+            return [*reported, *self._ask(now_s)]
         end = ended(lost.task, now_s, "dropped", undelivered.reason, attempts=attempts)
         # Not at once: where nothing takes time and nothing passes, time would stand still.
         again = self._source.after(lost.task.seq, now_s, LOSS_WAIT_S)
-        return [Send(JOURNAL, end), *again, *self._vacate(undelivered.target), *told]
+        return [Send(JOURNAL, end), *again, *self._vacate(undelivered.target), *reported]
 
     def _receive(self, result: Result, now_s: float) -> list[Send]:
         end = Send(JOURNAL, completed(result, now_s))

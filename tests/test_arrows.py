@@ -22,8 +22,8 @@ BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "p
 OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
 LAZY = {"torch", "ray"}
 ROOMS = (  # of the emulator, from the ground up: each may use those below it
-    *("record", "faults", "spec", "surroundings", "world"),
-    *("reading", "runtime", "show", "live", "cli"),
+    *("results", "faults", "scenario", "sim", "build", "checks"),
+    *("runtime", "views", "experiments", "live", "cli"),
 )
 OWNERS_OF_ONNX = {"models/onnx_engine.py", "models/onnx_import.py"}  # who wants ONNX asks for them
 
@@ -136,7 +136,7 @@ def test_onnx_runtime_is_optional() -> None:
 
 def test_the_virtual_runtime_starts_without_torch_and_ray() -> None:
     code = (
-        "import sys, emulator.runtime.loop, emulator.world.assembly, emulator.spec.scenario; "
+        "import sys, emulator.runtime.loop, emulator.build.nodes, emulator.scenario.schema; "
         "print([name for name in ('torch', 'ray') if name in sys.modules])"
     )
 

@@ -11,19 +11,19 @@ from todg_network import network
 
 from agents import reasons
 from agents.api import CLOCK, Message, Node, Send, Unhandled
-from agents.bodies import Hint, Offload, Wake
+from agents.messages import Hint, Offload, Wake
+from agents.messages.slots import Burst, Commit
 from agents.policy import CellPolicy, Policy, Protocol, ServerPolicy, UserPolicy
 from agents.protocols import PROTOCOLS
 from agents.reasons import Cause, Reason
-from agents.slot_bodies import Burst, Commit
 from agents.tasks import Task
-from emulator.record.journal import DeadLetter
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.results.journal import DeadLetter
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
-from emulator.spec.topology import members
-from emulator.surroundings.kernel import Kernel
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.scenario.topology import members
+from emulator.sim.kernel import Kernel
 
 SLOTTED = {"base_stations": [{"name": "bs", "access": "slotted", "channels": 1}]}
 NEGOTIATING = scenario(protocol={"kind": "popec-async"}, **SLOTTED)

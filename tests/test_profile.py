@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from emulator.cli.main import fresco
-from emulator.show.spread import Spread, spreads
+from emulator.views.spread import Spread, spreads
 from models import latency, zoo
 
 

@@ -5,22 +5,22 @@ from html import escape
 
 import msgspec
 import pytest
-from conftest import law, scenario, server_group
+from conftest import distribution, scenario, server_group
 from rich.console import Console
 
-from agents.bodies import ended
+from agents.messages import ended
 from agents.reasons import Reason
 from agents.tasks import Task
-from emulator.faults.fold import AnyFault, fold
-from emulator.faults.links import Blackout, Partition, Rate
-from emulator.faults.nodes import BsOutage
-from emulator.record import journal
-from emulator.record.journal import Frame, LinkCount
+from emulator.faults.effects import AnyFault, fold
+from emulator.faults.link_types import Blackout, Partition, Rate
+from emulator.faults.node_types import BsOutage
+from emulator.results import journal
+from emulator.results.journal import Frame, LinkCount
 from emulator.runtime.recorder import fresh_metrics
 from emulator.runtime.session import Session
-from emulator.show import promise, report
-from emulator.show.display import closing
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.views import guarantees, report
+from emulator.views.terminal import closing
 
 SMALL = Scenario.model_validate(scenario(duration_s=1.0, runtime={}))
 LOSSES = [reason for reason in Reason if reason]
@@ -54,21 +54,21 @@ def test_people_read_the_sentence_of_every_reason(reason: Reason) -> None:
     metrics = fresh_metrics(SMALL, None)
     end = ended(TASK, 0.5, "dropped", reason)
     metrics.fold([end, LinkCount(0.5, "bs-0", "uplink", 1, 8.0, {reason: 1})], 1.0)
-    told = io.StringIO()
+    reported = io.StringIO()
     session = Session(SMALL)
     session.run()
 
     session.summary["given_up"] = {"user": {reason.value: 7}}  # as `summary.json` has it
-    closing(session.summary, SMALL, Console(file=told, width=200))
+    closing(session.summary, SMALL, Console(file=reported, width=200))
 
-    assert f"<td>1</td><td>{escape(reason.says)}</td>" in promise.given_up(metrics)
+    assert f"<td>1</td><td>{escape(reason.says)}</td>" in guarantees.given_up(metrics)
     assert f"{reason}: {escape(reason.says)}" in report.losses(metrics)
-    assert f"7 {reason}: {reason.says}\n" in told.getvalue()
+    assert f"7 {reason}: {reason.says}\n" in reported.getvalue()
 
 
 def test_tasks_that_find_no_room_or_no_server_are_not_lost_on_the_way() -> None:
     """A server of one place for 50 tasks per second of 1 s each, which crashes in between."""
-    busy = server_group(law("deterministic", 1.0), queue_len_max=1)
+    busy = server_group(distribution("deterministic", 1.0), queue_len_max=1)
     spec = scenario(
         duration_s=6.0,
         runtime={},
@@ -79,7 +79,7 @@ def test_tasks_that_find_no_room_or_no_server_are_not_lost_on_the_way() -> None:
     session = Session(Scenario.model_validate(spec))
     session.run()
 
-    table = promise.given_up(session.metrics)
+    table = guarantees.given_up(session.metrics)
 
     assert session.metrics.everyone().drops.keys() == {"queue-full", "crash"}
     assert "no room: the queue was full" in table

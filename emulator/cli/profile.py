@@ -148,8 +148,8 @@ def _page(name: str, measured: "Sequence[Latency]", rounds: int) -> str:
     """Returns a page with the spread of the times by batch size, and the table."""
     import numpy as np
 
-    from emulator.show.page import page, table
-    from emulator.show.spread import QUANTILES, Spread, spreads
+    from emulator.views.html import page, table
+    from emulator.views.spread import QUANTILES, Spread, spreads
 
     found = []
     for kind, each in enumerate(measured):

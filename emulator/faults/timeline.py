@@ -9,8 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from emulator.faults.fold import AnyFault
-from emulator.record.journal import FaultChange
+from emulator.faults.effects import AnyFault
+from emulator.results.journal import FaultChange
 
 Op = Literal["begin", "patch", "extend", "heal", "hold", "release", "end"]
 

@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from emulator.faults.fold import fold
+from emulator.build.plan import Plan
+from emulator.faults.effects import fold
 from emulator.live.panels import panels, tiles
 from emulator.live.recent import Recent
 from emulator.runtime.recorder import Progress
 from emulator.runtime.steering import Steering
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from emulator.scenario.topology import members
 
 FRAME_S = 0.2  # wall; five frames a second are all that anybody sees
 ROW_S = 0.5  # wall

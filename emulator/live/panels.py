@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from agents.policy import Reading
-from emulator.record.stats import ALL, STAGES
-from emulator.spec.scenario import ServerGroup
-from emulator.spec.scheduling import is_scheduled, readings_of
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from emulator.build.plan import Plan
+from emulator.results.stats import ALL, STAGES
+from emulator.scenario.schema import ServerGroup
+from emulator.scenario.slots import is_scheduled, readings_of
+from emulator.scenario.topology import members
 
 CURVES_MAX = 6  # a plot; as many as there are colours that everybody can tell apart
 # Readings that say more in one plot; every other reading gets a plot of its own.
@@ -91,8 +91,8 @@ def _panels(plan: Plan) -> Iterator[Panel]:
     parts = [("delay_s/p95", "total"), *((f"part_s/{stage}", stage) for stage in STAGES)]
     yield _plot("Delay and its parts, 95th percentile", "s", parts, _deadlines(plan, "deadline"))
     if is_scheduled(chosen):
-        stays = [(f"stay_s/{name}", name) for name in groups]
-        yield _plot("Longest stay, and its bound", "s", stays, _deadlines(plan, "bound"))
+        sojourns = [(f"sojourn_s/{name}", name) for name in groups]
+        yield _plot("Longest sojourn time, and its bound", "s", sojourns, _deadlines(plan, "bound"))
     cells = [name for name, _ in members(chosen.base_stations)]
     yield _plot("Uplink attempts lost", "ratio", [(f"loss_ratio/{bs}", bs) for bs in cells])
     lost = [(f"lost_hz/{outcome}", outcome) for outcome in ("dropped", "expired")]

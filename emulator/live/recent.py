@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.bodies import ServerReport, TaskEnd
 from agents.freshness import AgeTracker
-from emulator.record.journal import LinkCount, Presence, Record
-from emulator.record.stats import STAGES
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from agents.messages import ServerReport, TaskEnd
+from emulator.build.plan import Plan
+from emulator.results.journal import LinkCount, Presence, Record
+from emulator.results.stats import STAGES
+from emulator.scenario.topology import members
 
 ROWS = 10  # of `feed.ROW_S`; the numbers in the tiles cover so many
 
@@ -26,7 +26,7 @@ class Window:
         self.from_s = self.to_s = 0.0
         self.means: defaultdict[str, list[float]] = defaultdict(list)
         self.tails: defaultdict[str, list[float]] = defaultdict(list)  # their p95 is wanted
-        self.stays_s: dict[str, float] = {}  # the longest of each group
+        self.sojourns_s: dict[str, float] = {}  # the longest of each group
         self.lost: Counter[str] = Counter()  # tasks, by outcome
         self.attempts: Counter[str] = Counter()  # on the uplink, by cell
         self.losses: Counter[str] = Counter()
@@ -65,7 +65,7 @@ class Recent:
         if end.due_s < math.inf:
             group = self._group_of[end.user]
             left_s = end.finished_s if end.outcome == "completed" else end.ended_s
-            window.stays_s[group] = max(window.stays_s.get(group, 0.0), left_s - end.born_s)
+            window.sojourns_s[group] = max(window.sojourns_s.get(group, 0.0), left_s - end.born_s)
         if end.outcome != "completed":
             window.lost[end.outcome] += 1
             return
@@ -90,7 +90,9 @@ class Recent:
             name: sum(values) / len(values) for name, values in window.means.items()
         }
         columns |= {name: _p95(values) for name, values in window.tails.items()}
-        columns |= {f"stay_s/{group}": stay_s for group, stay_s in window.stays_s.items()}
+        columns |= {
+            f"sojourn_s/{group}": sojourn_s for group, sojourn_s in window.sojourns_s.items()
+        }
         for bs, attempts in window.attempts.items():
             columns[f"loss_ratio/{bs}"] = window.losses[bs] / attempts if attempts else None
         if span_s > 0.0:

@@ -1,0 +1,74 @@
+"""The part of a report about what was promised: sojourn times against deadlines, what was given up and why,
+and how heavy the schedules of a scheduled network were. Empty where nothing has a deadline.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from emulator.results.metrics import Metrics, broken_bounds
+from emulator.results.stats import ALL, METRICS
+from emulator.views.html import table
+from emulator.views.stays import Stays, histogram
+from emulator.views.terminal import readable
+
+PER_SLOT = (
+    "weight_ratio_mean",
+    "weight_ratio_min",
+    "mini_rounds_per_slot",
+    "messages_per_slot",
+    "bytes_per_slot",
+)
+
+
+def given_up(metrics: Metrics) -> str:
+    """Tables expired and dropped tasks, warm-up included, so that they add up to the account."""
+    drops = metrics.everyone().drops
+    if not drops:
+        return '<p class="soft">none</p>'
+    rows: list[Sequence[str]] = [["", *metrics.groups, ALL, "why"]]
+    for reason, count in drops.most_common():
+        groups = [f"{stats.drops[reason]:,}" for stats in metrics.groups.values()]
+        rows.append([reason, *groups, f"{count:,}", reason.says])
+    return table(rows)
+
+
+def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
+    """Draws the sojourn times of all tasks against their deadlines, and sums up the allocation."""
+    cards = ""
+    kinds = [
+        Stays(
+            label=name,
+            deadline_s=stats.deadline_s,
+            bound_s=bounds_s.get(name),
+            longest_s=stats.sojourn_max_s,
+            finished=stats.sojourns_finished_s.counts(),
+            given_up=stats.sojourns_given_up_s.counts(),
+        )
+        for name, stats in metrics.groups.items()
+        if stats.sojourn_max_s
+    ]
+    if kinds:
+        broken = metrics.bounds_broken
+        said = f": {broken_bounds(broken)}" if broken is not None else ""
+        cards += (
+            f'<section class="card wide"><h2>How long tasks stayed{escape(said)}</h2>'
+            '<p class="soft">From birth to the end of service, or to being given up.</p>'
+            f"{histogram(kinds)}</section>"
+        )
+    if (allocations := metrics.allocations) is not None:
+        numbers = metrics.summary()[ALL]
+        rows: list[Sequence[str]] = [["", "value"]]
+        rows += [[METRICS[key], readable(key, numbers[key])] for key in PER_SLOT if numbers[key]]
+        reported = len(allocations.shares)
+        note = (
+            f"The heaviest schedule is computed afterwards, by integer programming, in {reported} "
+            "slots drawn from the run."
+            if reported
+            else "The heaviest schedule was not computed: there are too many users and channels, "
+            "or nothing was scheduled."
+        )
+        cards += (
+            '<section class="card wide"><h2>Allocation of channels</h2>'
+            f'{table(rows)}<p class="soft">{note}</p></section>'
+        )
+    return cards

@@ -1,0 +1,274 @@
+"""What a person sees in the terminal while a run goes on, and the table at its end.
+
+A live table on a terminal, plain lines elsewhere. Everything shown is read from the metrics.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from agents.reasons import Reason
+from emulator import interrupts
+from emulator.checks.fault_words import Refused
+from emulator.results.metrics import broken_bounds
+from emulator.results.stats import ALL
+from emulator.runtime.recorder import Progress, Show
+from emulator.runtime.session import INTERRUPTED
+from emulator.runtime.steering import Steering
+from emulator.scenario.schema import Scenario
+
+PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
+NAMES_MAX = 40  # characters of whom a fault hits
+
+ROWS = (
+    ("age of information, mean", "aoi_mean_s", "AoI"),
+    ("peak age, mean", "paoi_mean_s", "PAoI"),
+    ("peak age, by user and weight", "paoi_weighted_s", "weighted"),
+    ("peak age, 95th percentile", "paoi_p95_s", "PAoI p95"),
+    ("delay, median", "delay_p50_s", "delay p50"),
+    ("delay, 95th percentile", "delay_p95_s", "p95"),
+    ("deadline missed", "miss_ratio", "missed"),
+    ("dropped or expired", "drop_ratio", "dropped"),
+    ("right answers", "accuracy", "right"),
+    ("right and fresh, per user", "fresh_correct_hz", "fresh+right"),
+    ("tasks under way, mean", "backlog_mean", "under way"),
+    ("longest sojourn time", "sojourn_max_s", "longest"),
+    ("longest sojourn time over deadline", "sojourn_max_ratio", "of deadline"),
+    ("utility", "utility", "utility"),
+    ("results", "completed", "results"),
+)  # in full, metric, in short
+
+
+NAMES = {metric: name for name, metric, _ in ROWS} | {
+    "delay_mean_s": "delay, mean",
+    "weight_ratio_mean": "weight over the heaviest, mean",
+    "messages_per_slot": "control messages per slot",
+    "bytes_per_slot": "control bytes per slot",
+}
+"""What comparisons, too, call a metric; files keep its key."""
+
+
+def readable(metric: str, value: float | None) -> str:
+    """Formats a metric for people: three digits and the unit that its name ends with."""
+    if value is None:
+        return "-"
+    if metric.endswith("_s"):
+        return f"{value * 1e3:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
+    if "_ratio" in metric or metric == "accuracy":
+        return f"{100.0 * value:.3g} %"
+    if metric.endswith("_hz"):
+        return f"{value:.3g} /s"
+    return f"{value:,.0f}" if abs(value) >= 100.0 else f"{value:.3g}"
+
+
+def metrics_table(
+    metrics: dict[str, dict[str, float | int | None]], scenario: Scenario, title: str
+) -> Table:
+    """Returns one column per user group, most urgent first; what nobody has is left out."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    groups = sorted(scenario.users, key=lambda group: group.priority)
+    names = [group.name for group in groups]
+    for group in groups:
+        head = f"{group.count} {group.name}\nclass {group.priority}"
+        table.add_column(head, justify="right", no_wrap=True)
+    if len(groups) > 1:
+        names.append(ALL)
+        table.add_column("all", justify="right", no_wrap=True)
+    for label, key, _ in ROWS:
+        values = [metrics[name][key] for name in names]
+        if any(value is not None for value in values):
+            table.add_row(label, *(readable(key, value) for value in values))
+    return table
+
+
+class Display:
+    """Shows a run as it goes."""
+
+    def __init__(self, scenario: Scenario, console: Console) -> None:
+        self._scenario = scenario
+        self._console = console
+        self._live: Live | None = None
+        self._said_s = 0.0
+        self._first_age = True
+        self._waited = ""
+
+    @contextmanager
+    def open(self) -> Iterator[Show]:
+        """Yields what takes the progress; the screen is put right whatever happens."""
+        if not self._console.is_terminal:
+            yield self._say
+            return
+        with Live(console=self._console, refresh_per_second=8, transient=True) as self._live:
+            yield self._draw
+
+    def waits(self, what: str) -> None:
+        """Tells what the run waits for, until the next progress."""
+        text = f"{self._scenario.name}: {what}"
+        if self._live is not None:
+            self._live.update(Text(text))
+            return
+        # Once for each kind of wait, "starting hosts" say, then as often as progress is told.
+        kind = what.partition(":")[0].partition("(")[0]
+        if kind != self._waited or time.monotonic() - self._said_s >= PLAIN_EVERY_S:
+            self._waited, self._said_s = kind, time.monotonic()
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _draw(self, progress: Progress) -> None:
+        assert self._live is not None
+        self._live.update(self._page(progress))
+
+    def _say(self, progress: Progress) -> None:
+        ended = progress.metrics.series.outcomes.total()
+        first = self._first_age and ended > 0
+        if not first and time.monotonic() - self._said_s < PLAIN_EVERY_S:
+            return
+        self._said_s = time.monotonic()
+        self._first_age = self._first_age and not first
+        numbers = progress.metrics.summary()[ALL]
+        parts = [
+            f"{short} {readable(key, numbers[key])}"
+            for _, key, short in ROWS
+            if numbers[key] is not None
+        ]
+        self._console.print(f"{self._clock(progress)}  " + "  ".join(parts), soft_wrap=True)
+
+    def _clock(self, progress: Progress) -> str:
+        return f"{progress.step.now_s:7.2f} / {self._scenario.duration_s:g} s"
+
+    def _page(self, progress: Progress) -> RenderableType:
+        metrics, step, scenario = progress.metrics, progress.step, self._scenario
+        head = Text.assemble(
+            (scenario.name, "bold"),
+            f"  {scenario.protocol.kind} on {scenario.runtime.kind}, seed {scenario.seed}",
+            f"   {self._clock(progress)}  x{progress.speed:.3g} real time",
+        )
+        bar = ProgressBar(total=scenario.duration_s, completed=step.now_s, width=60)
+        lines: list[RenderableType] = [head, bar]
+        lines.append(metrics_table(metrics.summary(), scenario, ""))
+        backlog = "  ".join(
+            f"{name} {report.backlog} ({readable('_s', report.mean_s)})"
+            for name, report in sorted(metrics.servers.items())[:8]
+        )
+        lines.append(Text(f"backlog (E[S])  {backlog}"))
+        loss = readable("_ratio", metrics.uplink_loss_ratio)
+        late = ""
+        if step.lateness is not None:
+            p50, p99 = step.lateness.quantile_s(0.5), step.lateness.quantile_s(0.99)
+            late = f"   lateness p50 {readable('_s', p50)}, p99 {readable('_s', p99)}"
+        lines.append(Text(f"uplink attempts lost  {loss}{late}"))
+        if (broken := metrics.bounds_broken) is not None:
+            style = "bold red" if any(broken.values()) else ""
+            lines.append(Text(broken_bounds(broken), style=style))
+        drops = metrics.everyone().drops.most_common(6)
+        if drops:
+            parts = "  ".join(f"{reason} {count:,}" for reason, count in drops)
+            lines.append(Text(f"given up  {parts}"))
+        for change in metrics.faults_active.values():
+            lines.append(Text("fault  " + describe(change.fault), style="bold red"))
+        return Group(*lines)
+
+
+def _short(names: str) -> str:
+    """Cuts a list of names that a fault chose to what fits a line."""
+    return names if len(names) <= NAMES_MAX else names[: NAMES_MAX - 4].rpartition(",")[0] + ",..."
+
+
+def describe(fault: dict[str, Any]) -> str:
+    """Says a fault in a line: its type, whom, and its parameters."""
+    whom, when = ("type", "target", "a", "b"), ("at_s", "for_s")
+    if fault["type"] == "partition":
+        words = [_short(",".join(fault["a"])), "|", _short(",".join(fault["b"]))]
+    else:
+        words = [_short(fault["target"])]
+    words += [f"{key}={value}" for key, value in fault.items() if key not in (*whom, *when)]
+    until = [f"until {fault['at_s'] + fault['for_s']:g} s"] if "for_s" in fault else []
+    return " ".join([fault["type"], *words, *until])
+
+
+def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> None:
+    """Prints the result of a run: the table, the account of tasks, and what went wrong."""
+    title = (
+        f"{scenario.name}: {summary['protocol']} on {summary['runtime']}, seed {summary['seed']}"
+    )
+    console.print(metrics_table(summary["metrics"], scenario, title))
+    balance = summary["balance"]
+    if balance is not None:
+        parts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in balance.items() if n)
+        console.print(f"tasks: {parts}")
+    given_up = sum(map(Counter, summary["given_up"].values()), Counter[str]())
+    if given_up:
+        console.print("given up, by reason:")
+        for reason, count in given_up.most_common():
+            says = Reason(reason).says
+            console.print(f"{count:>9,} {reason}: {says}", highlight=False, soft_wrap=True)
+    console.print(*_per_slot(summary["metrics"][ALL]), sep="", end="", highlight=False)
+    details = [
+        f"{summary['emulated_s']:g} s emulated in {summary['wall_s']:.3g} s",
+        f"uplink attempts lost {readable('_ratio', summary['uplink_loss_ratio'])}",
+    ]
+    if summary["lateness_p99_s"] is not None:
+        details.append(f"lateness p99 {readable('_s', summary['lateness_p99_s'])}")
+    else:
+        details.append(f"digest {summary['digest']}")
+    if summary["live_to_trace"] is not None:
+        details.append(f"live inference took {summary['live_to_trace']:.3g} of its trace")
+    console.print("; ".join(details), highlight=False, soft_wrap=True)
+    if summary["bounds_broken"] is not None:
+        longest = readable("_ratio", summary["metrics"][ALL]["sojourn_max_ratio"] or 0.0)
+        text = broken_bounds(summary["bounds_broken"])
+        console.print(
+            f"{text}; the longest sojourn time took {longest} of its deadline", highlight=False
+        )
+    for each in summary["expect"]:
+        mark = "[green]holds[/]" if each["holds"] else "[red]fails[/]"
+        console.print(f"expect {mark}: {each['says']}", highlight=False, soft_wrap=True)
+    for warning in summary["warnings"]:
+        console.print(f"[yellow]warning[/]: {warning}", highlight=False, soft_wrap=True)
+    for cause in summary["causes"]:
+        console.print(f"[bold red]{summary['verdict']}[/]: ", end="")
+        console.print(cause, markup=False, highlight=False, soft_wrap=True)
+
+
+def _per_slot(numbers: dict[str, float | int | None]) -> Iterator[str]:
+    """Yields a line about the allocation of channels, where there is one."""
+    if numbers["messages_per_slot"]:
+        rounds, messages = numbers["mini_rounds_per_slot"], numbers["messages_per_slot"]
+        yield f"per slot: {readable('', rounds)} mini-rounds, {readable('', messages)} messages, "
+        yield f"{readable('', numbers['bytes_per_slot'])} bytes"
+        if numbers["weight_ratio_mean"] is not None:
+            mean, least = (numbers[f"weight_ratio_{which}"] for which in ("mean", "min"))
+            yield f"; schedule {readable('_ratio', mean)} of the heaviest, "
+            yield f"least {readable('_ratio', least)}"
+        yield "\n"
+
+
+def stopping(steering: Steering, console: Console) -> Callable[[], None]:
+    """Returns what the first interrupt of a live run does: it heals, flushes and reports."""
+
+    is_asked = False
+
+    def ask() -> None:
+        with suppress(Refused):  # it has ended meanwhile
+            steering.stop(INTERRUPTED)
+
+    def stop() -> None:
+        nonlocal is_asked
+        if steering.phase == "starting":
+            interrupts.leave()
+        elif not is_asked:
+            is_asked = True
+            console.print("stopping: healing, flushing, reporting; Ctrl-C again kills")
+            # Not from here: the interrupted thread may hold the lock that asking takes.
+            threading.Thread(target=ask, daemon=True).start()
+
+    return stop
