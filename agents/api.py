@@ -7,14 +7,15 @@ are performed at once and never cross the network.
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from agents.messages import Body, Grant, Wake
+from agents.messages import Body, Grant, ServerReport, Wake, tag_of
 from agents.tasks import Task
 
 NodeId = str
+NodeKind = Literal["user", "base_station", "server"]
 
 CLOCK = "@clock"  # takes Wake, answers by on_tick
 JOURNAL = "@journal"  # takes TaskEnd and Allocated, answers nothing
@@ -50,10 +51,40 @@ class Message(Struct, frozen=True, gc=False, array_like=True):
     via: NodeId = ""
 
 
+class Unhandled(Exception):
+    """A node does not know what to do with a wake-up or a message: somebody made a mistake.
+
+    Whoever runs the node drops what it was and records that.
+    """
+
+    def __init__(self, what: Wake | Message) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        if isinstance(self.what, Wake):
+            return f"wake-up '{self.what.cause.word}' ({self.what.cause.says})"
+        return f"message '{tag_of(type(self.what.body))}' from {self.what.source}"
+
+
 class Node(Protocol):
-    """A pure state machine. Times never run backwards between two calls to one node."""
+    """A pure state machine. Times never run backwards between two calls to one node.
+
+    What it does not know it answers with `Unhandled`. Roles inherit this class for its defaults.
+    """
+
+    __slots__ = ()
 
     id: NodeId
+
+    @property
+    def kind(self) -> NodeKind:
+        """What it is, to whoever has to do with it by kind, as faults have."""
+
+    @property
+    def generated(self) -> int:
+        """How many tasks it made; whoever takes its place numbers them from there."""
+        return 0
 
     def start(self, now_s: float) -> list[Send]:
         """Is called once, before anything else."""
@@ -66,3 +97,11 @@ class Node(Protocol):
 
     def tasks(self) -> Iterable[Task]:
         """Names the tasks this node holds now: what is in flight when a run ends."""
+
+    def report(self, now_s: float) -> ServerReport | None:
+        """Says, of a server, what is to be known of it at every sample; None: nothing."""
+        return None
+
+    def readings(self, now_s: float) -> dict[str, float]:
+        """Returns numbers to be added up over all nodes and drawn over time."""
+        return {}

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send
 from agents.blocks import begin_of, next_block
 from agents.messages import (
     Beacon,
     Grant,
+    Handover,
     NodeId,
     Offload,
     Request,
@@ -24,6 +25,7 @@ from agents.messages import (
     ended,
 )
 from agents.policy import CellPolicy
+from agents.reasons import CellCause
 from agents.tasks import Task
 
 
@@ -38,7 +40,7 @@ class Channels(Struct, frozen=True):
     slotted: bool = False
 
 
-class BaseStation:
+class BaseStation(Node):
     """One cell. `beacon_s` 0: it sends no beacons."""
 
     def __init__(
@@ -51,7 +53,7 @@ class BaseStation:
     ) -> None:
         self.id = name
         self._users = tuple(users)
-        self._policy = policy
+        self.policy = policy
         self._channels = channels
         self._beacon_s = beacon_s
         self._beacon_seq = 0
@@ -60,43 +62,47 @@ class BaseStation:
         self._relayed: dict[NodeId, int] = {}  # user -> seq of the last task that came on a grant
         self._holders: dict[int, tuple[NodeId, float]] = {}  # channel -> (user, until_s)
 
+    @property
+    def kind(self) -> NodeKind:
+        return "base_station"
+
     def start(self, now_s: float) -> list[Send]:
         sends = []
         if self._beacon_s > 0.0:
             self._beacon_seq = round(now_s / self._beacon_s)  # as if it had gone on all the time
-            sends.append(Send(CLOCK, Wake(now_s, "beacon")))
+            sends.append(Send(CLOCK, Wake(now_s, CellCause.BEACON)))
         if self._channels.slotted:
             slot = next_block(now_s, self._channels.grant_s)  # on a restart it may be any
             begin_s = max(now_s, begin_of(slot, self._channels.grant_s))
-            sends.append(Send(CLOCK, Wake(begin_s, "slot", slot)))
-        return sends + self._policy.start(now_s)
+            sends.append(Send(CLOCK, Wake(begin_s, CellCause.SLOT, slot)))
+        return sends + self.policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
         match wake.cause:
-            case "slot":
+            case CellCause.SLOT:
                 return self._begin_slot(wake.key, now_s)
-            case "grant-over":
+            case CellCause.GRANT_OVER:
                 return self._share_out(now_s)
-            case "beacon":
+            case CellCause.BEACON:
                 return self._broadcast(now_s)
             case _:
-                return self._policy.on_tick(wake, now_s)
+                return self.policy.on_tick(wake, now_s)
 
     def _begin_slot(self, number: int, now_s: float) -> list[Send]:
         until_s = begin_of(number + 1, self._channels.grant_s)
         sends = [
             Send(user, Grant(channel, until_s))
-            for channel, user in enumerate(self._policy.draw(now_s))
+            for channel, user in enumerate(self.policy.draw(now_s))
             if user is not None
         ]
-        sends.append(Send(CLOCK, Wake(until_s, "slot", number + 1)))
+        sends.append(Send(CLOCK, Wake(until_s, CellCause.SLOT, number + 1)))
         return sends
 
     def _broadcast(self, now_s: float) -> list[Send]:
         beacon = Beacon(self._beacon_seq, self._beacon_s)
         self._beacon_seq += 1
         sends = [Send(user, beacon) for user in self._users]
-        sends.append(Send(CLOCK, Wake(now_s + self._beacon_s, "beacon")))
+        sends.append(Send(CLOCK, Wake(now_s + self._beacon_s, CellCause.BEACON)))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
@@ -111,22 +117,27 @@ class BaseStation:
                 del self._holders[channel]
                 return self._share_out(now_s)
             case ServerReport() as report:
-                self._policy.view.hear(report)
+                self.policy.view.hear(report)
                 return []
+            case Handover():
+                return []  # its users go to another, or come back; it is theirs to know
             case Undelivered(lost=Offload() | Result() as lost, reason=reason, attempts=attempts):
                 end = ended(lost.task, now_s, "dropped", reason, lost.server or "", attempts)
                 return [Send(JOURNAL, end)]
             case _:
-                return self._policy.on_message(message, now_s)
+                return self.policy.on_message(message, now_s)
 
     def tasks(self) -> Iterable[Task]:
         return ()  # relays at once, keeps nothing
 
+    def readings(self, now_s: float) -> dict[str, float]:
+        return self.policy.readings(now_s)
+
     def _relay(self, offload: Offload, message: Message, now_s: float) -> list[Send]:
         server = offload.server
-        view = self._policy.view
+        view = self.policy.view
         if server is None:
-            server = self._policy.route(offload.task, now_s)
+            server = self.policy.route(offload.task, now_s)
             view.sent_since[server] += 1
         sends = [Send(server, Offload(offload.task, server, message.attempts))]
         if self._grants:
@@ -156,10 +167,10 @@ class BaseStation:
         asking = {user: r for user, r in self._requests.items() if user not in holding}
         free = [c for c in range(self._channels.count) if c not in self._holders]
         sends: list[Send] = []
-        for user, channel in self._policy.grant(asking, free, now_s).items():
+        for user, channel in self.policy.grant(asking, free, now_s).items():
             until_s = now_s + self._channels.grant_s
             self._holders[channel] = (user, until_s)
             del self._requests[user]
             sends.append(Send(user, Grant(channel, until_s)))
-            sends.append(Send(CLOCK, Wake(until_s, "grant-over")))
+            sends.append(Send(CLOCK, Wake(until_s, CellCause.GRANT_OVER)))
         return sends

@@ -5,7 +5,7 @@ Mechanics only: which job is next is its policy's choice, how long it takes the 
 
 from collections.abc import Iterable, Sequence
 
-from agents.api import CLOCK, JOURNAL, Message, Send
+from agents.api import CLOCK, JOURNAL, Message, Node, NodeKind, Send
 from agents.messages import (
     Executed,
     NodeId,
@@ -18,11 +18,12 @@ from agents.messages import (
 )
 from agents.policy import ServerPolicy
 from agents.queues import Job
+from agents.reasons import ServerCause
 from agents.station import Station
 from agents.tasks import Task
 
 
-class EdgeServer:
+class EdgeServer(Node):
     """One server. It reports to `base_stations` every `report_s` seconds; 0: never."""
 
     def __init__(
@@ -35,20 +36,24 @@ class EdgeServer:
     ) -> None:
         self.id = name
         self._station = station
-        self._policy = policy
+        self.policy = policy
         self._base_stations = tuple(base_stations)
         self._report_s = report_s
 
+    @property
+    def kind(self) -> NodeKind:
+        return "server"
+
     def start(self, now_s: float) -> list[Send]:
-        sends = [Send(CLOCK, Wake(now_s, "report"))] if self._report_s > 0.0 else []
-        return sends + self._policy.start(now_s)
+        sends = [Send(CLOCK, Wake(now_s, ServerCause.REPORT))] if self._report_s > 0.0 else []
+        return sends + self.policy.start(now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause != "report":
-            return self._policy.on_tick(wake, now_s)
+        if wake.cause is not ServerCause.REPORT:
+            return self.policy.on_tick(wake, now_s)
         report = self.report(now_s)
         sends = [Send(bs, report) for bs in self._base_stations]
-        sends.append(Send(CLOCK, Wake(now_s + self._report_s, "report")))
+        sends.append(Send(CLOCK, Wake(now_s + self._report_s, ServerCause.REPORT)))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
@@ -62,10 +67,13 @@ class EdgeServer:
             case Undelivered(lost=Result(task=task), reason=reason):
                 return [Send(JOURNAL, ended(task, now_s, "dropped", reason, self.id))]
             case _:
-                return self._policy.on_message(message, now_s)
+                return self.policy.on_message(message, now_s)
 
     def tasks(self) -> Iterable[Task]:
         return self._station.tasks()
+
+    def readings(self, now_s: float) -> dict[str, float]:
+        return self.policy.readings(now_s)
 
     def report(self, now_s: float) -> ServerReport:
         """Says what this server knows of itself: backlog and moments of its service time."""
@@ -75,14 +83,8 @@ class EdgeServer:
         return ServerReport(self.id, now_s, station.backlog, mean_s, second_s2, busy_s=busy_s)
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
-        station = self._station
-        started_s = station.started_s
-        done = station.finish(executed, now_s)
-        sends = station.next_batch(now_s)
-        correct = executed.correct
-        for number, job in enumerate(done):
-            task, arrived_s, attempts = job.task, job.arrived_s, job.attempts
-            right = correct[number] if correct else None
-            result = Result(task, self.id, arrived_s, started_s, now_s, right, attempts)
-            sends.append(Send(task.user, result, None, job.brought_by))
+        done = self._station.finish(executed, now_s)
+        sends = self._station.next_batch(now_s)
+        for job, result in done:
+            sends.append(Send(job.task.user, result, None, job.brought_by))
         return sends

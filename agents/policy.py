@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
-from agents.api import Message, Send
+from agents.api import Message, Send, Unhandled
 from agents.blocks import block_of
 from agents.messages import NodeId, Request, ServerReport, Wake
 from agents.moments import Moments
@@ -169,7 +169,8 @@ class Placement(Struct, frozen=True, gc=False):
 class Policy:
     """What the three have in common: a policy that negotiates is a state machine of its own.
 
-    Its wake-ups and the messages that its role does not know come to it.
+    Its wake-ups and the messages that its role does not know come to it; it wakes for causes of its
+    own.
     """
 
     def __init__(self, uniform: Uniform, options: Struct) -> None:
@@ -180,10 +181,10 @@ class Policy:
         return []
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        return []
+        raise Unhandled(wake)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
-        return []
+        raise Unhandled(message)
 
     def readings(self, now_s: float) -> dict[str, float]:
         """Returns numbers to be added up over all nodes and drawn over time."""

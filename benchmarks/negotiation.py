@@ -19,11 +19,12 @@ from msgspec import Struct, structs
 from agents.popec.user import NegotiatingUser
 from agents.reference.optimum import optimum
 from agents.reference.problem import Allocation, Problem, repair, weighted_paoi_s
-from emulator.build.nodes import Assembly
+from emulator.build.assemble import assemble
 from emulator.build.planning import plan
 from emulator.build.problem import Whole, whole_of
 from emulator.results.journal import Readings
 from emulator.scenario.schema import Scenario
+from emulator.sim.kernel import Kernel
 
 EVERY_S = 0.01
 GATHER_S = 0.006
@@ -134,9 +135,10 @@ def reference(spec: Spec) -> tuple[Whole, float]:
     return _reference(Scenario.model_validate(plain).model_dump_json())
 
 
-def in_force(assembly: Assembly, whole: Whole) -> Allocation:
+def in_force(kernel: Kernel, whole: Whole) -> Allocation:
     """Returns what the users act on, before they scale it to what both sides carry."""
-    users = ((n, p) for n, p in assembly.policies.items() if isinstance(p, NegotiatingUser))
+    policies = ((name, getattr(node, "policy", None)) for name, node in kernel.nodes.items())
+    users = ((n, p) for n, p in policies if isinstance(p, NegotiatingUser))
     return whole.allocation({name: {**user.grants_hz, **user.splits_hz} for name, user in users})
 
 
@@ -144,8 +146,7 @@ def race(spec: Spec, until_s: float, acks: bool) -> Race:
     """Plays a scenario and follows the gap; `acks` counts an acknowledgement per delivery."""
     whole, best_s = reference(spec)
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
-    assembly = Assembly(planned)
-    kernel = assembly.kernel(planned.names)
+    kernel = assemble(planned, planned.names)
     kernel.start()
     found = Race([], [], [], [])
     attempts = bits = lost = 0.0
@@ -159,7 +160,7 @@ def race(spec: Spec, until_s: float, acks: bool) -> Race:
                 lost += sum(record.losses.values())  # type: ignore[union-attr]
         delivered = attempts - lost
         found.at_s.append(at_s)
-        acted = repair(whole.problem, in_force(assembly, whole))
+        acted = repair(whole.problem, in_force(kernel, whole))
         found.gaps.append(weighted_paoi_s(whole.problem, acted) / best_s - 1.0)
         found.messages.append(attempts + delivered * acks)
         found.bytes.append(bits / 8.0 + delivered * acks * ACK_BYTES)
@@ -304,8 +305,7 @@ def recovery(spec: Spec, target: str, fault: Spec) -> list[float | None]:
     during_s = optimum(problem)[1].value_s
     hit = {**fault, "target": target, "at_s": HIT_S, "for_s": HEAL_S - HIT_S}
     planned = plan(Scenario.model_validate(spec | {"faults": [hit]}), stopwatch=False)
-    assembly = Assembly(planned)
-    kernel = assembly.kernel(planned.names)
+    kernel = assemble(planned, planned.names)
     kernel.start()
     hurt, healed = Race([], [], [], []), Race([], [], [], [])
     packets = 0.0
@@ -321,7 +321,7 @@ def recovery(spec: Spec, target: str, fault: Spec) -> list[float | None]:
         run = hurt if at_s < HEAL_S else healed
         run.at_s.append(at_s)
         run.messages.append(packets)
-        acted = in_force(assembly, whole)
+        acted = in_force(kernel, whole)
         if run is hurt:
             usable = Allocation(
                 acted.grants_hz[users] * (problem.success > 0.0),
@@ -380,7 +380,7 @@ def scale_table(sizes: Sequence[int]) -> None:
     for users in sizes:
         spec = asynchronous(scenario(users, 1, 0.1, True))
         planned = plan(Scenario.model_validate(spec), stopwatch=False)
-        kernel = Assembly(planned).kernel(planned.names)
+        kernel = assemble(planned, planned.names)
         began_s = time.process_time()
         kernel.start()
         kernel.run_until(2.0)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from emulator.results.journal import Record
+from emulator.results.journal import DeadLetter, Record
 from emulator.results.metrics import Metrics
 from emulator.runtime.loop import Step
 from emulator.runtime.muster import StartWatch
@@ -53,6 +53,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in WALL_CLOCK or item.get_closest_marker("ray") is not None:
             item.add_marker(pytest.mark.wall_clock)
+
+
+@pytest.fixture(autouse=True)
+def no_dead_letters(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a node does not know is dropped and recorded; in a test it is an error."""
+    if request.node.get_closest_marker("dead_letters") is not None:
+        return
+    fold = Metrics.fold
+
+    def strictly(self: Metrics, records: list[Record], now_s: float) -> None:
+        letters = [record for record in records if isinstance(record, DeadLetter)]
+        assert not letters, letters
+        fold(self, records, now_s)
+
+    monkeypatch.setattr(Metrics, "fold", strictly)
 
 
 Spec = dict[str, Any]

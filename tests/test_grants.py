@@ -13,6 +13,7 @@ from test_nodes import bodies, generate, message, new_cell, new_user
 
 from agents.api import RADIO, Send
 from agents.messages import Grant, Offload, Request, TaskEnd, Undelivered, Vacate, Wake
+from agents.reasons import CellCause, Reason
 from agents.tasks import Task
 
 RATE_BPS = 1.0e5
@@ -141,7 +142,7 @@ def test_a_lost_grant_is_granted_again_to_the_same_request() -> None:
     bs.on_message(ask, 1.0)
     bs.on_message(ask, 1.09)
 
-    assert granted_to(bs.on_tick(Wake(1.1, "grant-over"), 1.1)) == ["user-0"]
+    assert granted_to(bs.on_tick(Wake(1.1, CellCause.GRANT_OVER), 1.1)) == ["user-0"]
 
 
 def test_a_channel_handed_back_goes_to_who_waits_and_a_copy_takes_it_from_nobody() -> None:
@@ -187,7 +188,7 @@ def test_a_user_hands_back_the_rest_of_a_grant_when_the_link_gave_up() -> None:
     generate(user, 1.0)
     (sent,) = bodies(user.on_message(message("bs-0", Grant(3, 1.2)), 1.1), Offload)
 
-    lost = user.on_message(message(RADIO, Undelivered(sent, "bs-0", "loss", 1)), 1.15)
+    lost = user.on_message(message(RADIO, Undelivered(sent, "bs-0", Reason.LOSS, 1)), 1.15)
 
     assert bodies(lost, Vacate, "bs-0") == [Vacate(3, 1.2)]
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from agents.api import Message, Send
+from agents.api import Message, Node, Send
 from agents.messages import Beacon, Body, NodeId, Offload, Undelivered, Wake
+from agents.reasons import Reason
 from agents.tasks import Task
 from emulator.faults.base import LinkKind
 from emulator.sim.air import Flight
@@ -19,7 +20,7 @@ Ends = tuple[NodeId, NodeId]
 ENDS: dict[Ends, LinkKind] = {("user", "bs"): "uplink", ("bs", "edge"): "to-server"}
 
 
-class Listener:
+class Listener(Node):
     """Sends what it is given at the start and keeps what it hears."""
 
     def __init__(self, name: NodeId, says: Iterable[Send] = ()) -> None:
@@ -106,7 +107,7 @@ def test_a_task_lost_behind_the_base_station_is_given_back_to_it() -> None:
     kernel.run_until(10.0)
 
     ((message, _),) = trio.nodes["bs"].heard
-    assert message.body == Undelivered(Offload(TASK, "edge"), "edge", "loss", 9)
+    assert message.body == Undelivered(Offload(TASK, "edge"), "edge", Reason.LOSS, 9)
     assert trio.nodes["user"].heard == trio.nodes["edge"].heard == []
 
 

@@ -240,7 +240,7 @@ def believed_and_true(
     sent.clear()
     lost.clear()
     kernel.run_until(until_s)
-    policies: dict[NodeId, Any] = dict(assembly.policies)
+    policies: dict[NodeId, Any] = {n: node.policy for n, node in kernel.nodes.items()}  # type: ignore[attr-defined]
     believed = sum(n * policies[user].success[bs] for (user, bs), n in sent.items())
     return believed / sum(sent.values()), 1.0 - sum(lost.values()) / sum(sent.values())
 
@@ -361,7 +361,7 @@ def test_a_link_that_was_dead_is_used_again_two_seconds_after(cells: int) -> Non
     assembly = Assembly(planned)
     kernel = assembly.kernel(planned.names)
     kernel.start()
-    policy: Any = assembly.policies["u-0"]
+    policy: Any = kernel.nodes["u-0"].policy  # type: ignore[attr-defined]
 
     least = 1.0
     for tenth in range(20, 80):

@@ -52,9 +52,11 @@ from agents.policy import (
 )
 from agents.protocols import PROTOCOLS
 from agents.queues import Job, PriorityQueue
+from agents.reasons import CellCause, Reason, ServerCause, UserCause
 from agents.station import Station
+from agents.task_source import Demand, TaskSource
 from agents.tasks import Arrivals, AtWill, Periodic, Poisson, Task, Trace
-from agents.user import ASK_AGAIN_S, Demand, User
+from agents.user import ASK_AGAIN_S, User
 from emulator.streams import Streams
 from models import latency
 
@@ -90,11 +92,12 @@ def new_user(
     options = NoOptions()
     wanted = Demand(arrivals=arrivals, priority=1, size_bits=1000.0, images=10, **demand)  # type: ignore[arg-type]
     queue = PriorityQueue(queue_len_max)
-    return User("user-0", wanted, policy(view, uniform, options), uniform, queue, cpu)
+    source = TaskSource("user-0", wanted, uniform, 0)
+    return User("user-0", source, policy(view, uniform, options), queue, cpu)
 
 
-def new_station(queue_len_max: int = 10, batch_max: int = 1) -> Station:
-    return Station("edge-0", PriorityQueue(queue_len_max), Moments(0.01, 2e-4), batch_max)
+def new_station(queue_len_max: int = 10, batch_max: int = 1, name: str = "edge-0") -> Station:
+    return Station(name, PriorityQueue(queue_len_max), Moments(0.01, 2e-4), batch_max)
 
 
 def new_server(queue_len_max: int = 10, batch_max: int = 1) -> EdgeServer:
@@ -109,7 +112,7 @@ def task(seq: int, priority: int = 0, **fields: float | bool) -> Task:
 
 
 def generate(user: User, now_s: float) -> list[Send]:
-    return user.on_tick(Wake(now_s, "generate", user.generated), now_s)
+    return user.on_tick(Wake(now_s, UserCause.GENERATE, user.generated), now_s)
 
 
 # Arrivals
@@ -175,7 +178,7 @@ def test_a_result_ends_its_task() -> None:
 def test_a_user_drops_a_task_that_the_link_layer_gave_up() -> None:
     user = new_user()
     (offload,) = bodies(generate(user, 1.0), Offload)
-    lost = Undelivered(offload, "bs-0", "loss", 4)
+    lost = Undelivered(offload, "bs-0", Reason.LOSS, 4)
 
     (end,) = bodies(user.on_message(message(RADIO, lost), 1.4), TaskEnd, JOURNAL)
 
@@ -218,7 +221,7 @@ def test_zero_wait_does_not_regenerate_in_the_instant_of_a_loss() -> None:
     # On a channel without airtime a blackout would otherwise stop emulated time for good.
     user = new_user(AtWill(wait_s=0.0, timeout_s=3.0))
     (offload,) = bodies(generate(user, 1.0), Offload)
-    lost = Undelivered(offload, "bs-0", "blackout", 1)
+    lost = Undelivered(offload, "bs-0", Reason.BLACKOUT, 1)
 
     sends = user.on_message(message(RADIO, lost), 1.0)
 
@@ -264,7 +267,7 @@ def test_a_user_whose_grant_ends_too_early_keeps_the_task_and_its_place() -> Non
     generate(user, 1.0)
     generate(user, 2.0)
     (offload,) = bodies(user.on_message(message("bs-0", Grant(0, 2.2)), 2.1), Offload)
-    lost = Undelivered(offload, "bs-0", "grant-over", 1)
+    lost = Undelivered(offload, "bs-0", Reason.GRANT_OVER, 1)
 
     sends = user.on_message(message(RADIO, lost), 2.1)
 
@@ -282,7 +285,7 @@ def test_a_user_asks_again_at_one_pace_however_much_it_has_sent() -> None:
     for k in range(10):
         granted = user.on_message(message("bs-0", Grant(0, 1.0)), 0.03 + 0.001 * k)
         due += bodies(granted, Wake)
-    due = [wake for wake in due if wake.cause == "ask"]
+    due = [wake for wake in due if wake.cause is UserCause.ASK]
 
     repeats = [request for wake in due for request in bodies(user.on_tick(wake, 0.2), Request)]
 
@@ -299,7 +302,7 @@ def test_a_full_user_queue_drops_the_new_task() -> None:
 
 
 def test_a_user_serves_its_own_task_on_its_cpu() -> None:
-    user = new_user(policy=baselines.LocalOnly, cpu=new_station())
+    user = new_user(policy=baselines.LocalOnly, cpu=new_station(name="user-0"))
     (execute,) = bodies(generate(user, 1.0), Execute, ACCELERATOR)
     executed = Executed(execute.tasks, 0.5, (True,))
 
@@ -361,7 +364,7 @@ def test_a_used_or_expired_grant_goes_to_the_most_urgent_request() -> None:
         cell.on_message(message(user, Request(priority, born_s, 1e3, 0), "bs-0"), 3.0)
 
     used = cell.on_message(message("user-0", Offload(TASK, "edge-0"), "bs-0"), 3.05)
-    expired = cell.on_tick(Wake(3.15, "grant-over"), 3.15)
+    expired = cell.on_tick(Wake(3.15, CellCause.GRANT_OVER), 3.15)
 
     assert [s.target for s in used if isinstance(s.body, Grant)] == ["user-2"]
     assert [s.target for s in expired if isinstance(s.body, Grant)] == ["user-1"]
@@ -370,8 +373,8 @@ def test_a_used_or_expired_grant_goes_to_the_most_urgent_request() -> None:
 def test_beacons_go_to_every_user_and_are_numbered() -> None:
     cell = new_cell()
 
-    first = cell.on_tick(Wake(0.0, "beacon"), 0.0)
-    second = cell.on_tick(Wake(0.5, "beacon"), 0.5)
+    first = cell.on_tick(Wake(0.0, CellCause.BEACON), 0.0)
+    second = cell.on_tick(Wake(0.5, CellCause.BEACON), 0.5)
 
     assert [beacon.seq for beacon in bodies(first, Beacon)] == [0] * 5
     assert [beacon.seq for beacon in bodies(second, Beacon)] == [1] * 5
@@ -381,7 +384,7 @@ def test_beacons_go_to_every_user_and_are_numbered() -> None:
 def test_a_base_station_that_starts_anew_numbers_its_beacons_as_if_it_had_gone_on() -> None:
     steady, anew = new_cell(), new_cell()
     for number in range(40):
-        steady.on_tick(Wake(0.5 * number, "beacon"), 0.5 * number)
+        steady.on_tick(Wake(0.5 * number, CellCause.BEACON), 0.5 * number)
 
     (first,) = bodies(anew.start(20.0), Wake)
 
@@ -390,7 +393,7 @@ def test_a_base_station_that_starts_anew_numbers_its_beacons_as_if_it_had_gone_o
 
 
 def test_a_base_station_journals_what_the_backhaul_loses() -> None:
-    lost = Undelivered(Offload(TASK, "edge-0"), "edge-0", "loss", 1)
+    lost = Undelivered(Offload(TASK, "edge-0"), "edge-0", Reason.LOSS, 1)
 
     (end,) = bodies(new_cell().on_message(message(RADIO, lost, "bs-0"), 2.0), TaskEnd, JOURNAL)
 
@@ -467,7 +470,7 @@ def test_a_server_reports_its_backlog_and_measured_service() -> None:
     for seq in range(3):
         offer(server, task(seq), 0.0)
 
-    (report,) = bodies(server.on_tick(Wake(1.0, "report"), 1.0), ServerReport, "bs-0")
+    (report,) = bodies(server.on_tick(Wake(1.0, ServerCause.REPORT), 1.0), ServerReport, "bs-0")
 
     assert (report.backlog, report.mean_s, report.second_moment_s2) == (3, 0.01, 2e-4)
 

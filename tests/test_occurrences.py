@@ -304,16 +304,16 @@ def test_a_ramp_longer_than_its_fault_is_warned_of() -> None:
 def test_what_is_said_in_a_run_is_known_beforehand(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from agents.messages import tag_of
     from emulator.checks import source
     from emulator.sim.delivery import TOKENS
-    from emulator.sim.disturbance import message_type
     from emulator.sim.network import Link
 
     heard: set[str] = set()
     hold_s = Link.hold_s
 
     def listening(link: Link, body: object, now_s: float) -> float:
-        heard.add(message_type(type(body)))
+        heard.add(tag_of(type(body)))
         return hold_s(link, body, now_s)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Link, "hold_s", listening)
@@ -329,7 +329,7 @@ def test_what_is_said_in_a_run_is_known_beforehand(
 
     assert heard
     assert heard <= set(message_types(chosen))
-    assert not heard & {message_type(body) for body in TOKENS}
+    assert not heard & {tag_of(body) for body in TOKENS}
 
 
 def test_every_link_of_a_scheduled_scenario_is_listed_once() -> None:

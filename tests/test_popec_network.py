@@ -18,6 +18,7 @@ from conftest import Spec, distribution, perform, scenario, server_group, user_g
 from agents.api import Message, Node, Send
 from agents.freshness import load
 from agents.messages import Ask, NodeId, Share
+from agents.policy import Policy
 from agents.popec.resource import NegotiatingCell, NegotiatingServer
 from agents.popec.user import NegotiatingUser
 from agents.reference.optimum import optimum
@@ -125,8 +126,11 @@ class Run:
         planned = plan(Scenario.model_validate(spec), stopwatch=False)
         assembly = Assembly(planned)
         self.kernel = assembly.kernel(planned.names)
-        self.policies = assembly.policies
         self.kernel.start()
+
+    @property
+    def policies(self) -> dict[NodeId, Policy]:
+        return {name: node.policy for name, node in self.kernel.nodes.items()}  # type: ignore[attr-defined]
 
     @property
     def users(self) -> dict[NodeId, NegotiatingUser]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from agents.api import CLOCK, Message, Send
+from agents.api import CLOCK, Message, Send, Unhandled
 from agents.messages import Ask, Body, Hint, Join, NodeId, Share, Wake
 from agents.moments import Moments
 from agents.policy import Cell, CellView, Policy, Reach, ServerView, UserView
@@ -129,7 +129,7 @@ def policy_of(user: Fed) -> NegotiatingUser:
 
 def state_hz(user: Fed, peer: NodeId) -> float:
     """Looks inside: t, which no message shows."""
-    return policy_of(user).edges[peer].target_hz
+    return policy_of(user).peers.edges[peer].target_hz
 
 
 def next_asks(user: Fed) -> dict[NodeId, Ask]:
@@ -327,7 +327,7 @@ def test_a_silent_peer_is_dropped_after_dead_s_and_revived_by_its_answer_with_it
     # It is still asked, but seldom: at ten times the time-out, which is 10 ms at the least.
     said_to_dead = [said for said in peers.until(user.now_s + 1.0) if said.to == "edge-1"]
     assert 1 <= len(said_to_dead) <= 10
-    copy_hz = policy.edges["edge-1"].copy_hz
+    copy_hz = policy.peers.edges["edge-1"].copy_hz
     assert isinstance(said_to_dead[-1].body, Ask)
     user.hear("edge-1", share(said_to_dead[-1].body, 1.5))
     assert state_hz(user, "edge-1") == pytest.approx(state + 1.6 * (1.5 - copy_hz), rel=1e-12)
@@ -371,10 +371,10 @@ def test_a_changed_success_rescales_the_penalty_and_keeps_the_unscaled_dual() ->
     user.pass_until(user.now_s + RTT_S)
     for peer in PEERS:
         user.hear(peer, share(first[peer], 5.0))
-    policy, edge = policy_of(user), policy_of(user).edges["bs-0"]
+    policy, edge = policy_of(user), policy_of(user).peers.edges["bs-0"]
     second = next_asks(user)
     dual = edge.penalty * (edge.copy_hz - edge.target_hz)
-    other = policy.edges["bs-1"].penalty
+    other = policy.peers.edges["bs-1"].penalty
     assert dual != 0.0
 
     seq = 0
@@ -388,7 +388,7 @@ def test_a_changed_success_rescales_the_penalty_and_keeps_the_unscaled_dual() ->
     scale = (p / SUCCESS["bs-0"]) ** 2
     assert edge.penalty == pytest.approx(second["bs-0"].penalty * scale, rel=1e-12)
     assert edge.penalty * (edge.copy_hz - edge.target_hz) == pytest.approx(dual, rel=1e-12)
-    assert policy.edges["bs-1"].penalty == other
+    assert policy.peers.edges["bs-1"].penalty == other
     # The open ask was in the old scale: its answer no longer counts, and a new one goes out.
     state = state_hz(user, "bs-0")
     user.hear("bs-0", share(second["bs-0"], 1.0))
@@ -670,12 +670,17 @@ def test_a_server_that_became_slow_tells_everybody_if_it_measures(measure: bool)
 
 
 @pytest.mark.parametrize("new", [new_cell, new_server])
-def test_strangers_and_foreign_messages_are_left_unanswered(new: type) -> None:
+def test_strangers_and_foreign_messages_are_not_swallowed(new: type) -> None:
     resource: Fed = new()
-    assert not resource.hear("bs-9", Hint(1.0), Share(1, 1.0))
     user, _ = begun_user()
-    assert not user.hear("bs-9", Share(1, 1.0))
-    assert not user.hear("bs-0", Join(0, 1.0))
+    for node, source, body in (
+        (resource, "bs-9", Hint(1.0)),
+        (resource, "bs-9", Share(1, 1.0)),
+        (user, "bs-9", Share(1, 1.0)),
+        (user, "bs-0", Join(0, 1.0)),
+    ):
+        with pytest.raises(Unhandled):
+            node.hear(source, body)
 
 
 # Who starts anew

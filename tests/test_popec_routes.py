@@ -32,7 +32,7 @@ from agents.protocols import PROTOCOLS
 from agents.reference.optimum import optimum
 from agents.reference.problem import weighted_paoi_s
 from agents.tasks import Task
-from emulator.build.nodes import Assembly
+from emulator.build.assemble import assemble
 from emulator.build.planning import plan
 from emulator.build.problem import Whole, whole_of
 from emulator.results.journal import Readings
@@ -477,9 +477,9 @@ def test_the_negotiation_finds_the_optimum_along_paths(name: str, kind: str) -> 
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
     whole = whole_of(planned)
     best_s = optimum(whole.problem)[1].value_s
-    assembly = Assembly(planned)
-    kernel = assembly.kernel(planned.names)
-    users = [each for each in assembly.policies.values() if isinstance(each, NegotiatingUser)]
+    kernel = assemble(planned, planned.names)
+    policies = [node.policy for node in kernel.nodes.values()]  # type: ignore[attr-defined]
+    users = [policy for policy in policies if isinstance(policy, NegotiatingUser)]
     kernel.start()
 
     kernel.run_until(6.0)

@@ -27,8 +27,6 @@ CHANGED = {  # objects that others may set attributes of, and why
         *("area_at_warmup_s2", "presence_at_warmup_s", "overdue", "sojourn_step_s", "users"),
         *("on_time", "peaks", "peaks_s"),
     },
-    # A user that starts anew goes on counting where the one before it was.
-    "emulator/sim/node_conditions.py": {"generated"},
 }
 
 

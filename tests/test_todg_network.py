@@ -17,6 +17,7 @@ from agents import radio
 from agents.api import RADIO, Message, Send
 from agents.messages import Body, TaskEnd, Undelivered, Wake
 from agents.messages.slots import Burst, Sensed, SlotGrant
+from agents.reasons import Reason, UserCause
 from emulator.build.assemble import assemble
 from emulator.build.planning import plan
 from emulator.results.journal import LinkCount, Readings, Remains
@@ -245,7 +246,7 @@ def test_a_burst_told_lost_too_late_is_not_taken_for_the_next_one() -> None:
         return user.on_message(Message(source, user.id, now_s, body), now_s)
 
     def burst(slot: int) -> Burst:
-        user.on_tick(Wake(slot * SLOT_S, "slot", slot), slot * SLOT_S)
+        user.on_tick(Wake(slot * SLOT_S, UserCause.SLOT, slot), slot * SLOT_S)
         reported(
             RADIO, Sensed("bs-0", (1.0e6, 1.0e6)), slot
         )  # room for one task of 20 kbit, granted
@@ -254,13 +255,13 @@ def test_a_burst_told_lost_too_late_is_not_taken_for_the_next_one() -> None:
         return sent.body
 
     for _ in range(3):
-        user.on_tick(Wake(0.0, "generate", 0), 0.0)
+        user.on_tick(Wake(0.0, UserCause.GENERATE, 0), 0.0)
     first, second = burst(1), burst(2)
 
-    (given_up,) = reported(RADIO, Undelivered(first, "bs-0", "loss", 1), 2)
+    (given_up,) = reported(RADIO, Undelivered(first, "bs-0", Reason.LOSS, 1), 2)
     assert isinstance(given_up.body, TaskEnd)
     assert (given_up.body.seq, given_up.body.reason) == (first.tasks[0].seq, "loss")
-    assert reported(RADIO, Undelivered(second, "bs-0", "loss", 1), 2) == []
+    assert reported(RADIO, Undelivered(second, "bs-0", Reason.LOSS, 1), 2) == []
     assert burst(3).tasks == second.tasks
 
 

@@ -23,17 +23,19 @@ from agents.messages.slots import (
     State,
     Table,
 )
+from agents.reasons import Cause, Reason
 from agents.tasks import HEADER_BITS, Task
 
 NodeId = str
 Outcome = Literal["completed", "expired", "dropped"]
+NONE = Reason.NONE  # to look it up in its enumeration costs as much as a call
 
 
 class Wake(Struct, frozen=True, gc=False, tag="wake", array_like=True):
     """To `@clock`: call my `on_tick` with this same value at `at_s`."""
 
     at_s: float
-    cause: str
+    cause: Cause
     key: int = 0
 
 
@@ -191,7 +193,7 @@ class Undelivered(Struct, frozen=True, gc=False, tag="undelivered", array_like=T
 
     lost: "Offload | Result | Burst"
     target: NodeId
-    reason: str
+    reason: Reason
     attempts: int
 
 
@@ -225,7 +227,7 @@ class TaskEnd(Struct, frozen=True, gc=False, tag="task-end", array_like=True):
     due_s: float
     ended_s: float
     outcome: Outcome
-    reason: str = ""
+    reason: Reason = Reason.NONE
     server: NodeId = ""
     arrived_s: float = math.nan
     started_s: float = math.nan
@@ -278,7 +280,12 @@ Airborne = Offload | Request | Grant | Vacate | ServerReport | Beacon | Burst | 
 
 
 def ended(
-    task: Task, now_s: float, outcome: Outcome, reason: str, server: NodeId = "", attempts: int = 0
+    task: Task,
+    now_s: float,
+    outcome: Outcome,
+    reason: Reason,
+    server: NodeId = "",
+    attempts: int = 0,
 ) -> TaskEnd:
     """Tells the end of a task that brought no result."""
     return TaskEnd(
@@ -293,6 +300,32 @@ def ended(
         server=server,
         attempts=attempts,
     )
+
+
+def completed(result: Result, now_s: float) -> TaskEnd:
+    """Tells the end of a task whose result its user has now."""
+    task = result.task
+    return TaskEnd(
+        task.user,
+        task.seq,
+        task.priority,
+        task.born_s,
+        task.due_s,
+        now_s,
+        "completed",
+        NONE,
+        result.server,
+        result.arrived_s,
+        result.started_s,
+        result.finished_s,
+        result.attempts,
+        result.correct,
+    )
+
+
+def tag_of(body: type) -> str:
+    """Returns the word for a kind of message."""
+    return str(body.__struct_config__.tag)  # type: ignore[attr-defined]
 
 
 def tasks_in(body: Body) -> tuple[Task, ...]:

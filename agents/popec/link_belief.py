@@ -10,9 +10,11 @@ Source: docs/popec.md, It is lived, and it learns.
 """
 
 from collections import deque
+from collections.abc import Mapping
 
 from msgspec import Struct
 
+from agents.messages import NodeId
 from agents.popec.success import SuccessEstimate
 
 FEEDBACK_S = 0.1  # no loss is told later than this after the end of its slot
@@ -108,3 +110,30 @@ class LinkBelief:
         self._looked = 0.0
         self._quiet_s = now_s
         self._retry_s = min(2.0 * self._retry_s, RETRY_MAX_S)
+
+
+class LinkBeliefs:
+    """Those of the links in `nominal`; of others it takes no notice."""
+
+    def __init__(self, nominal: Mapping[NodeId, float]) -> None:
+        self._links = {bs: LinkBelief(success) for bs, success in nominal.items()}
+
+    @property
+    def success(self) -> dict[NodeId, float]:
+        return {bs: link.success for bs, link in self._links.items()}
+
+    def sent(self, bs: NodeId, seq: int, until_s: float) -> None:
+        if bs in self._links:
+            self._links[bs].sent(seq, until_s)
+
+    def lost(self, bs: NodeId, seq: int) -> None:
+        if bs in self._links:
+            self._links[bs].lost(seq)
+
+    def settle(self, shares_hz: Mapping[NodeId, float], now_s: float) -> dict[NodeId, float]:
+        """Counts the outcomes that are known by now; returns what is believed anew of which."""
+        return {
+            bs: link.success
+            for bs, link in self._links.items()
+            if link.settle(shares_hz[bs], now_s)
+        }

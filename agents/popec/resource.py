@@ -10,14 +10,16 @@ from collections.abc import Callable
 import numpy as np
 from msgspec import Struct
 
-from agents.api import CLOCK, Message, Send
+from agents.api import CLOCK, Message, Send, Unhandled
 from agents.freshness import Floats
-from agents.messages import Ask, Hint, Join, NodeId, Share, Wake
+from agents.messages import Ask, Hint, Join, Share, Wake
 from agents.policy import CellView, ServerPolicy, ServerView
 from agents.popec.allotment import AllottedCell
 from agents.popec.fractional import cell_hints_hz, cell_step, server_hints_hz
+from agents.popec.members import Members
 from agents.popec.options import Options
 from agents.popec.server_step import server_step
+from agents.reasons import NegotiationCause
 from agents.tasks import Uniform
 
 THINK_S = 0.002  # a resource's computing time
@@ -34,56 +36,6 @@ class Answer(Struct, frozen=True, eq=False):
     rates_hz: Floats
     waits_s: Floats  # (n,): of each member's class; zero at a base station
     mean_s: float = 0.0
-
-
-class Members:
-    """What a resource knows of the users that joined it: one column of numbers each."""
-
-    def __init__(self) -> None:
-        self.names: list[NodeId] = []
-        self.vias: list[NodeId] = []  # the base station that the last message came past
-        self._index: dict[NodeId, int] = {}
-        self.classes = np.zeros(0, dtype=np.int64)
-        self.seqs = np.zeros(0, dtype=np.int64)
-        self.rounds_old = np.zeros(0, dtype=np.int64)  # since the ask in use came
-        self.weights = np.zeros(0)
-        self.success = np.zeros(0)
-        self.asked_hz = np.zeros(0)
-        self.penalties = np.zeros(0)
-        self.urgencies = np.zeros(0)
-        self.heard_s = np.zeros(0)
-        self.rates_hz = np.zeros(0)  # z
-        self.waits_s = np.zeros(0)
-        self.reported_hz = np.zeros(0)
-        self.is_live = np.zeros(0, dtype=bool)
-        self.is_fresh = np.zeros(0, dtype=bool)
-
-    def index(self, name: NodeId) -> int | None:
-        return self._index.get(name)
-
-    def join(self, name: NodeId, via: NodeId, join: Join) -> int:
-        """Takes a user in. A join that comes again, or after an ask, changes no ask."""
-        i = self._index.get(name)
-        if i is None:
-            i = self._index[name] = len(self.names)
-            self.names.append(name)
-            self.vias.append(via)
-            for field in _COLUMNS:
-                setattr(self, field, np.append(getattr(self, field), 0).astype(_COLUMNS[field]))
-            self.penalties[i] = 1.0
-            self.is_live[i] = True  # whoever joined will be waited for
-        self.vias[i] = via
-        self.classes[i], self.weights[i] = join.priority, join.weight
-        self.success[i] = join.success
-        return i
-
-
-_COLUMNS: dict[str, type] = {
-    **dict.fromkeys(("classes", "seqs", "rounds_old"), np.int64),
-    **dict.fromkeys(("weights", "success", "asked_hz", "penalties", "urgencies"), np.float64),
-    **dict.fromkeys(("heard_s", "rates_hz", "waits_s", "reported_hz"), np.float64),
-    **dict.fromkeys(("is_live", "is_fresh"), np.bool_),
-}
 
 
 class Negotiation:
@@ -110,7 +62,7 @@ class Negotiation:
         self._bits = 0.0
 
     def start(self, now_s: float) -> list[Send]:
-        return [Send(CLOCK, Wake(now_s + self.options.keep_s, "keep"))]
+        return [Send(CLOCK, Wake(now_s + self.options.keep_s, NegotiationCause.KEEP))]
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
@@ -122,27 +74,29 @@ class Negotiation:
                 self._unhinted.append(i)
                 if self._hint_s == math.inf:
                     self._hint_s = now_s + HINT_S
-                    return [Send(CLOCK, Wake(self._hint_s, "hint"))]
+                    return [Send(CLOCK, Wake(self._hint_s, NegotiationCause.HINT))]
                 return self._give_hints() if now_s > self._hint_s else []
             case Ask() as ask:
                 return self._hear(message, ask, now_s)
             case _:
-                return []
+                raise Unhandled(message)
 
     def on_tick(self, wake: Wake, now_s: float) -> tuple[list[Send], bool]:
         """Returns what to send, and whether the shares changed."""
         match wake.cause:
-            case "hint":
+            case NegotiationCause.HINT:
                 return self._give_hints(), False
-            case "keep":
-                again = Send(CLOCK, Wake(now_s + self.options.keep_s, "keep"))
+            case NegotiationCause.KEEP:
+                again = Send(CLOCK, Wake(now_s + self.options.keep_s, NegotiationCause.KEEP))
                 if not self._forget_the_dead(now_s):
                     return [again], False
                 return [*self.round(now_s), again], True
-            case _:
+            case NegotiationCause.SOLVE:
                 if wake.at_s != self._solve_s or not self.members.is_fresh.any():
                     return [], False  # another one was set in its place
                 return self.round(now_s), True
+            case _:
+                raise Unhandled(wake)
 
     def _give_hints(self) -> list[Send]:
         hints_hz, mean_s = self._hint(self.members)
@@ -186,7 +140,7 @@ class Negotiation:
         if at_s >= self._solve_s:
             return []
         self._solve_s = at_s
-        return [Send(CLOCK, Wake(at_s, "solve"))]
+        return [Send(CLOCK, Wake(at_s, NegotiationCause.SOLVE))]
 
     def round(self, now_s: float) -> list[Send]:
         """Solves with what is there; answers who asked, and tells whose share moved."""
@@ -289,16 +243,16 @@ class NegotiatingServer(ServerPolicy):
     def start(self, now_s: float) -> list[Send]:
         sends = self.negotiation.start(now_s)
         if self.options.measure:
-            sends.append(Send(CLOCK, Wake(now_s + self.options.keep_s, "measure")))
+            sends.append(Send(CLOCK, Wake(now_s + self.options.keep_s, NegotiationCause.MEASURE)))
         return sends
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         return self.negotiation.on_message(message, now_s)
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause != "measure":
+        if wake.cause is not NegotiationCause.MEASURE:
             return self.negotiation.on_tick(wake, now_s)[0]
-        again = Send(CLOCK, Wake(now_s + 0.25 * self.options.keep_s, "measure"))
+        again = Send(CLOCK, Wake(now_s + 0.25 * self.options.keep_s, NegotiationCause.MEASURE))
         moments = self.view.moments
         if abs(moments.mean - self._mean_s) <= CHANGE * self._mean_s:
             return [again]

@@ -6,113 +6,134 @@ is reported to the base station. A grant of this slot is used at once; what the 
 back before the slot ends. Source: docs/todg.md, One slot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from msgspec import Struct
-
-from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Send
-from agents.messages import Abort, Grant, Handover, NodeId, Undelivered, Wake, ended
-from agents.messages.slots import Burst, QueueReport, Sense, Sensed, SlotGrant
-from agents.policy import UserPolicy
-from agents.queues import Job, PriorityQueue
+from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Node, NodeKind, Send, Unhandled
+from agents.messages import (
+    Abort,
+    Executed,
+    Handover,
+    NodeId,
+    Outcome,
+    Result,
+    Tempo,
+    Undelivered,
+    Wake,
+    completed,
+    ended,
+)
+from agents.messages.slots import Burst, Sense, Sensed, SlotGrant
+from agents.queues import Job
+from agents.reasons import Reason, UserCause
 from agents.station import Station
-from agents.tasks import HEADER_BITS, Task, Uniform
+from agents.task_source import TaskSource
+from agents.tasks import Task
 from agents.todg.discipline import Discipline
 from agents.todg.line import Line
 from agents.todg.readings import Tally
-from agents.user import Demand, User
-
-WINDOW_SHARE = 1.0 - 1e-9  # of the granted time: a burst that fits exactly must not miss its end
-REST_MIN_BITS = 1e-3  # less than this is rounding
+from agents.todg.uplink import Uplink
 
 
-class Aloft(Struct):
-    """The burst on the air: its tasks with the slots they came in, and the head's rest before."""
-
-    slot: int
-    tasks: list[tuple[Task, int]]
-    rest_before_bits: float
-
-
-class ScheduledUser(User):
-    """One device with one kind of task; the nearest base station is its own."""
+class ScheduledUser(Node):
+    """One device with one kind of task; `homes` are the base stations it reaches, nearest first."""
 
     __slots__ = (
         "_admission",
-        "_aloft",
         "_arrived",
         "_backlog_at_start",
-        "_bs",
+        "_cpu",
         "_discipline",
-        "_has_reported",
-        "_kind",
+        "_homes",
         "_line",
         "_next_bs",
-        "_rates_bps",
-        "_rest_bits",
+        "_number",
         "_slot",
         "_slotting",
+        "_source",
         "_tally",
-        "_used_slot",
+        "_uplink",
+        "id",
     )
 
     def __init__(
         self,
         name: NodeId,
-        demand: Demand,
-        policy: UserPolicy,
-        uniform: Uniform,
+        source: TaskSource,
+        homes: Sequence[NodeId],
         cpu: Station | None,
         discipline: Discipline,
     ) -> None:
-        super().__init__(name, demand, policy, uniform, PriorityQueue(1), cpu)
         frame = discipline.frame
-        self._kind = frame.kind_of[name]
+        self.id = name
+        self._source = source
+        self._homes = tuple(homes)
+        self._cpu = cpu
         self._discipline = discipline
+        self._number = number = frame.kind_of[name]  # of its kind of task
         self._slotting = frame.slotting
-        self._bs = self._next_bs = policy.view.cells[0].bs
+        self._next_bs = self._homes[0]
         self._tally = Tally()
-        self._line: Line[Task] = Line(
-            discipline.user_rule(self._kind), self._tally, lambda task: task.due_s
-        )
-        self._admission = discipline.admission(self._kind)
+        rule = discipline.user_rule(number)
+        self._line: Line[Task] = Line(rule, self._tally, lambda task: task.due_s)
+        self._uplink = Uplink(self._line, source.size_bits, self._next_bs)
+        self._admission = discipline.admission(number)
         self._arrived: list[Task] = []  # in this slot
         self._slot = -1
         self._backlog_at_start = 0
-        self._rest_bits = demand.size_bits  # what the head still needs
-        self._rates_bps: tuple[float, ...] = ()
-        self._used_slot = -1  # the last slot whose grant was used
-        self._has_reported = False
-        self._aloft: Aloft | None = None
+
+    @property
+    def kind(self) -> NodeKind:
+        return "user"
+
+    @property
+    def generated(self) -> int:
+        return self._source.generated
 
     def start(self, now_s: float) -> list[Send]:
-        return [self._next_slot(now_s), *super().start(now_s)]
-
-    def _next_slot(self, now_s: float) -> Send:
         slot = self._slotting.next_slot(now_s)
-        return Send(CLOCK, Wake(max(now_s, self._slotting.at_s(slot)), "slot", slot))
+        wake = Wake(max(now_s, self._slotting.at_s(slot)), UserCause.SLOT, slot)
+        return [Send(CLOCK, wake), self._source.start(now_s)]
 
     def on_tick(self, wake: Wake, now_s: float) -> list[Send]:
-        if wake.cause == "slot":
-            return self._begin_slot(wake.key, now_s)
-        if wake.cause == "overdue":
-            return self._abandon(wake.key, now_s)
-        return super().on_tick(wake, now_s)
+        match wake.cause:
+            case UserCause.GENERATE:
+                if not self._source.is_due(wake):
+                    return []
+                self._arrived.append(self._source.make(now_s))
+                return [self._source.following(now_s)]
+            case UserCause.SLOT:
+                return self._begin_slot(wake.key, now_s)
+            case UserCause.OVERDUE:
+                return self._abandon(wake.key, now_s)
+            case _:
+                raise Unhandled(wake)
 
     def on_message(self, message: Message, now_s: float) -> list[Send]:
         match message.body:
             case Sensed() as sensed:
-                return self._report(sensed, now_s)
+                report = self._uplink.report(sensed)
+                self._tally.sent(report.size_bits)
+                return [Send(self._uplink.bs, report)]
             case SlotGrant() as grant:
-                return self._burst(grant, now_s)
-            case Handover(gone=gone):
-                left = [cell.bs for cell in self._cells if cell.bs not in gone]
-                self._next_bs = left[0] if left else self._cells[0].bs
-                return []
+                return self._uplink.burst(grant, now_s)
+            case Result() as result:
+                return self._receive(result, now_s)
+            case Executed() as executed:
+                assert self._cpu is not None
+                ((_, result),) = self._cpu.finish(executed, now_s)
+                return self._receive(result, now_s)
             case Undelivered(lost=Burst() as lost, reason=reason):
-                return self._take_back_burst(lost, reason, now_s)
+                if self._uplink.take_back(lost):
+                    return []
+                return self._end(lost.tasks, now_s, "dropped", reason)
+            case Handover(gone=gone):
+                left = [bs for bs in self._homes if bs not in gone]
+                self._next_bs = left[0] if left else self._homes[0]
+                return []
+            case Tempo() as tempo:
+                return self._source.hurry(tempo, now_s)
             case _:
-                return super().on_message(message, now_s)
+                raise Unhandled(message)
 
     def tasks(self) -> Iterator[Task]:
         yield from self._line
@@ -126,102 +147,43 @@ class ScheduledUser(User):
             "admission": 0.0 if self._admission is None else self._admission.credit,
         }
 
-    def _place(self, task: Task, now_s: float) -> list[Send]:
-        self._arrived.append(task)
-        return []
-
     def _begin_slot(self, slot: int, now_s: float) -> list[Send]:
         sends = self._end_slot(slot - 1, now_s) if slot else []
         self._slot = slot
-        self._aloft = None
-        if self._next_bs != self._bs:
-            self._bs = self._next_bs
-            self._rest_bits = self._demand.size_bits  # the other one has no part of the head
+        self._uplink.begin_slot(slot, self._next_bs)
         line = self._line
         self._backlog_at_start = len(line)
         sends += self._compute(now_s)
-        if self._discipline.offloads and (len(line) or self._has_reported):
-            sends.append(Send(RADIO, Sense(self._bs)))
-        sends.append(Send(CLOCK, Wake(self._slotting.at_s(slot + 1), "slot", slot + 1)))
+        if self._discipline.offloads and (len(line) or self._uplink.has_reported):
+            sends.append(Send(RADIO, Sense(self._uplink.bs)))
+        sends.append(Send(CLOCK, Wake(self._slotting.at_s(slot + 1), UserCause.SLOT, slot + 1)))
         return sends
 
     def _end_slot(self, slot: int, now_s: float) -> list[Send]:
         line, head, served = self._line, self._line.head(), self._line.served
         dropped, late = line.end_slot(slot, self._slotting.at_s(slot + 2))
-        sends = [Send(JOURNAL, ended(task, now_s, "dropped", "bound")) for task in dropped]
-        sends += [Send(JOURNAL, ended(task, now_s, "expired", "deadline")) for task in late]
+        sends = self._end(dropped, now_s, "dropped", Reason.BOUND)
+        sends += self._end(late, now_s, "expired", Reason.DEADLINE)
         if line.head() is not head:
-            self._rest_bits = self._demand.size_bits
+            self._uplink.renew_head()
         arrived, self._arrived = self._arrived, []
         admitted = len(arrived)
         if self._admission is not None:
             admitted = self._admission.admit(len(arrived), self._backlog_at_start, served)
         for task in arrived[:admitted]:
             line.push(task, slot)
-        sends += [Send(JOURNAL, ended(t, now_s, "dropped", "rejected")) for t in arrived[admitted:]]
+        sends += self._end(arrived[admitted:], now_s, "dropped", Reason.REJECTED)
         line.watch(self._admission)
         return sends
 
-    # The radio
+    def _end(
+        self, tasks: Sequence[Task], now_s: float, outcome: Outcome, reason: Reason
+    ) -> list[Send]:
+        return [Send(JOURNAL, ended(task, now_s, outcome, reason)) for task in tasks]
 
-    def _report(self, sensed: Sensed, now_s: float) -> list[Send]:
-        self._rates_bps = sensed.rates_bps
-        line = self._line
-        self._has_reported = bool(line)
-        report = QueueReport(
-            self._slot,
-            len(line),
-            line.persistence,
-            self._rest_bits,
-            line.first.due_s if line else 0.0,
-            sensed.rates_bps,
-        )
-        self._tally.sent(report.size_bits)
-        return [Send(self._bs, report)]
-
-    def _burst(self, grant: SlotGrant, now_s: float) -> list[Send]:
-        """Sends head tasks while bits last; a second grant, or one of another slot, is void."""
-        line = self._line
-        if grant.slot != self._slot or self._used_slot == grant.slot or now_s >= grant.until_s:
-            return []
-        if not line or not self._rates_bps:
-            return []  # granted on a report from before it began anew
-        self._used_slot = grant.slot
-        rate_bps = self._rates_bps[grant.channel]
-        room_bits = rate_bps * (grant.until_s - now_s) * WINDOW_SHARE - HEADER_BITS
-        aloft = Aloft(grant.slot, [], self._rest_bits)
-        bits = 0.0
-        while line and room_bits - bits > REST_MIN_BITS:
-            if self._rest_bits <= room_bits - bits:
-                if len(aloft.tasks) == len(grant.servers):
-                    break
-                bits += self._rest_bits
-                entered = line.head_slot
-                aloft.tasks.append((line.take(), entered))
-                self._rest_bits = self._demand.size_bits
-            else:
-                self._rest_bits -= room_bits - bits
-                bits = room_bits
-        if not bits:
-            return []
-        self._aloft = aloft
-        tasks = tuple(task for task, _ in aloft.tasks)
-        burst = Burst(tasks, grant.servers[: len(tasks)], bits)
-        return [Send(self._bs, burst, Grant(grant.channel, grant.until_s))]
-
-    def _take_back_burst(self, lost: Burst, reason: str, now_s: float) -> list[Send]:
-        """Puts what the radio lost back where it was; it does not count as served.
-
-        Told after the slot's end, which a runtime that is late can do, it is too late for that.
-        """
-        aloft = self._aloft
-        if aloft is None or tuple(task for task, _ in aloft.tasks) != lost.tasks:
-            return [Send(JOURNAL, ended(task, now_s, "dropped", reason)) for task in lost.tasks]
-        self._aloft = None
-        for task, entered in reversed(aloft.tasks):
-            self._line.put_back(task, entered)
-        self._rest_bits = aloft.rest_before_bits
-        return []
+    def _receive(self, result: Result, now_s: float) -> list[Send]:
+        end = Send(JOURNAL, completed(result, now_s))
+        return [end, *self._source.after(result.task.seq, now_s)]
 
     # The own CPU
 
@@ -231,25 +193,24 @@ class ScheduledUser(User):
         if cpu is None:
             return []
         if cpu.running:
-            return self._limit(now_s)
-        is_whole = self._rest_bits == self._demand.size_bits
-        if not line or not is_whole or not self._discipline.computes(self._kind):
+            return self._limit(cpu)
+        is_whole = self._uplink.is_head_whole
+        if not line or not is_whole or not self._discipline.computes(self._number):
             return []
         sends = cpu.admit(Job(line.take(), self.id, now_s), now_s)
-        return sends + self._limit(now_s)
+        return sends + self._limit(cpu)
 
-    def _limit(self, now_s: float) -> list[Send]:
+    def _limit(self, cpu: Station) -> list[Send]:
         """Sees to it that the task on the CPU ends at its deadline at the latest."""
-        assert self._cpu is not None
-        task = self._cpu.running[0].task
+        task = cpu.running[0].task
         if task.due_s > self._slotting.at_s(self._slot + 1):
             return []
-        return [Send(CLOCK, Wake(task.due_s, "overdue", task.seq))]
+        return [Send(CLOCK, Wake(task.due_s, UserCause.OVERDUE, task.seq))]
 
     def _abandon(self, seq: int, now_s: float) -> list[Send]:
         cpu = self._cpu
-        assert cpu is not None
-        if not cpu.running or cpu.running[0].task.seq != seq:
+        if cpu is None or not cpu.running or cpu.running[0].task.seq != seq:
             return []
-        task = cpu.abandon()[0].task
-        return [Send(ACCELERATOR, Abort()), Send(JOURNAL, ended(task, now_s, "expired", "overrun"))]
+        given_up = [job.task for job in cpu.abandon(now_s)]
+        overrun = self._end(given_up, now_s, "expired", Reason.OVERRUN)
+        return [Send(ACCELERATOR, Abort()), *overrun]

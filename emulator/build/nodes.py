@@ -6,7 +6,6 @@ about it.
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
 
 import msgspec
 
@@ -16,23 +15,21 @@ from agents.edge_server import EdgeServer
 from agents.moments import Moments
 from agents.policy import (
     Cell,
-    CellPolicy,
     CellView,
-    Policy,
     Protocol,
     Reach,
     ServerPolicy,
     ServerView,
-    UserPolicy,
     UserView,
 )
 from agents.protocols import PROTOCOLS
 from agents.queues import PriorityQueue
 from agents.todg.readings import BREACHES
 from agents.station import Station
+from agents.task_source import Demand, TaskSource
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
-from agents.user import Demand, User
-from emulator.results.readings import Read, Readout
+from agents.user import User
+from emulator.results.readings import Readout
 from emulator.scenario import distributions
 from emulator.scenario import schema
 from emulator.scenario.fields import Distribution
@@ -48,8 +45,6 @@ from emulator.sim.stopwatch import Stopwatch
 from emulator.sim.thermal import Heating
 from emulator.build.plan import Plan
 from emulator.build.links import Wiring
-
-P = TypeVar("P", UserPolicy, CellPolicy, ServerPolicy)
 
 
 class Assembly:
@@ -75,7 +70,6 @@ class Assembly:
         self.wiring = Wiring(plan, self.streams)
         self.allotments = plan.allotments
         self._stopwatch = Stopwatch() if plan.stopwatch else None
-        self.policies: dict[NodeId, Policy] = {}  # of the nodes as they were last made
         self._own: dict[NodeId, Accelerator] = {}
         self._cold: dict[NodeId, Accelerator] = {}  # the same without their devices' heat
         self._kept: dict[tuple[str, ...], Uniform] = {}
@@ -93,7 +87,7 @@ class Assembly:
         reported = readings_of(self.scenario)
         readout = Readout([each.name for each in reported if each.counts] + [*BREACHES])
         for name, node in nodes.items():
-            readout.put(name, self.reads(node))
+            readout.put(name, node.readings)
         return Kernel(
             nodes=nodes,
             network=network,
@@ -110,15 +104,12 @@ class Assembly:
 
     # What the kernel asks for while a run goes on
 
-    def fresh(self, name: NodeId) -> Node:
+    def fresh(self, name: NodeId, generated: int = 0) -> Node:
         if name in self.users:
-            return self._user(name, self.users[name])
+            return self._user(name, self.users[name], generated)
         if name in self.base_stations:
             return self._base_station(name, self.base_stations[name])
         return self._server(name, self.servers[name])
-
-    def reads(self, node: Node) -> Sequence[Read]:
-        return [self.policies[node.id].readings] if self.protocol.readings else ()
 
     def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
         device = self._device(name)
@@ -141,7 +132,7 @@ class Assembly:
 
     # Nodes
 
-    def _user(self, name: NodeId, group: schema.UserGroup) -> User:
+    def _user(self, name: NodeId, group: schema.UserGroup, generated: int) -> Node:
         cells = self._cells(name, group)
         view = UserView(
             name,
@@ -153,21 +144,20 @@ class Assembly:
         )
         return User(
             name,
-            self.demands[group.name],
-            policy=self._policy(self.protocol.user(view, *self._draws(name))),
-            uniform=self._stream("demand", name),
+            self._source(name, group, generated),
+            policy=self.protocol.user(view, *self._draws(name)),
             queue=PriorityQueue(group.queue_len_max),
             cpu=None if group.cpu is None else self._cpu(name, group.cpu),
         )
+
+    def _source(self, user: NodeId, group: schema.UserGroup, generated: int) -> TaskSource:
+        uniform = self._stream("demand", user)
+        return TaskSource(user, self.demands[group.name], uniform, generated)
 
     def _cpu(self, user: NodeId, device: schema.Device) -> Station:
         moments = Moments(*nominal_moments(device.accelerator, device.speed))
         policy = self.protocol.server(ServerView(user, moments), *self._draws(user, "cpu"))
         return _station(user, device, moments, policy)
-
-    def _policy(self, policy: P) -> P:
-        self.policies[policy.view.name] = policy
-        return policy
 
     def _draws(self, *name: str) -> tuple[Uniform, msgspec.Struct]:
         """Returns what every policy gets beside its view."""
@@ -208,7 +198,7 @@ class Assembly:
         return BaseStation(
             name,
             users=users,
-            policy=self._policy(self.protocol.cell(view, *self._draws(name))),
+            policy=self.protocol.cell(view, *self._draws(name)),
             channels=Channels(group.channels or 0, group.grant_s, group.access == "slotted"),
             beacon_s=self.scenario.beacon_s if self.protocol.beacons else 0.0,
         )
@@ -216,7 +206,7 @@ class Assembly:
     def _server(self, name: NodeId, group: schema.ServerGroup) -> Node:
         moments = Moments(*nominal_moments(group.accelerator, group.speed))
         view = ServerView(name, moments, self.allotments.get(name))
-        policy = self._policy(self.protocol.server(view, *self._draws(name)))
+        policy = self.protocol.server(view, *self._draws(name))
         return EdgeServer(
             name,
             _station(name, group, moments, policy),

@@ -1,15 +1,11 @@
 """The nodes of a scenario with scheduled access, assembled from the plan."""
 
-from collections.abc import Sequence
-
 from agents.api import Node, NodeId
 from agents.moments import Moments
-from agents.policy import NoOptions, UserPolicy, UserView
 from agents.todg.base_station import ScheduledCell
 from agents.todg.discipline import Discipline
 from agents.todg.server import ScheduledServer
 from agents.todg.user import ScheduledUser
-from emulator.results.readings import Read
 from emulator.scenario import schema
 from emulator.scenario.nominal import nominal_moments
 from emulator.scenario.slots import sampled_slots
@@ -27,22 +23,15 @@ class ScheduledAssembly(Assembly):
         self._public = self._discipline("")
         self._sampled_slots = sampled_slots(plan.scenario, self._frame)
 
-    def reads(self, node: Node) -> Sequence[Read]:
-        assert isinstance(node, ScheduledUser | ScheduledCell | ScheduledServer)
-        return [node.readings]
-
     def _discipline(self, name: NodeId) -> Discipline:
         assert self.protocol.discipline is not None, "checked with the scenario"
         return self.protocol.discipline(self._frame, self.options, self._draws(name)[0])
 
-    def _user(self, name: NodeId, group: schema.UserGroup) -> ScheduledUser:
-        view = UserView(name, self._cells(name, group), group.priority, group.weight)
-        uniform, _ = self._draws(name)
+    def _user(self, name: NodeId, group: schema.UserGroup, generated: int) -> Node:
         return ScheduledUser(
             name,
-            self.demands[group.name],
-            UserPolicy(view, uniform, NoOptions()),
-            self._stream("demand", name),
+            self._source(name, group, generated),
+            [bs for bs, _ in self.layout.cells[name]],
             None if group.cpu is None else self._cpu(name, group.cpu),
             self._public,
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-from emulator.faults.selectors import NodeKind
+from agents.api import NodeKind
 from emulator.scenario.schema import Scenario
 from emulator.scenario.topology import members
 

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, get_args
 
-from agents.messages import AllocationBody, Beacon, Grant, Request, ServerReport, Vacate
+from agents.messages import AllocationBody, Beacon, Grant, Request, ServerReport, Vacate, tag_of
 from agents.messages.slots import Board, QueueReport, SlotGrant
 from agents.protocols import PROTOCOLS
-from emulator.sim.disturbance import message_type
 
 if TYPE_CHECKING:
     from emulator.scenario.schema import Scenario
@@ -26,4 +25,4 @@ def message_types(chosen: "Scenario") -> list[str]:
         bodies += [ServerReport] if protocol.reports else []
         bodies += [Request, Vacate] if "granted" in access else []
         bodies += [Grant] if access & {"granted", "slotted"} else []
-    return [message_type(body) for body in bodies]
+    return [tag_of(body) for body in bodies]

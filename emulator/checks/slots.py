@@ -11,7 +11,7 @@ from agents.policy import CellPolicy, ServerPolicy, UserPolicy
 from agents.protocols import PROTOCOLS
 from agents.tasks import HEADER_BITS
 from agents.todg.allocation.allocator import plan_for, steps
-from agents.todg.user import REST_MIN_BITS
+from agents.todg.uplink import REST_MIN_BITS
 from emulator.checks.capacity import least_s
 from emulator.checks.complaints import Complaint
 from emulator.scenario import channel_kinds, schema

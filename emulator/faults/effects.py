@@ -14,6 +14,7 @@ from msgspec import Struct
 from pydantic import Field
 
 from agents.messages import NodeId
+from agents.reasons import Reason
 from emulator.faults.base import LinkKind
 from emulator.faults.link_types import (
     Blackout,
@@ -64,7 +65,7 @@ class Effect(Struct, frozen=True):
     on that, so the full strength stands beside it.
     """
 
-    blocked_by: str = ""  # "blackout", "rate", ..., or "" for open
+    blocked_by: Reason = Reason.NONE  # while it is open
     pass_p: float = 1.0  # probability that independent loss faults let an attempt pass
     runs: tuple[tuple[float, float, float], ...] = ()  # (p, correlation, share) of losses in runs
     bursts: tuple[tuple[float, float, float], ...] = ()  # (p, r, slot_s) of each burst chain
@@ -96,7 +97,7 @@ def fold(
 
     `now_s` says how far faults that grow have come; infinity: all have their full strength.
     """
-    blocked_by, rate_bps = "", math.inf
+    blocked_by, rate_bps = Reason.NONE, math.inf
     passes: list[float] = []
     runs: list[tuple[float, float, float]] = []
     bursts: list[tuple[float, float, float]] = []
@@ -116,9 +117,9 @@ def fold(
         share = fault.share(now_s)
         match fault:
             case Blackout() | Partition() | Rate(rate_bps=0.0):
-                blocked_by = max(blocked_by, fault.type)
+                blocked_by = max(blocked_by, Reason(fault.type))
             case BsOutage():
-                blocked_by = max(blocked_by, "bs-outage")
+                blocked_by = max(blocked_by, Reason.BS_OUTAGE)
             case Loss(p=p, correlation=0.0):
                 passes.append(1.0 - share * p)
             case Loss(p=p, correlation=correlation):

@@ -12,9 +12,10 @@ from typing import ClassVar, Literal, Self
 from msgspec import Struct
 from pydantic import Field, model_validator
 
-from agents.messages import NodeId
+from agents.api import NodeId, NodeKind
+from agents.reasons import Reason
 from emulator.faults.base import BaseFault, LinkKind
-from emulator.faults.selectors import NodeKind, NodeSelector, Place, selects
+from emulator.faults.selectors import NodeSelector, Place, selects
 
 EVERY_KIND: tuple[NodeKind, ...] = ("user", "base_station", "server")
 
@@ -185,7 +186,7 @@ NodeFault = (
 class Condition(Struct, frozen=True):
     """What the active faults do to one node. The default is the healthy baseline."""
 
-    down_by: str = ""  # "crash", "bs-outage", or "" for up
+    down_by: Reason = Reason.NONE  # while it is up
     is_paused: bool = False
     slowdowns: tuple[ServerSlowdown, ...] = ()
     model: str = ""  # the network that it serves with instead of its own
@@ -214,7 +215,7 @@ def condition_of(active: Iterable[object], node: NodeId, kind: NodeKind) -> Cond
     hitting = [f for f in active if isinstance(f, _NodeFault) and f.hits(node, kind)]
     if not hitting:
         return WELL
-    down_by, is_paused = "", False
+    down_by, is_paused = Reason.NONE, False
     all_leave, has_churn = False, False
     slowdowns: list[ServerSlowdown] = []
     hurries: list[float] = []
@@ -230,9 +231,9 @@ def condition_of(active: Iterable[object], node: NodeId, kind: NodeKind) -> Cond
             case ServerSlowdown():
                 slowdowns.append(fault)
             case ServerCrash():
-                down_by = max(down_by, "crash")
+                down_by = max(down_by, Reason.CRASH)
             case BsOutage():
-                down_by = max(down_by, "bs-outage")
+                down_by = max(down_by, Reason.BS_OUTAGE)
             case ModelSwap(at_s=at_s, model=model):
                 swaps.append((at_s, model))
             case ClockSkew(at_s=at_s, offset_s=offset_s, drift_ppm=drift_ppm):

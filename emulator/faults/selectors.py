@@ -10,14 +10,12 @@ import re
 from collections.abc import Mapping
 from fnmatch import translate
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Struct
 from pydantic import AfterValidator
 
-from agents.messages import NodeId
-
-NodeKind = Literal["user", "base_station", "server"]
+from agents.api import NodeId, NodeKind
 
 
 class Place(Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from agents.messages import NodeId, ServerReport, TaskEnd
 from agents.messages.slots import Allocated
+from agents.reasons import Reason
 from emulator.faults.activation import Op
 
 NAME = "journal.msgpack"
@@ -28,7 +29,7 @@ class LinkCount(Struct, tag="link-count", array_like=True):
     kind: str
     attempts: int = 0
     bits: float = 0.0
-    losses: dict[str, int] = {}
+    losses: dict[Reason, int] = {}
 
 
 class Readings(Struct, frozen=True, tag="readings", array_like=True):
@@ -72,6 +73,14 @@ class Presence(Struct, frozen=True, tag="presence", array_like=True):
     is_present: bool
 
 
+class DeadLetter(Struct, frozen=True, tag="dead-letter", array_like=True):
+    """A wake-up or a message that was dropped, as its node does not know it: some code is wrong."""
+
+    at_s: float
+    node: NodeId
+    what: str
+
+
 class Remains(Struct, frozen=True, tag="remains", array_like=True):
     """At the end: tasks still in flight, and how many each user generated in all."""
 
@@ -98,6 +107,7 @@ Record = (
     | FaultChange
     | Presence
     | Allocated
+    | DeadLetter
     | Remains
     | HostLost
 )

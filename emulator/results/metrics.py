@@ -11,9 +11,11 @@ from agents.freshness import AgeTracker
 from agents.messages import NodeId, ServerReport, TaskEnd
 from agents.messages.slots import Allocated
 from agents.policy import Reading
+from agents.reasons import Reason
 from agents.todg.readings import BREACHES
 from emulator.faults.activation import after
 from emulator.results.journal import (
+    DeadLetter,
     FaultChange,
     HostLost,
     LinkCount,
@@ -59,7 +61,7 @@ class Metrics:
         self.groups = dict(groups)
         self.ages: dict[NodeId, AgeTracker] = {}
         self.attempts: Counter[tuple[str, str]] = Counter()  # (base station, link kind)
-        self.losses: Counter[tuple[str, str, str]] = Counter()  # the same and the reason
+        self.losses: Counter[tuple[str, str, Reason]] = Counter()  # the same and the reason
         self.bits = 0.0
         self.servers: dict[NodeId, ServerReport] = {}
         # Of each edge server, from its first report on; a user's own CPU is in its group's stages.
@@ -67,6 +69,7 @@ class Metrics:
         self.faults_active: dict[int, FaultChange] = {}
         self.fault_log: list[FaultChange] = []
         self.hosts_lost: list[HostLost] = []
+        self.dead_letters: Counter[tuple[NodeId, str]] = Counter()  # (node, what)
         self.remains: list[Remains] = []
         self.timed: dict[NodeId, Timed] = {}  # of each host, added up
         self.readings: dict[NodeId, Readings] = {}  # the newest of each host
@@ -116,6 +119,8 @@ class Metrics:
                     self.timed[host] = Timed(record.at_s, host, cpu_s, trace_s)
                 case Allocated() if self.allocations is not None:
                     self.allocations.take(record)
+                case DeadLetter(node=node, what=what):
+                    self.dead_letters[node, what] += 1
                 case Remains():
                     self.remains.append(record)
         if now_s >= self._warmup_s and not self._warm:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from agents.messages import NodeId, ServerReport
 from agents.policy import Reading
+from agents.reasons import Reason
 from emulator.results.stats import ALL, GroupStats, ratio
 
 
@@ -20,7 +21,7 @@ class Series:
         self.outcomes: Counter[str] = Counter()
         self.delays_s: list[float] = []  # of the results since the last row
         self.peaks_s: defaultdict[int, list[float]] = defaultdict(list)  # by priority, the same
-        self._given_up: Counter[str] = Counter()  # by reason, at the last row
+        self._given_up: Counter[Reason] = Counter()  # by reason, at the last row
         self._area_s2: dict[str, float] = {}
         self._presence_s: dict[str, float] = {}
         self._attempts = 0
@@ -58,7 +59,7 @@ class Series:
         self.delays_s.clear()
         self._put("delay_s/mean", ratio(sum(delays), len(delays)))
         self._put("delay_s/p95", delays[int(0.95 * len(delays))] if delays else None)
-        given_up = sum((stats.drops for stats in groups.values()), Counter[str]())
+        given_up = sum((stats.drops for stats in groups.values()), Counter[Reason]())
         for reason, count in sorted(given_up.items()):
             self._put(f"given_up_hz/{reason}", (count - self._given_up[reason]) / step_s)
         self._given_up = given_up

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agents.freshness import AgeIntegral, AgeTracker
 from agents.messages import TaskEnd
+from agents.reasons import Reason
 
 ALL = "all"
 STAGES = ("uplink", "queue", "compute", "downlink")
@@ -188,7 +189,7 @@ class GroupStats:
             sojourn_bounds(deadline_s)
         )  # of tasks that a server finished
         self.sojourns_given_up_s = Bins(sojourn_bounds(deadline_s))  # of the others
-        self.drops: Counter[str] = Counter()  # why tasks brought no result
+        self.drops: Counter[Reason] = Counter()  # why tasks brought no result
         self.parts: list[GroupStats] = [self]
         self.users: list[AgeTracker] = []
         self.ages = AgeIntegral(0)

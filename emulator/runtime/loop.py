@@ -11,7 +11,6 @@ from functools import partial
 
 from msgspec import Struct
 
-from agents.user import User
 from emulator.build.assemble import assemble
 from emulator.build.plan import Plan
 from emulator.faults.activation import FaultOrder
@@ -96,7 +95,7 @@ def sample_times(duration_s: float, sample_s: float) -> Iterator[float]:
 def remains(kernel: Kernel, now_s: float) -> Remains:
     """Takes stock of what is in flight on one host."""
     in_flight = sorted((task.user, task.seq) for task in kernel.tasks())
-    users = (node for node in kernel.nodes.values() if isinstance(node, User))
+    users = (node for node in kernel.nodes.values() if node.kind == "user")
     return Remains(now_s, in_flight, {user.id: user.generated for user in users})
 
 

@@ -288,6 +288,10 @@ def _warnings(metrics: Metrics) -> Iterator[str]:
             f"{who} in the last {starved[longest]:.3g} s; peak ages count only what came to an "
             "end, the age of information counts all of it"
         )
+    if letters := metrics.dead_letters.most_common():
+        (node, what), count = letters[0]
+        more = f", and {len(letters) - 1} more such" if len(letters) > 1 else ""
+        yield f"dropped, as its node does not know it: {node}, {what}, {count:,} times{more}"
     pace = metrics.live_to_trace
     if pace is not None and pace > LIVE_TO_TRACE_MAX:
         yield _slow_core(pace)

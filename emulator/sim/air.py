@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from agents.messages import Airborne, Grant, NodeId
+from agents.reasons import Reason
 
 ROUNDING_S = 1e-9  # sums of slots and airtimes may miss each other by rounding
 
@@ -22,9 +23,9 @@ class Flight(Struct, gc=False, array_like=True):
     channel: int = -1
     begin_s: float = 0.0  # of this attempt
     until_s: float = 0.0
-    lost_by: str = ""  # "" while nothing went wrong
+    lost_by: Reason = Reason.NONE  # as long as nothing went wrong
 
-    def take_off(self, channel: int, begin_s: float, until_s: float, lost_by: str) -> None:
+    def take_off(self, channel: int, begin_s: float, until_s: float, lost_by: Reason) -> None:
         """Begins the attempt; `lost_by` is what the channel does to it, whoever else is there."""
         self.channel, self.begin_s, self.until_s = channel, begin_s, until_s
         self.lost_by = lost_by
@@ -53,8 +54,8 @@ class Air:
                 continue
             if other.grant is None or flight.grant is None:
                 # What the channel lost already is lost once.
-                other.lost_by = other.lost_by or "collision"
-                flight.lost_by = flight.lost_by or "collision"
+                other.lost_by = other.lost_by or Reason.COLLISION
+                flight.lost_by = flight.lost_by or Reason.COLLISION
         aloft.append(flight)
 
     def leave(self, flight: Flight) -> None:

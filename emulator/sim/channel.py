@@ -12,6 +12,7 @@ from typing import Protocol
 
 from agents import radio
 from agents.blocks import ROUNDING, block_of
+from agents.reasons import Reason
 from agents.tasks import Uniform
 from emulator.scenario.distributions import Draw
 from emulator.streams import Field
@@ -23,7 +24,7 @@ Airtime = Callable[[float, float, float], float]
 class Channel(Protocol):
     """One radio link's channel, the same in both directions."""
 
-    reason: str  # what a loss by this channel is called in the journal
+    reason: Reason  # what a loss by this channel is called in the journal
 
     @property
     def nominal_success(self) -> float:
@@ -47,7 +48,7 @@ def airtime(rate_bps: float, draw: Draw | None = None) -> Airtime:
 class Ideal:
     """Delivers everything after `delay_s`."""
 
-    reason = "none"
+    reason = Reason.NONE  # it loses nothing
     nominal_success = 1.0
 
     def __init__(self, delay_s: float) -> None:
@@ -63,7 +64,7 @@ class Ideal:
 class Bernoulli:
     """Loses each attempt independently with the same probability."""
 
-    reason = "loss"
+    reason = Reason.LOSS
 
     def __init__(self, loss: float, airtime: Airtime) -> None:
         self._success = self.nominal_success = 1.0 - loss
@@ -111,7 +112,7 @@ class BurstChain:
 class GilbertElliott:
     """Loses attempts with a probability that depends on the state of a `BurstChain`."""
 
-    reason = "burst"
+    reason = Reason.BURST
 
     def __init__(
         self, chain: BurstChain, loss_good: float, loss_bad: float, airtime: Airtime
@@ -133,7 +134,7 @@ class Rayleigh:
     the threshold just supports. Outage is 1 - exp(-threshold / mean SNR).
     """
 
-    reason = "fading"
+    reason = Reason.FADING
 
     def __init__(
         self,
@@ -168,7 +169,7 @@ class Adaptive:
     the rate of its channel, `rate_bps`; `airtime_s` is that at the mean SNR, for plans.
     """
 
-    reason = "fading"
+    reason = Reason.FADING
     nominal_success = 1.0
 
     def __init__(
@@ -210,7 +211,7 @@ class TraceChannel:
     row has a rate. The last row only ends the loop: its success and rate are never used.
     """
 
-    reason = "trace"
+    reason = Reason.TRACE
 
     def __init__(
         self, times_s: Sequence[float], success: Sequence[float], rates_bps: Sequence[float]

@@ -13,6 +13,7 @@ import msgspec
 from agents.api import RADIO, Message, Send
 from agents.messages import Body, Control, NodeId, Offload, Result, Undelivered
 from agents.messages.slots import Burst
+from agents.reasons import Reason
 from agents.tasks import HEADER_BITS
 from emulator.faults.effects import AnyFault
 from emulator.faults.link_types import Duplicate
@@ -199,9 +200,9 @@ class Delivery:
         channel = link.pick() if grant is None else grant.channel
         verdict = link.judge(flight.body.size_bits, flight.attempt, now_s, channel)
         if grant is not None and verdict.at_s > grant.until_s + ROUNDING_S:
-            self._give_back(link, flight.body, "grant-over", flight.attempt, now_s)
+            self._give_back(link, flight.body, Reason.GRANT_OVER, flight.attempt, now_s)
             return
-        lost_by = "" if isinstance(verdict, Deliver) else verdict.reason
+        lost_by = Reason.NONE if isinstance(verdict, Deliver) else verdict.reason
         flight.take_off(channel, now_s, verdict.at_s, lost_by)
         if flight.target in self._here:
             self._enter(flight)
@@ -233,7 +234,7 @@ class Delivery:
             flight.resend()
             self._at(retry_s, self._fly, flight)
 
-    def _give_back(self, link: Link, body: Body, reason: str, attempt: int, at_s: float) -> None:
+    def _give_back(self, link: Link, body: Body, reason: Reason, attempt: int, at_s: float) -> None:
         """Returns a lost task to its sender; other messages are simply gone."""
         if isinstance(body, Offload | Result | Burst):
             lost = Undelivered(body, link.target, reason, attempt)

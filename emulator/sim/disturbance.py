@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
 from agents.api import NodeId
-from agents.messages import Body
+from agents.messages import Body, tag_of
 from agents.tasks import Uniform
 from emulator.faults.base import LinkKind
 from emulator.faults.effects import AnyFault, Effect, fold
@@ -151,7 +151,7 @@ class Disturbance:
     def hold_s(self, body: Body, now_s: float) -> float:
         """Draws how long a protocol message waits before the link carries it; inf: it vanishes."""
         effect = self.effect(now_s)
-        word = message_type(type(body))
+        word = tag_of(type(body))
         passes = [1.0 - p for message, p in effect.message_drops if selects(message, word)]
         if passes and self._uniform(0.0, "message-drop")() >= math.prod(passes):
             return math.inf
@@ -165,11 +165,6 @@ class Disturbance:
                 uniform = Persistent(correlation, uniform)
             self._uniforms[what] = uniform
         return uniform
-
-
-def message_type(body: type) -> str:
-    """Returns the word for a kind of message: its tag."""
-    return str(body.__struct_config__.tag)  # type: ignore[attr-defined]
 
 
 def _named(distributions: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.api import Message, Node
-from agents.edge_server import EdgeServer
 from agents.messages import NodeId, tasks_in
 from agents.tasks import Task
-from agents.todg.server import ScheduledServer
 from emulator.faults.activation import Activation, FaultOrder
 from emulator.faults.node_types import Condition
 from emulator.results.journal import Readings, Record
@@ -69,8 +67,7 @@ class Kernel:
         self._conditions = NodeConditions(self.performer, faulty, self.events, workshop, die)
         self._activation = Activation()
         self._name = next(iter(nodes), "")  # of this host, where it tells of all its nodes
-        kinds = (EdgeServer, ScheduledServer)
-        self._servers = [name for name, node in nodes.items() if isinstance(node, kinds)]
+        self._servers = [name for name, node in nodes.items() if node.kind == "server"]
         for order in orders:
             self.steer(order)
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from agents.api import Message, NodeId
 from agents.messages import Body
+from agents.reasons import Reason
 from agents.tasks import Uniform
 from emulator.faults.base import LinkKind
 from emulator.faults.effects import HEALTHY, AnyFault, OnLinks
@@ -32,14 +33,14 @@ class Again(Struct, frozen=True, gc=False):
     """The attempt fails and ends at `at_s`; the link layer is to resend."""
 
     at_s: float
-    reason: str
+    reason: Reason
 
 
 class Drop(Struct, frozen=True, gc=False):
     """The last attempt fails and ends at `at_s`; the message is lost."""
 
     at_s: float
-    reason: str
+    reason: Reason
 
 
 Verdict = Deliver | Again | Drop
@@ -67,9 +68,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.attempts, self.bits = 0, 0.0
-        self.losses: dict[str, int] = {}
+        self.losses: dict[Reason, int] = {}
 
-    def lose(self, reason: str) -> None:
+    def lose(self, reason: Reason) -> None:
         self.losses[reason] = self.losses.get(reason, 0) + 1
 
 
@@ -187,7 +188,7 @@ class Link:
         if channel_no >= 0 and isinstance(channel, Adaptive):
             rate_bps = self._rate_bps(channel_no, now_s)
             if rate_bps <= 0.0:  # who was granted it did not look
-                return self._failed(effect.blocked_by or "channel-loss", attempt, now_s)
+                return self._failed(effect.blocked_by or Reason.CHANNEL_LOSS, attempt, now_s)
             airtime_s = size_bits / rate_bps
         at_s = now_s + airtime_s
         if disturbance is None:
@@ -199,16 +200,16 @@ class Link:
         if effect.blocked_by:
             return self._failed(effect.blocked_by, attempt, at_s)
         if channel_no in effect.dead_channels:
-            return self._failed("channel-loss", attempt, at_s)
+            return self._failed(Reason.CHANNEL_LOSS, attempt, at_s)
         success = channel.success(now_s, disturbance.fade_db(effect))
         if lucky >= success:
             return self._failed(channel.reason, attempt, at_s)
         if is_struck or lucky >= success * effect.pass_p:
-            return self._failed("loss-fault", attempt, at_s)
+            return self._failed(Reason.LOSS_FAULT, attempt, at_s)
         if disturbance.in_burst(now_s):
-            return self._failed("burst-fault", attempt, at_s)
+            return self._failed(Reason.BURST_FAULT, attempt, at_s)
         if lucky >= success * effect.pass_p * effect.clean_p:
-            return self._failed("corrupt-fault", attempt, at_s)
+            return self._failed(Reason.CORRUPT_FAULT, attempt, at_s)
         return Deliver(at_s + disturbance.late_s(effect))
 
     def hold_s(self, body: Body, now_s: float) -> float:
@@ -218,7 +219,7 @@ class Link:
         hold_s = self._disturbance.hold_s(body, now_s)
         if hold_s == math.inf:
             self.count(0.0)
-            self.tally.lose("message-drop")
+            self.tally.lose(Reason.MESSAGE_DROP)
         return hold_s
 
     def copies(self, size_bits: float, now_s: float) -> bool:
@@ -226,15 +227,15 @@ class Link:
         if self._disturbance is None or not self._disturbance.copies(now_s):
             return False
         self.count(size_bits)
-        self.tally.lose("copy")  # it brings nothing new
+        self.tally.lose(Reason.COPY)  # it brings nothing new
         return True
 
-    def retry_s(self, reason: str, attempt: int, now_s: float) -> float | None:
+    def retry_s(self, reason: Reason, attempt: int, now_s: float) -> float | None:
         """Says when the link layer resends after a failed attempt on a shared channel.
 
         None: it gives up. A collision backs off at random, doubling with every attempt.
         """
-        if reason == "collision":
+        if reason is Reason.COLLISION:
             self.tally.lose(reason)
         if attempt >= self._resend.attempts_max:
             return None
@@ -257,7 +258,7 @@ class Link:
             self._uniform = self._streams.uniform(what, self.source, self.target)
         return self._uniform
 
-    def _failed(self, reason: str, attempt: int, at_s: float) -> Again | Drop:
+    def _failed(self, reason: Reason, attempt: int, at_s: float) -> Again | Drop:
         self.tally.lose(reason)
         if attempt >= self._resend.attempts_max:
             return Drop(at_s, reason)

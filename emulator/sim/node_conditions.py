@@ -10,32 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agents.api import CLOCK, RADIO, Node
-from agents.base_station import BaseStation
 from agents.messages import Body, Handover, NodeId, Tempo
+from agents.reasons import Reason
 from agents.tasks import Uniform
-from agents.todg.base_station import ScheduledCell
-from agents.user import User
 from emulator.faults.effects import AnyFault
 from emulator.faults.node_types import WELL, ActorKill, Condition, condition_of, handed_over
-from emulator.faults.selectors import NodeKind
 from emulator.results.journal import Presence
-from emulator.results.readings import Read
 from emulator.sim.accelerator import Accelerator
 from emulator.sim.events import EventQueue
 from emulator.sim.performer import Performer
 from emulator.sim.substitutes import Clock, Down, Skewed
 
-AWAY = "away"
-
 
 class Workshop(Protocol):
     """What makes new parts of the world while it runs."""
 
-    def fresh(self, name: NodeId) -> Node:
-        """Returns a node as it is before a run."""
-
-    def reads(self, node: Node) -> Sequence[Read]:
-        """Returns what tells of a node over time."""
+    def fresh(self, name: NodeId, generated: int = 0) -> Node:
+        """Returns a node as it is before a run, or after it made so many tasks."""
 
     def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
         """Returns a node's accelerator; with `model`, one that has that network only."""
@@ -45,16 +36,6 @@ class Workshop(Protocol):
 
     def cells(self, name: NodeId) -> Sequence[NodeId]:
         """Names the base stations that a user reaches; of a base station, all."""
-
-
-def kind_of(node: Node) -> NodeKind:
-    match node:
-        case User():
-            return "user"
-        case BaseStation() | ScheduledCell():
-            return "base_station"
-        case _:
-            return "server"
 
 
 class NodeConditions:
@@ -83,7 +64,7 @@ class NodeConditions:
         `due_s` is when that was due; a runtime may be late.
         """
         for name, node in list(self._performer.nodes.items()):
-            kind = kind_of(node)
+            kind = node.kind
             if any(isinstance(fault, ActorKill) and fault.hits(name, kind) for fault in active):
                 assert self._die is not None, "checked with the scenario"
                 self._die()
@@ -95,7 +76,7 @@ class NodeConditions:
                 else:
                     self._faulty[name] = after
                 self._change(name, before, after, now_s, due_s)
-            if isinstance(node, User | ScheduledCell):
+            if kind != "server":
                 self._hand_over(name, active, now_s)
 
     def _change(
@@ -111,7 +92,7 @@ class NodeConditions:
             performer.set_clock(name, new if after.ahead_s or after.drift else None)
             if not self._down_by(name, before):
                 performer.let_act(name, self._up(name))
-        is_there = isinstance(performer.nodes[name], User) and name not in self._away
+        is_there = performer.nodes[name].kind == "user" and name not in self._away
         if is_there and (moved_s or after.hurry != before.hurry):
             self._tell(name, CLOCK, Tempo(after.hurry, moved_s), now_s)
         self._set_down(name, self._down_by(name, before), self._down_by(name, after), now_s)
@@ -129,10 +110,10 @@ class NodeConditions:
 
     # Down and up
 
-    def _down_by(self, name: NodeId, condition: Condition) -> str:
-        return condition.down_by or (AWAY if name in self._away else "")
+    def _down_by(self, name: NodeId, condition: Condition) -> Reason:
+        return condition.down_by or (Reason.AWAY if name in self._away else Reason.NONE)
 
-    def _set_down(self, name: NodeId, before: str, after: str, now_s: float) -> None:
+    def _set_down(self, name: NodeId, before: Reason, after: Reason, now_s: float) -> None:
         if bool(before) == bool(after):
             return
         if after:
@@ -140,15 +121,12 @@ class NodeConditions:
         else:
             self._rise(name, now_s)
 
-    def _fall(self, name: NodeId, reason: str, now_s: float) -> None:
+    def _fall(self, name: NodeId, reason: Reason, now_s: float) -> None:
         performer = self._performer
         old = performer.nodes[name]
         tasks = performer.empty(name, now_s)
-        fresh = self._shop.fresh(name)
-        if isinstance(old, User) and isinstance(fresh, User):
-            fresh.generated = old.generated  # tasks are named by their number
-        performer.replace(name, fresh, self._shop.reads(fresh), now_s)
-        down = Down(name, reason, name if kind_of(old) == "server" else "")
+        performer.replace(name, self._shop.fresh(name, old.generated), now_s)
+        down = Down(old, reason)
         performer.let_act(name, down)
         performer.perform(name, down.lose(tasks, now_s), now_s)
 
@@ -171,7 +149,7 @@ class NodeConditions:
     # Users that move, leave and join
 
     def _hand_over(self, name: NodeId, active: Sequence[AnyFault], now_s: float) -> None:
-        """Tells users, and base stations that plan together, which others are gone."""
+        """Tells users and base stations which others are gone."""
         before = self._gone.get(name, ())
         gone: tuple[NodeId, ...] = ()
         if self._workshop is not None:

@@ -4,15 +4,16 @@ What is at a node's address acts: mostly the node itself, while a fault is on it
 (ADR 10). A wish to a local address is performed at once; the rest is delivered.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from agents.api import CLOCK, JOURNAL, RADIO, Message, Node, Send
-from agents.messages import Abort, Body, NodeId, Wake
+from agents.api import CLOCK, JOURNAL, RADIO, Message, Node, Send, Unhandled
+from agents.messages import Abort, Body, NodeId, Wake, ended, tasks_in
 from agents.messages.slots import Sense, Sensed
+from agents.reasons import Reason
 from agents.tasks import Task
 from emulator.faults.node_types import Condition
-from emulator.results.journal import Record
-from emulator.results.readings import Read, Readout
+from emulator.results.journal import DeadLetter, Record
+from emulator.results.readings import Readout
 from emulator.sim.accelerator import Accelerator
 from emulator.sim.delivery import Delivery, Remote
 from emulator.sim.devices import Devices
@@ -71,9 +72,14 @@ class Performer:
         target = message.target
         if self._keeps_order:
             now_s = self._forward(target, now_s)
-        self.perform(target, self.acting[target].on_message(message, now_s), now_s)
-        if self.delivery.copying and self.delivery.is_copied(message, now_s):
+        try:
             self.perform(target, self.acting[target].on_message(message, now_s), now_s)
+            if self.delivery.copying and self.delivery.is_copied(message, now_s):
+                self.perform(target, self.acting[target].on_message(message, now_s), now_s)
+        except Unhandled as mistake:
+            self._records.append(DeadLetter(now_s, target, str(mistake)))
+            lost = tasks_in(message.body)
+            self._records += (ended(task, now_s, "dropped", Reason.UNHANDLED) for task in lost)
 
     def perform(self, source: NodeId, sends: Iterable[Send], now_s: float) -> None:
         """Does what a node wants."""
@@ -101,7 +107,10 @@ class Performer:
         name, wake = timer
         if self._keeps_order:
             now_s = self._forward(name, now_s)
-        self.perform(name, self.acting[name].on_tick(wake, now_s), now_s)
+        try:
+            self.perform(name, self.acting[name].on_tick(wake, now_s), now_s)
+        except Unhandled as mistake:
+            self._records.append(DeadLetter(now_s, name, str(mistake)))
 
     def _sense(self, source: NodeId, sense: Sense, now_s: float) -> None:
         rates_bps = self.delivery.rates_bps(source, sense.bs, now_s)
@@ -119,11 +128,11 @@ class Performer:
         self._events.cancel(lambda payload: _is_timer(payload, name))
         return [*self.nodes[name].tasks(), *self.devices.give_up(name, now_s)]
 
-    def replace(self, name: NodeId, node: Node, reads: Sequence[Read], now_s: float) -> None:
+    def replace(self, name: NodeId, node: Node, now_s: float) -> None:
         """Puts a fresh node in the place of one that lost everything."""
         self.nodes[name] = node
         if self.readings is not None:
-            self.readings.put(name, reads, now_s)
+            self.readings.put(name, node.readings, now_s)
 
     def let_act(self, name: NodeId, node: Node) -> None:
         """Has something act at a node's address."""

@@ -9,18 +9,23 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from agents.api import JOURNAL, Message, Node, Send
-from agents.messages import NodeId, TaskEnd, Wake, ended, tasks_in
+from agents.api import JOURNAL, Message, Node, NodeKind, Send
+from agents.messages import TaskEnd, Wake, ended, tasks_in
+from agents.reasons import Reason
 from agents.tasks import Task
 
 
-class Down:
+class Down(Node):
     """Holds nothing, says nothing, and loses every task that comes, for the given reason."""
 
-    def __init__(self, name: NodeId, reason: str, server: NodeId = "") -> None:
-        self.id = name
+    def __init__(self, node: Node, reason: Reason) -> None:
+        self.id = node.id
+        self._kind = node.kind
         self._reason = reason
-        self._server = server
+
+    @property
+    def kind(self) -> NodeKind:
+        return self._kind
 
     def start(self, now_s: float) -> list[Send]:
         return []
@@ -33,9 +38,9 @@ class Down:
 
     def lose(self, tasks: Iterable[Task], now_s: float) -> list[Send]:
         """Reports the end of each task."""
+        server = self.id if self._kind == "server" else ""
         return [
-            Send(JOURNAL, ended(task, now_s, "dropped", self._reason, self._server))
-            for task in tasks
+            Send(JOURNAL, ended(task, now_s, "dropped", self._reason, server)) for task in tasks
         ]
 
     def tasks(self) -> Iterable[Task]:
@@ -57,13 +62,17 @@ class Clock(Struct, frozen=True):
         return now_s + max(0.0, at_s - self.shows_s(now_s)) / (1.0 + self.drift)
 
 
-class Skewed:
+class Skewed(Node):
     """A node that is told the time of a wrong clock."""
 
     def __init__(self, node: Node, clock: Clock) -> None:
         self.id = node.id
         self._node = node
         self._clock = clock
+
+    @property
+    def kind(self) -> NodeKind:
+        return self._node.kind
 
     def start(self, now_s: float) -> list[Send]:
         return self._out(self._node.start(self._clock.shows_s(now_s)), now_s)

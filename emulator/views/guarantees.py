@@ -11,12 +11,6 @@ from emulator.results.stats import ALL, METRICS, GroupStats
 from emulator.views.html import table
 from emulator.views.terminal import readable
 
-REASONS = {
-    "bound": "dropped at the head of a queue, so that the bound holds",
-    "rejected": "not admitted: what waits already is enough",
-    "deadline": "waiting, and would have been late",
-    "overrun": "in service at its deadline",
-}
 PER_SLOT = (
     "weight_ratio_mean",
     "weight_ratio_min",
@@ -34,7 +28,7 @@ def given_up(metrics: Metrics) -> str:
     rows: list[Sequence[str]] = [["", *metrics.groups, ALL, "why"]]
     for reason, count in drops.most_common():
         groups = [f"{stats.drops[reason]:,}" for stats in metrics.groups.values()]
-        rows.append([reason, *groups, f"{count:,}", REASONS.get(reason, "lost on the way")])
+        rows.append([reason, *groups, f"{count:,}", reason.says])
     return table(rows)
 
 

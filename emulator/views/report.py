@@ -95,7 +95,7 @@ def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
 <section class="card"><h2>Tasks</h2>{_account(result)}</section>
 <section class="card wide"><h2>Given up, by reason</h2>
 {guarantees.given_up(result.metrics)}</section>
-<section class="card wide"><h2>Attempts lost</h2>{_losses(result.metrics)}</section>
+<section class="card wide"><h2>Attempts lost</h2>{losses(result.metrics)}</section>
 </div>
 <section class="card"><details><summary>Scenario and versions</summary>
 <pre>{escape(text)}</pre>
@@ -189,15 +189,17 @@ def _account(result: Result) -> str:
     return table(rows)
 
 
-def _losses(metrics: Metrics) -> str:
+def losses(metrics: Metrics) -> str:
     rows: list[Sequence[str]] = [["cell, link", "attempts", "lost", "why"]]
     for (bs, kind), attempts in sorted(metrics.attempts.items()):
         reasons = {r: n for (b, k, r), n in metrics.losses.items() if (b, k) == (bs, kind)}
         lost = sum(reasons.values())
         why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
         rows.append([f"{bs}, {kind}", f"{attempts:,}", readable("_ratio", lost / attempts), why])
+    said = sorted({reason for _, _, reason in metrics.losses})
+    note = "".join(f'<p class="soft">{reason}: {escape(reason.says)}</p>' for reason in said)
     more = len(rows) - 1 - LOSS_ROWS_MAX
-    note = f'<p class="soft">{more:,} further links are not shown.</p>' if more > 0 else ""
+    note += f'<p class="soft">{more:,} further links are not shown.</p>' if more > 0 else ""
     return table(rows[: LOSS_ROWS_MAX + 1]) + note
 
 

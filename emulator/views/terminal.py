@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agents.reasons import Reason
 from emulator import interrupts
 from emulator.checks.fault_words import Refused
 from emulator.results.metrics import broken_bounds
@@ -212,8 +213,10 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         console.print(f"tasks: {parts}")
     given_up = sum(map(Counter, summary["given_up"].values()), Counter[str]())
     if given_up:
-        parts = ", ".join(f"{count:,} {reason}" for reason, count in given_up.most_common())
-        console.print(f"given up: {parts}")
+        console.print("given up, by reason:")
+        for reason, count in given_up.most_common():
+            says = Reason(reason).says
+            console.print(f"{count:>9,} {reason}: {says}", highlight=False, soft_wrap=True)
     console.print(*_per_slot(summary["metrics"][ALL]), sep="", end="", highlight=False)
     details = [
         f"{summary['emulated_s']:g} s emulated in {summary['wall_s']:.3g} s",
