@@ -185,10 +185,12 @@ def test_tasks_in_a_message_that_nobody_knows_end_on_record() -> None:
     kernel = world(scenario())
     task = Task("user-0", 0, 0.1, 0, 1000.0, 0)
 
-    kernel.performer.deliver(Message("bs-0", "edge-0", 0.2, Burst((task,), ("edge-0",), 1000.0)), 0.3)
+    kernel.performer.deliver(
+        Message("bs-0", "edge-0", 0.2, Burst((task,), ("edge-0",), 1000.0)), 0.3
+    )
     kernel.performer.deliver(Message("bs-0", "edge-0", 0.2, Offload(task, "edge-0")), 0.3)
 
-    letter, end = kernel.records
+    letter, end = kernel.performer.take_records()
     assert letter == DeadLetter(0.3, "edge-0", "message 'burst' from bs-0")
     assert (end.user, end.seq, end.outcome, end.reason) == (  # type: ignore[union-attr]
         "user-0",
