@@ -256,7 +256,7 @@ def test_scheduled_nodes_come_back_to_work_and_no_deadline_is_overrun(broken: Sp
 
     records, metrics, _ = perform(network(faults=[during]))
 
-    assert metrics.everyone().overdue == 0
+    assert metrics.summary()["all"]["overdue"] == 0
     assert metrics.violations == 0
     back = [end for end in ends(records) if end.arrived_s > 2.2 and end.outcome == "completed"]
     assert len(back) > 40

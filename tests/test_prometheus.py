@@ -34,8 +34,8 @@ from ruamel.yaml import YAML
 from agents.bodies import TaskEnd
 from emulator.live.exporter import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
 from emulator.reading import source
+from emulator.record.histogram import Bins
 from emulator.record.journal import Readings
-from emulator.record.stats import Bins
 from emulator.runtime.recorder import Progress
 from emulator.spec.scenario import Scenario
 

@@ -18,10 +18,12 @@ from emulator.reading import faults as check_faults
 from emulator.reading import graph as check_graph
 from emulator.reading import scheduled as check_scheduled
 from emulator.reading.complaints import Complaint, kinds_of, readable, suggest
-from emulator.record.stats import ALL, METRICS
+from emulator.record.measures import METRICS
+from emulator.record.stats import ALL
 from emulator.spec import channel_kinds, scenario, traces
 from emulator.spec.scenario import Scenario
 from emulator.spec.scheduling import is_scheduled
+from emulator.spec.topology import members
 from emulator.world.plan import draw
 
 SLOTTED = ("slotted", "scheduled")
@@ -184,14 +186,22 @@ def _all_channels(
 
 
 def _expectations(chosen: Scenario) -> Iterator[Complaint]:
-    groups = [ALL, *(group.name for group in chosen.users)]
+    of = {
+        "group": [ALL, *(group.name for group in chosen.users)],
+        "server": [ALL, *(name for name, _ in members(chosen.servers))],
+        "network": [ALL],
+    }
     for index, expect in enumerate(chosen.expect):
         where = ("expect", index)
-        if expect.metric not in METRICS:
+        metric = METRICS.get(expect.metric)
+        if metric is None:
             text = f"unknown metric '{expect.metric}'"
             yield (*where, "metric"), text, suggest(expect.metric, METRICS)
-        if expect.of not in groups:
-            yield (*where, "of"), f"unknown group '{expect.of}'", suggest(expect.of, groups)
+        elif expect.of not in of[metric.of]:
+            text = f"unknown {metric.of} '{expect.of}'"
+            if metric.of == "network":
+                text = f"{metric.name} is of the whole network, not of '{expect.of}'"
+            yield (*where, "of"), text, suggest(expect.of, of[metric.of])
         if expect.above is None and expect.below is None:
             yield where, "expects nothing", "give above, below or both"
         elif None not in (expect.above, expect.below) and expect.above >= expect.below:  # type: ignore[operator]

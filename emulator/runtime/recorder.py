@@ -18,7 +18,7 @@ from emulator.faults.timeline import Timeline
 from emulator.record.allocations import Allocations
 from emulator.record.journal import Frame, Log, Record, Writer
 from emulator.record.metrics import Metrics
-from emulator.record.stats import GroupStats
+from emulator.record.stats import Group, GroupStats
 from emulator.runtime.loop import Step
 from emulator.runtime.steering import Steering
 from emulator.spec.scenario import Scenario
@@ -92,12 +92,14 @@ def fresh_metrics(scenario: Scenario, frame: ScheduleFrame | None) -> Metrics:
         {name: group.name for name, group in members(scenario.users)},
         {
             group.name: GroupStats(
-                group.priority,
-                group.weight,
+                Group(
+                    priority=group.priority,
+                    weight=group.weight,
+                    deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
+                    value=group.value,
+                    rate_hz=rate_hz(group.arrival, {}),
+                ),
                 deadlines_s,
-                deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
-                value=group.value,
-                rate_hz=rate_hz(group.arrival, {}),
             )
             for group in scenario.users
         },

@@ -5,9 +5,10 @@ and how heavy the schedules of a scheduled network were. Empty where nothing has
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from emulator.record.measures import METRICS
 from emulator.record.metrics import Metrics, told_bounds
-from emulator.record.stats import ALL, METRICS, GroupStats
-from emulator.show.display import readable
+from emulator.record.stats import ALL, GroupStats
+from emulator.record.units import readable
 from emulator.show.page import table
 
 REASONS = {
@@ -16,18 +17,12 @@ REASONS = {
     "deadline": "waiting, and would have been late",
     "overrun": "in service at its deadline",
 }
-PER_SLOT = (
-    "weight_ratio_mean",
-    "weight_ratio_min",
-    "mini_rounds_per_slot",
-    "messages_per_slot",
-    "bytes_per_slot",
-)
+OF_NETWORK = [metric for metric in METRICS.values() if metric.of == "network"]
 
 
 def given_up(metrics: Metrics) -> str:
     """Tables expired and dropped tasks, warm-up included, so that they add up to the account."""
-    drops = metrics.everyone().drops
+    drops = metrics.given_up
     if not drops:
         return '<p class="soft">none</p>'
     rows: list[Sequence[str]] = [["", *metrics.groups, ALL, "why"]]
@@ -55,7 +50,8 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
     if (allocations := metrics.allocations) is not None:
         numbers = metrics.summary()[ALL]
         rows: list[Sequence[str]] = [["", "value"]]
-        rows += [[METRICS[key], readable(key, numbers[key])] for key in PER_SLOT if numbers[key]]
+        found = ((metric, numbers[metric.name]) for metric in OF_NETWORK)
+        rows += [[each.about, readable(each.unit, value)] for each, value in found if value]
         told = len(allocations.shares)
         note = (
             f"The heaviest schedule is computed afterwards, by integer programming, in {told} "
@@ -73,4 +69,4 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
 
 def staying(metrics: Metrics) -> dict[str, GroupStats]:
     """Returns the user groups that have a deadline, and of which a task has ended."""
-    return {name: stats for name, stats in metrics.groups.items() if stats.stay_max_s}
+    return {name: stats for name, stats in metrics.groups.items() if stats.stays.max_s}
