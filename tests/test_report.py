@@ -107,6 +107,9 @@ def test_the_page_shows_every_number_of_the_summary(folder: Path) -> None:
         for key, metric in METRICS.items():
             value = summary["metrics"][group][key]
             assert value is None or f"<td>{readable(metric.unit, value)}</td>" in page
+    for found in summary["servers"].values():
+        for key, value in found.items():
+            assert f"<td>{readable(METRICS[key].unit, value)}</td>" in page
     for count in summary["balance"].values():
         assert f"<td>{count:,}</td>" in page
 

@@ -39,6 +39,11 @@ def _share(
     return lambda groups, span: ratio_of_sums((part(stats), whole(stats)) for stats in groups)
 
 
+def _waiting_s(stats: GroupStats, at_s: float) -> tuple[float, float]:
+    """Returns how long all results waited at servers, and were under way in all."""
+    return stats.delays.stages_s["queue"].total, stats.delays.total_s.total
+
+
 def _paoi_weighted_s(groups: Groups, span: Span) -> Value:
     """A user that had no peak yet counts with its age: its peak will be no less. Who had none
     and is away has no age either, and does not count."""
@@ -163,6 +168,17 @@ OF_GROUPS = (
         label="delay: waiting, mean",
         unit="s",
         fold=_stage_mean("queue"),
+    ),
+    Metric(
+        name="queueing_share",
+        about="share of the delay that is waiting at the server: mean waiting over mean delay",
+        label="delay: share that is waiting",
+        short="waiting",
+        unit="ratio",
+        fold=lambda groups, span: ratio_of_sums(_waiting_s(stats, span.now_s) for stats in groups),
+        is_compared=True,
+        is_gauge=True,
+        curve=Curve("Share of the delay that is waiting", _waiting_s),
     ),
     Metric(
         name="compute_mean_s",

@@ -5,7 +5,7 @@ What happened before the warm-up ends is left out of every number but the time s
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.bodies import NodeId, ServerReport, TaskEnd
@@ -28,7 +28,7 @@ from emulator.record.links import Links
 from emulator.record.measures import METRICS, utility
 from emulator.record.metric import Metric, Span, Value, ratio
 from emulator.record.series import Series
-from emulator.record.servers import Server
+from emulator.record.servers import DOWN, Server
 from emulator.record.stats import ALL, GroupStats
 from emulator.record.window import Window
 
@@ -43,6 +43,9 @@ def told_bounds(broken: Mapping[str, int]) -> str:
         if count := broken[name]:
             said.append(f"{bound} was exceeded" + (f" {count:,} times" if count > 1 else ""))
     return "; ".join(said) if len(said) > 1 else f"{said[0]}, no queue bound exceeded"
+
+
+Hits = Callable[[Mapping[str, Any], NodeId], bool]
 
 
 class Hosts:
@@ -92,8 +95,10 @@ class Metrics:
         *,
         allocations: Allocations | None = None,
         is_bounded: bool = False,
+        hits: Hits = lambda fault, node: False,
     ) -> None:
-        """`allocations` watches a scheduled network; `is_bounded`: its protocol bounds delays."""
+        """`allocations` watches a scheduled network; `is_bounded`: its protocol bounds delays;
+        `hits` says whether a fault, as the journal has it, means a node."""
         self.now_s = 0.0
         self.groups = dict(groups)
         self.ages = {user: AgeTracker() for user in group_of}
@@ -109,6 +114,7 @@ class Metrics:
         self.allocations = allocations
         self._filling = Window()
         self._is_bounded = is_bounded
+        self._hits = hits
         self._warmup_s = warmup_s
         self._warm = False
         self._stats = {user: (self.ages[user], groups[group]) for user, group in group_of.items()}
@@ -118,6 +124,7 @@ class Metrics:
 
     def fold(self, records: Sequence[Record], now_s: float) -> None:
         """Takes in what happened up to `now_s` and adds one point to the time series."""
+        results_before = len(self._filling.results)
         for record in records:
             if type(record) is TaskEnd:  # nearly all are
                 self._fold_end(record)
@@ -128,10 +135,13 @@ class Metrics:
                     self._filling.links.take(record)
                 case ServerReport(server=server):
                     if server not in self.servers:
-                        self.servers[server] = Server(record)
+                        self.servers[server] = Server(server)
+                        self._turn(server, self.fault_log)
                     self.servers[server].take(record)
                 case FaultChange(number=number, op=op):
                     self.fault_log.append(record)
+                    for server in self.servers:
+                        self._turn(server, [record])
                     if op == "heal":
                         self.faults_active.pop(number, None)
                     else:
@@ -144,6 +154,7 @@ class Metrics:
                     self.allocations.take(record)
                 case Remains():
                     self.remains.append(record)
+        self.outcomes["completed"] += len(self._filling.results) - results_before
         if now_s >= self._warmup_s and not self._warm:
             self._end_warm_up()
         for stats in self.groups.values():
@@ -168,6 +179,11 @@ class Metrics:
         if self.allocations is not None:
             row["weight_ratio"] = self.allocations.end_step(reported, now_s)
         self.series.add(now_s, row, dict(self._sums()), reported)
+
+    def _turn(self, server: NodeId, changes: Sequence[FaultChange]) -> None:
+        for change in changes:
+            if change.fault["type"] == DOWN and self._hits(change.fault, server):
+                self.servers[server].turn(change.number, change.op != "heal")
 
     def columns(self, window: Window) -> dict[str, float | None]:
         """Returns what some of the run comes to, by column of the series."""
@@ -200,6 +216,8 @@ class Metrics:
         self._warm = True
         for stats in self.groups.values():
             stats.ages.end_warm_up(self._warmup_s)
+        for server in self.servers.values():
+            server.end_warm_up()
 
     def _fold_presence(self, change: Presence) -> None:
         if change.at_s >= self._warmup_s and not self._warm:
@@ -219,7 +237,6 @@ class Metrics:
         if counts and not self._warm:
             self._end_warm_up()
         tracker, stats = self._stats[end.user]
-        self.outcomes[end.outcome] += 1
         if due_s < math.inf:
             stats.stays.count(end)
             if counts and end.outcome == "completed" and ended_s <= due_s:
@@ -237,6 +254,7 @@ class Metrics:
         else:
             stats.drops[end.reason] += 1
             window.lost[end.outcome] += 1
+            self.outcomes[end.outcome] += 1
             window.given_up[end.reason] += 1
         if counts:
             stats.count(end, peak_s)

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from agents.protocols import PROTOCOLS
 from agents.scheduled.frame import Frame as ScheduleFrame
+from emulator.faults.selectors import selects
 from emulator.faults.timeline import Timeline
 from emulator.record.allocations import Allocations
 from emulator.record.journal import Frame, Log, Record, Writer
@@ -107,4 +108,5 @@ def fresh_metrics(scenario: Scenario, frame: ScheduleFrame | None) -> Metrics:
         readings_of(scenario),
         allocations=allocations,
         is_bounded=PROTOCOLS[scenario.protocol.kind].bounded,
+        hits=lambda fault, node: selects(fault["target"], node),
     )

@@ -6,7 +6,7 @@ A live table on a terminal, plain lines elsewhere. Everything shown is read from
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.text import Text
 from emulator import interrupts
 from emulator.reading.vocabulary import Refused
 from emulator.record.measures import METRICS
+from emulator.record.metric import Metric, Value
 from emulator.record.metrics import told_bounds
 from emulator.record.stats import ALL
 from emulator.record.units import readable
@@ -29,8 +30,16 @@ from emulator.spec.scenario import Scenario
 
 PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
 NAMES_MAX = 40  # characters of whom a fault hits
+SERVERS_MAX = 8  # in a line
 
 ROWS = [metric for metric in METRICS.values() if metric.short]
+
+
+def values_of(metric: Metric, metrics: dict[str, Any], names: Sequence[str]) -> list[Value]:
+    """Returns a metric for each column; what is of no user group stands in the last."""
+    if metric.of == "group":
+        return [metrics[name][metric.name] for name in names]
+    return [*[None] * (len(names) - 1), metrics[ALL][metric.name]]
 
 
 def metrics_table(
@@ -48,7 +57,7 @@ def metrics_table(
         names.append(ALL)
         table.add_column("all", justify="right", no_wrap=True)
     for metric in ROWS:
-        values = [metrics[name][metric.name] for name in names]
+        values = values_of(metric, metrics, names)
         if any(value is not None for value in values):
             table.add_row(metric.label, *(readable(metric.unit, value) for value in values))
     return table
@@ -120,9 +129,10 @@ class Display:
         lines.append(metrics_table(metrics.summary(), scenario, ""))
         backlog = "  ".join(
             f"{name} {server.report.backlog} ({readable('s', server.report.mean_s)})"
-            for name, server in sorted(metrics.servers.items())[:8]
+            for name, server in sorted(metrics.servers.items())[:SERVERS_MAX]
         )
         lines.append(Text(f"backlog (E[S])  {backlog}"))
+        lines += map(Text, _of_servers(metrics.of_servers()))
         loss = readable("ratio", metrics.links.uplink_loss_ratio)
         late = ""
         if step.lateness is not None:
@@ -139,6 +149,15 @@ class Display:
         for change in metrics.faults_active.values():
             lines.append(Text("fault  " + describe(change.fault), style="bold red"))
         return Group(*lines)
+
+
+def _of_servers(found: dict[str, dict[str, Value]]) -> Iterator[str]:
+    """Yields a line for each metric of servers."""
+    for metric in METRICS.values():
+        if metric.of == "server" and metric.short:
+            values = [(name, each[metric.name]) for name, each in sorted(found.items())]
+            shown = (f"{name} {readable(metric.unit, v)}" for name, v in values[:SERVERS_MAX])
+            yield f"{metric.label}: {', '.join(shown)}"
 
 
 def _short(names: str) -> str:
@@ -164,6 +183,8 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         f"{scenario.name}: {summary['protocol']} on {summary['runtime']}, seed {summary['seed']}"
     )
     console.print(metrics_table(summary["metrics"], scenario, title))
+    for line in _of_servers(summary["servers"]):
+        console.print(line, highlight=False)
     balance = summary["balance"]
     if balance is not None:
         parts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in balance.items() if n)

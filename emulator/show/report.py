@@ -22,7 +22,7 @@ from emulator.record.tables import thin
 from emulator.record.units import readable
 from emulator.runtime.recorder import fresh_metrics
 from emulator.show import promise
-from emulator.show.display import ROWS, describe
+from emulator.show.display import ROWS, describe, values_of
 from emulator.show.page import page, table
 from emulator.show.panels import CURVES_MAX, panels
 from emulator.spec.scenario import Scenario
@@ -85,6 +85,7 @@ def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
 <div class="cards">
 <section class="card wide"><h2>Results</h2>{_results(result)}</section>
 <section class="card wide"><h2>Faults</h2>{_faults(bands)}</section>
+<section class="card wide"><h2>Servers</h2>{_servers(result.metrics)}</section>
 {promise.kept(result.metrics, result.bounds_s)}
 {"".join(_card(panel) for panel in drawn)}
 <section class="card"><h2>Topology</h2>{figures.embedded(map_, "Map of the network")}</section>
@@ -167,14 +168,14 @@ def _results(result: Result) -> str:
         ["", *(f"{g.count} {g.name}, class {g.priority}" for g in groups), *names[len(groups) :]]
     ]
     for metric in METRICS.values():
-        values = [metrics[name][metric.name] for name in names]
+        values = values_of(metric, metrics, names)
         if metric.of != "network" and any(value is not None for value in values):
             rows.append([metric.label, *(readable(metric.unit, value) for value in values)])
     return table(rows)
 
 
 def _servers(metrics: Metrics) -> str:
-    """Tables what is known of each server; empty where nothing is."""
+    """Tables the metrics of servers."""
     of_servers = [metric for metric in METRICS.values() if metric.of == "server"]
     rows: list[Sequence[str]] = [["server", *(metric.label for metric in of_servers)]]
     for name, found in metrics.of_servers().items():
