@@ -1,7 +1,9 @@
 """How faults choose their links, fold into one effect, and leave nothing behind."""
 
 import math
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from conftest import Spec, law, perform, scenario, server_group, user_group
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from agents.bodies import Beacon, TaskEnd
-from emulator.faults.fold import HEALTHY, AnyFault, Fault, fold
+from emulator.faults.effects import HEALTHY, RULES, Effect
+from emulator.faults.fold import AnyFault, Fault, fold
 from emulator.faults.nodes import WELL, condition_of
 from emulator.faults.selectors import selects
 from emulator.reading.check import problems
@@ -94,6 +97,24 @@ THREE_DELAYS = [fault("delay", delay_s=delay_s) for delay_s in (0.1, 0.2, 0.3)]
 
 def test_what_follows_is_about_the_whole_vocabulary() -> None:
     assert KINDS.keys() == types().keys()
+
+
+def test_the_docs_list_every_fault_with_its_parameters_and_how_several_combine() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "scenarios.md").read_text()
+    section = text.split("\n## Faults\n")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()[2:]]
+
+    assert {kind.strip("`") for kind, *_ in rows} == types().keys()
+    for kind, _, parameters, together in rows:
+        schema = types()[kind.strip("`")]
+        own = {name for name, spec in schema["properties"].items() if not spec.get("modifier")}
+        named = set(re.findall(r"`(\w+)`", parameters))
+        assert own - {"for_s", "target"} <= named, kind
+        assert together == schema["together"], kind
+
+
+def test_every_part_of_an_effect_has_a_rule() -> None:
+    assert RULES.keys() == set(Effect.__struct_fields__)
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)

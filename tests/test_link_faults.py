@@ -14,12 +14,13 @@ from test_kernel import Trio
 
 from agents.bodies import Beacon, Offload, TaskEnd
 from agents.tasks import Task
+from emulator.faults.effects import deviate
 from emulator.faults.fold import AnyFault, Fault, fold
 from emulator.faults.timeline import Order
 from emulator.spec.scenario import Scenario
 from emulator.streams import Streams
 from emulator.surroundings.channel import Bernoulli, Rayleigh, airtime
-from emulator.surroundings.disturbance import Disturbance, Persistent, deviate
+from emulator.surroundings.disturbance import Disturbance, Persistent
 from emulator.surroundings.network import Deliver, Drop, Link, Resend
 from emulator.world.assemble import assemble
 from emulator.world.plan import Plan

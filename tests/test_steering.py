@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.bodies import TaskEnd
-from emulator.faults.fold import HEALTHY, fold
+from emulator.faults.effects import HEALTHY
+from emulator.faults.fold import fold
 from emulator.faults.links import Loss
 from emulator.faults.timeline import Order, Timeline
 from emulator.live import replay

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from agents.bodies import NodeId
 from emulator.faults.base import BaseFault, LinkKind
+from emulator.faults.effects import Effect
 from emulator.faults.selectors import NodeKind, NodeSelector, Place, selects
 
 EVERY_KIND: tuple[NodeKind, ...] = ("user", "base_station", "server")
@@ -60,12 +61,15 @@ class _UserFault(_NodeFault):
 class ServerPause(_DeviceFault):
     """No batch starts; the running one is finished, tasks queue up meanwhile."""
 
+    together: ClassVar[str] = "any"
+
     type: Literal["server_pause"]
 
 
 class ServerSlowdown(_DeviceFault):
     """Every service takes `factor` times as long."""
 
+    together: ClassVar[str] = "product"
     grows: ClassVar[str] = "factor"
 
     type: Literal["server_slowdown"]
@@ -75,11 +79,15 @@ class ServerSlowdown(_DeviceFault):
 class ServerCrash(_ServerFault):
     """All that it holds is lost, and what comes while it is down; it restarts with nothing."""
 
+    together: ClassVar[str] = "any"
+
     type: Literal["server_crash"]
 
 
 class ModelSwap(_ServerFault):
     """Serves with another network, from the next batch on, instead of all that it holds."""
+
+    together: ClassVar[str] = "last begun"
 
     type: Literal["model_swap"]
     model: str = Field(description="A shipped network, or one in $FRESCO_MODELS, of the same data.")
@@ -88,6 +96,7 @@ class ModelSwap(_ServerFault):
 class BsOutage(_NodeFault):
     """Nothing passes the base station, and it forgets what it knew."""
 
+    together: ClassVar[str] = "any"
     kinds: ClassVar[tuple[NodeKind, ...]] = ("base_station",)
     whom: ClassVar[str] = "base station"
 
@@ -109,6 +118,9 @@ class BsOutage(_NodeFault):
             case _:
                 return selects(self.target, source)
 
+    def effect(self, share: float) -> Effect:
+        return Effect(blocked_by="bs-outage")
+
 
 class ClockSkew(_NodeFault):
     """The node's clock is wrong by `offset_s`, and more so by `drift_ppm` from its begin on.
@@ -119,6 +131,7 @@ class ClockSkew(_NodeFault):
     changes. Uplink and downlink are measured with two clocks and stay wrong by their difference.
     """
 
+    together: ClassVar[str] = "sum"
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
 
     type: Literal["clock_skew"]
@@ -139,6 +152,8 @@ class UserChurn(_UserFault):
     When it heals all are back. What a user held when it left is dropped, as is what comes for it.
     """
 
+    together: ClassVar[str] = "sum"
+
     type: Literal["user_churn"]
     leave_rate_hz: float | None = Field(
         None, gt=0.0, description="Of each that is present; absent: all leave when it begins."
@@ -152,6 +167,8 @@ class ArrivalBurst(_UserFault):
     Also the gap that is under way, which makes it an exact change of time: Poisson stays Poisson.
     """
 
+    together: ClassVar[str] = "product"
+
     type: Literal["arrival_burst"]
     factor: float = Field(gt=0.0, le=1000.0)
 
@@ -162,6 +179,7 @@ class ActorKill(_NodeFault):
     Only on Ray. Nothing heals it.
     """
 
+    together: ClassVar[str] = "ends the run"
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
     ends_run: ClassVar[bool] = True
 

@@ -6,15 +6,12 @@ from collections.abc import Iterator
 from agents.protocols import PROTOCOLS
 from emulator.faults.fold import AnyFault
 from emulator.faults.links import (
-    ChannelLoss,
-    Fading,
-    Interference,
     MessageDelay,
     MessageDrop,
     Partition,
-    Shadowing,
 )
 from emulator.faults.nodes import NodeFault
+from emulator.faults.radio import ChannelLoss
 from emulator.faults.selectors import Place, is_plain, parts, selects
 from emulator.reading import node_faults as check_node_faults
 from emulator.reading.complaints import Complaint, suggest
@@ -66,7 +63,7 @@ def _problems_of(
     has_map: bool = True,
 ) -> Iterator[Complaint]:
     fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
-    if isinstance(fault, Fading | Interference | Shadowing) and not fades:
+    if fault.needs_snr and not fades:
         radio_kind = chosen.channel.kind
         text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
         yield (*where, "type"), text, "use loss, or channel kind rayleigh"

@@ -58,6 +58,7 @@ def types() -> dict[str, dict[str, Any]]:
         schemas[name] = {
             "title": name,
             "description": schema.get("description", ""),
+            "together": model.together,
             "type": "object",
             **({"ends_run": True} if model.ends_run else {}),
             "properties": fields,

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from agents.bodies import NodeId
 from emulator.faults.base import LinkKind
-from emulator.faults.fold import AnyFault, LinkFault
+from emulator.faults.fold import AnyFault
+from emulator.faults.links import LinkFault
 from emulator.record.journal import FaultChange
 from emulator.spec.occurrences import Places, meant
 from emulator.spec.scheduling import is_scheduled
