@@ -50,10 +50,12 @@ def lost_share(active: list[AnyFault], attempts: int, channel_loss: float = 0.0)
 
 
 P, MORE = st.floats(0.0, 1.0), st.floats(0.1, 100.0)
+BER = st.floats(1e-9, 0.5)
 KINDS: dict[str, st.SearchStrategy[AnyFault]] = {
     "blackout": st.sampled_from([fault("blackout", direction=d) for d in ("up", "both")]),
     "loss": st.builds(lambda p, c: fault("loss", p=p, correlation=c), P, st.floats(0.0, 0.9)),
     "corrupt": st.builds(lambda p, s: fault("corrupt", p=p, ramp_s=s), P, st.floats(0.1, 2.0)),
+    "bit_errors": st.builds(lambda p, s: fault("bit_errors", ber=p, ramp_s=s), BER, MORE),
     "duplicate": st.builds(lambda p: fault("duplicate", p=p), P),
     "reorder": st.builds(lambda p, d: fault("reorder", p=p, delay_s=d), P, MORE),
     "channel_loss": st.builds(lambda n: fault("channel_loss", channels=[n, 7]), st.integers(0, 3)),

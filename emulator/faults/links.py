@@ -1,5 +1,6 @@
 """The faults of links: settings, effect, and how several combine, each in one place."""
 
+import math
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -74,6 +75,35 @@ class Corrupt(LinkFaultBase):
 
     def effect(self, share: float) -> Effect:
         return Effect(clean_p=1.0 - share * self.p)
+
+
+class WrongBit(Chance, frozen=True, kw_only=True):
+    """That at least one bit of an attempt is wrong."""
+
+    stream: ClassVar[str] = "bit-errors"
+    laws: ClassVar[tuple[str, ...]] = ("ber",)
+    reason: ClassVar[str] = "corrupt-fault"
+
+    ber: float
+
+    def drawn(self, u: float, size_bits: float) -> float:
+        return float(u < -math.expm1(size_bits * math.log1p(-self.share * self.ber)))
+
+
+class BitErrors(LinkFaultBase):
+    """Each bit is wrong with probability `ber`; one wrong bit corrupts all of an attempt.
+
+    So what is larger is lost more often: of n bits, with probability 1 - (1 - ber)^n.
+    """
+
+    together: ClassVar[str] = "1 - product of (1 - ber)"
+    grows: ClassVar[str] = "ber"
+
+    type: Literal["bit_errors"]
+    ber: float = Field(gt=0.0, le=0.5, description="Bit error rate; of a random bit it is 0.5.")
+
+    def effect(self, share: float) -> Effect:
+        return Effect(losses=(WrongBit(ber=self.ber, share=share),))
 
 
 class Duplicate(LinkFaultBase):
@@ -269,6 +299,7 @@ LinkFault = (
     Blackout
     | Loss
     | Corrupt
+    | BitErrors
     | BurstLoss
     | Duplicate
     | Reorder
