@@ -159,7 +159,8 @@ class Feed:
 
     def _row(self, metrics: Metrics) -> dict[str, float | None]:
         """What is made of tasks is of all since the last row; the rest is a mean of steps."""
-        tasks = metrics.columns(self._recent.row())
+        window = self._recent.row()
+        tasks = window.columns() | window.details(metrics.servers)
         row = {name: value for name, value in _mean(self._steps).items() if name not in tasks}
         row |= {name: value for name, value in tasks.items() if name in self._shown}
         self._steps = []

@@ -35,5 +35,5 @@ class Recent:
             "peak_p95": p95(past.peaks_s[urgent]),
             "delay_p95": p95(past.delays_s()),
             "lost": past.lost.total() / past.span_s if past.span_s else None,
-            "loss": past.links.uplink_loss_ratio,
+            "loss": past.uplink_loss_ratio,
         }

@@ -7,7 +7,7 @@ from emulator.record.metric import ratio
 
 
 class Links:
-    """Counts of a run, or of a part of it."""
+    """Counts of a run, or of a part of it; `window.py` has those of a step."""
 
     def __init__(self) -> None:
         self.attempts: Counter[tuple[str, str]] = Counter()  # (base station, link kind)
@@ -19,11 +19,6 @@ class Links:
         self.bits += count.bits
         for reason, losses in count.losses.items():
             self.losses[count.bs, count.kind, reason] += losses
-
-    def add(self, other: "Links") -> None:
-        self.attempts.update(other.attempts)
-        self.losses.update(other.losses)
-        self.bits += other.bits
 
     def uplinks(self) -> dict[str, tuple[int, int]]:
         """Returns the attempts on each cell's uplinks, and how many of them were lost."""

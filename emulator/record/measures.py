@@ -41,7 +41,7 @@ def _share(
 
 def _waiting_s(stats: GroupStats, at_s: float) -> tuple[float, float]:
     """Returns how long all results waited at servers, and were under way in all."""
-    return stats.delays.stages_s["queue"].total, stats.delays.total_s.total
+    return stats.delays.waited_s, stats.delays.took_s
 
 
 def _paoi_weighted_s(groups: Groups, span: Span) -> Value:

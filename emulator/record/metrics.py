@@ -32,6 +32,7 @@ from emulator.record.servers import DOWN, Server
 from emulator.record.stats import ALL, GroupStats
 from emulator.record.window import Window
 
+CURVED = [(metric, metric.curve) for metric in METRICS.values() if metric.curve is not None]
 STARVED = 10.0  # mean peak ages; by chance, with exponential gaps, one user in 20,000
 
 
@@ -132,7 +133,7 @@ class Metrics:
             match record:
                 case LinkCount():
                     self.links.take(record)
-                    self._filling.links.take(record)
+                    self._filling.counts.append(record)
                 case ServerReport(server=server):
                     if server not in self.servers:
                         self.servers[server] = Server(server)
@@ -170,7 +171,7 @@ class Metrics:
         for name, stats in self.groups.items():
             if longest_s := stats.stays.end_step():
                 window.stays_max_s[name] = longest_s
-        row = {f"given_up_hz/{reason}": 0.0 for reason in self.given_up} | self.columns(window)
+        row = {f"given_up_hz/{reason}": 0.0 for reason in self.given_up} | window.columns()
         row |= {f"backlog/{k}": float(each.report.backlog) for k, each in self.servers.items()}
         row["utility"] = utility([*self.groups.values()], self._span)
         if self.violations is not None:
@@ -185,15 +186,11 @@ class Metrics:
             if change.fault["type"] == DOWN and self._hits(change.fault, server):
                 self.servers[server].turn(change.number, change.op != "heal")
 
-    def columns(self, window: Window) -> dict[str, float | None]:
-        """Returns what some of the run comes to, by column of the series."""
-        return window.columns(self.servers)
-
     def _sums(self) -> Iterator[tuple[str, tuple[float, float]]]:
         """Yields the sums of metrics that have a curve, by column: of each, and of all together."""
-        for metric in METRICS.values():
-            if metric.curve is not None and (parts := self._parts(metric)):
-                found = {name: metric.curve.sums(part, self.now_s) for name, part in parts.items()}
+        for metric, curve in CURVED:
+            if parts := self._parts(metric):
+                found = {name: curve.sums(part, self.now_s) for name, part in parts.items()}
                 found[ALL] = (sum(a for a, _ in found.values()), sum(b for _, b in found.values()))
                 yield from ((f"{metric.column}/{name}", pair) for name, pair in found.items())
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from agents.policy import Reading
 from emulator.record.metric import ratio
@@ -22,8 +23,8 @@ class Series:
         self,
         now_s: float,
         row: Mapping[str, float | None],
-        sums: Mapping[str, tuple[float, float]],
-        reported: Mapping[str, float],
+        sums: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+        reported: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Adds the row of the step that ends at `now_s`.
 

@@ -58,6 +58,7 @@ class Delays:
     """Delays of results, and the stages that they consist of."""
 
     def __init__(self, bounds_s: list[float]) -> None:
+        self.waited_s = self.took_s = 0.0  # all results together: at servers, and in all
         self.total_s = Histogram(bounds_s)
         self.stages_s = {stage: Bins(bounds_s) for stage in STAGES}
         self.add_stages = [bins.add for bins in self.stages_s.values()]  # looked up once
@@ -145,6 +146,8 @@ class GroupStats:
         born_s, arrived_s = end.born_s, end.arrived_s
         started_s, finished_s = end.started_s, end.finished_s
         delays.total_s.add(stay_s)
+        delays.took_s += stay_s
+        delays.waited_s += started_s - arrived_s
         uplink, queue, compute, downlink = delays.add_stages
         uplink(arrived_s - born_s)
         queue(started_s - arrived_s)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 
 from agents.bodies import NodeId, TaskEnd
+from emulator.record.journal import LinkCount
 from emulator.record.links import Links
 from emulator.record.metric import ratio
 from emulator.record.stats import STAGES
@@ -22,7 +23,7 @@ class Window:
         self.lost: Counter[str] = Counter()  # tasks, by outcome
         self.given_up: Counter[str] = Counter()  # the same, by reason
         self.stays_max_s: dict[str, float] = {}  # of tasks with a deadline, by user group
-        self.links = Links()
+        self.counts: list[LinkCount] = []  # of attempts on links
 
     @classmethod
     def together(cls, windows: Iterable["Window"]) -> "Window":
@@ -38,46 +39,56 @@ class Window:
             for group, stay_s in window.stays_max_s.items():
                 longest_s = everything.stays_max_s.get(group, 0.0)
                 everything.stays_max_s[group] = max(longest_s, stay_s)
-            everything.links.add(window.links)
+            everything.counts += window.counts
         return everything
 
-    def columns(self, servers: Container[NodeId]) -> dict[str, float | None]:
-        """Returns what it comes to, by column.
-
-        `servers` are those at the edge: what a user's own CPU does has no column.
-        """
+    def columns(self) -> dict[str, float | None]:
+        """Returns what it comes to, by column of the series."""
+        delays_s = self.delays_s()
         return {
-            **self._of_results(servers),
+            "delay_s/mean": ratio(sum(delays_s), len(delays_s)),
+            "delay_s/p95": p95(delays_s),
             **{f"paoi_s/{k}": ratio(sum(each), len(each)) for k, each in self.peaks_s.items()},
             **{f"stay_s/{group}": stay_s for group, stay_s in self.stays_max_s.items()},
-            **{f"loss_ratio/{bs}": ratio(n, of) for bs, (of, n) in self.links.uplinks().items()},
-            "uplink_loss_ratio": self.links.uplink_loss_ratio,
+            "uplink_loss_ratio": self.uplink_loss_ratio,
             **self._rates("lost_hz", self.lost, ("dropped", "expired")),
             **self._rates("given_up_hz", self.given_up, sorted(self.given_up)),
         }
 
-    def delays_s(self) -> list[float]:
-        """Returns the delays of all results; 0 for one that a clock set back hides the birth of."""
-        delays_s = [end.ended_s - end.born_s for end in self.results]
-        return delays_s if min(delays_s, default=0.0) >= 0.0 else [max(0.0, s) for s in delays_s]
+    def details(self, servers: Container[NodeId]) -> dict[str, float | None]:
+        """Returns what page and report show besides; runs in virtual time do not pay for it.
 
-    def _of_results(self, servers: Container[NodeId]) -> dict[str, float | None]:
-        if not self.results:
-            return {}
-        results, delays_s = self.results, self.delays_s()
-        found = {"delay_s/mean": sum(delays_s) / len(delays_s), "delay_s/p95": p95(delays_s)}
+        `servers` are those at the edge: what a user's own CPU does has no column.
+        """
+        results, links = self.results, Links()
+        for count in self.counts:
+            links.take(count)
         stages_s = (
             [end.arrived_s - end.born_s for end in results],
             [end.started_s - end.arrived_s for end in results],
             [end.finished_s - end.started_s for end in results],
             [end.ended_s - end.finished_s for end in results],
         )
-        found |= {f"part_s/{stage}": p95(s) for stage, s in zip(STAGES, stages_s, strict=True)}
         served_s: defaultdict[NodeId, list[float]] = defaultdict(list)
         for end in results:
             served_s[end.server].append(end.finished_s - end.started_s)
-        found |= {f"service_s/{k}": sum(s) / len(s) for k, s in served_s.items() if k in servers}
-        return found
+        return {
+            **{f"part_s/{stage}": p95(s) for stage, s in zip(STAGES, stages_s, strict=True)},
+            **{f"service_s/{k}": sum(s) / len(s) for k, s in served_s.items() if k in servers},
+            **{f"loss_ratio/{bs}": ratio(n, of) for bs, (of, n) in links.uplinks().items()},
+        }
+
+    @property
+    def uplink_loss_ratio(self) -> float | None:
+        """The share of uplink attempts that were lost; None before any."""
+        uplinks = [count for count in self.counts if count.kind == "uplink"]
+        losses = sum(sum(count.losses.values()) for count in uplinks)
+        return ratio(losses, sum(count.attempts for count in uplinks))
+
+    def delays_s(self) -> list[float]:
+        """Returns the delays of all results; 0 for one that a clock set back hides the birth of."""
+        delays_s = [end.ended_s - end.born_s for end in self.results]
+        return delays_s if min(delays_s, default=0.0) >= 0.0 else [max(0.0, s) for s in delays_s]
 
     def _rates(
         self, column: str, counts: Counter[str], names: Iterable[str]

@@ -17,6 +17,7 @@ from emulator.reading import source
 from emulator.record import journal
 from emulator.record.measures import METRICS
 from emulator.record.metrics import Metrics, told_bounds
+from emulator.record.series import Series
 from emulator.record.stats import ALL
 from emulator.record.tables import thin
 from emulator.record.units import readable
@@ -52,6 +53,7 @@ class Result(Struct, frozen=True):
 
     scenario: Scenario
     metrics: Metrics
+    details: Series  # what is drawn besides the series of the metrics
     summary: dict[str, Any]
     bounds_s: dict[str, float] = {}
 
@@ -61,12 +63,16 @@ def read(folder: Path) -> Result:
     scenario = source.load(folder / "scenario.yaml")
     public = plan(scenario, stopwatch=False).frame() if is_scheduled(scenario) else None
     metrics = fresh_metrics(scenario, public)
+    details = Series()
     for frame in journal.read_frames(folder):
+        before_s = metrics.now_s
         metrics.fold(frame.records, frame.now_s)
+        if metrics.now_s > before_s:
+            details.add(metrics.now_s, metrics.window.details(metrics.servers))
     path = folder / "summary.json"
     summary = json.loads(path.read_text()) if path.exists() else {}
     bounds = {} if public is None else bounds_s(scenario, public)
-    return Result(scenario, metrics, summary, bounds)
+    return Result(scenario, metrics, details, summary, bounds)
 
 
 def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
@@ -206,7 +212,8 @@ def _losses(metrics: Metrics) -> str:
 def _panels(result: Result) -> Iterator[dict[str, Any]]:
     """Yields what is drawn: title, how many curves are left out, and the data for report.js."""
     metrics, groups = result.metrics, [group.name for group in result.scenario.users]
-    columns, count = metrics.series.columns, len(metrics.series.at_s)
+    columns = metrics.series.columns | result.details.columns
+    count = len(metrics.series.at_s)
     at_s = thin(metrics.series.at_s, POINTS_MAX)
     for panel in panels(result.scenario, sorted(metrics.given_up)):
         series: list[dict[str, Any]] = [
