@@ -1,7 +1,7 @@
 """The contract between a node and whatever performs it.
 
 A node owns no clock, network, disk or accelerator. It is told what happened and returns what it
-wants; whoever runs it (`emulator/surroundings/kernel.py`) owns time, radio, faults, inference and
+wants; whoever runs it (`emulator/sim/kernel.py`) owns time, radio, faults, inference and
 recording. Wishes to the node's own surroundings are sends to an address that begins with `@`; they
 are performed at once and never cross the network.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from agents.bodies import Body, Grant, Wake
+from agents.messages import Body, Grant, Wake
 from agents.tasks import Task
 
 NodeId = str

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from agents.api import CLOCK, JOURNAL, Message, Send
 from agents.blocks import begin_of, next_block
-from agents.bodies import (
+from agents.messages import (
     Beacon,
     Grant,
     NodeId,

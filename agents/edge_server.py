@@ -6,7 +6,7 @@ Mechanics only: which job is next is its policy's choice, how long it takes the 
 from collections.abc import Iterable, Sequence
 
 from agents.api import CLOCK, JOURNAL, Message, Send
-from agents.bodies import (
+from agents.messages import (
     Executed,
     NodeId,
     Offload,

@@ -15,7 +15,7 @@ first come first served inside a class (Cobham, 1954). With class 0 the most urg
 | R | sum over all classes of a_k s2_k / 2, the mean residual service | s |
 | W_k | R / ((1 - sigma_{k-1}) (1 - sigma_k)), sigma_{-1} = 0 | s |
 
-The peak age of a user in a network of such servers is in `protocols/problem.py`.
+The peak age of a user in a network of such servers is in `reference/problem.py`.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Running estimates of the first two moments of a random quantity, with change detection.
 
-Used for service times (seconds); success probabilities have `protocols/success.py`. All samples
+Used for service times (seconds); success probabilities have `popec/success.py`. All samples
 since the last change count alike, so that a steady quantity gets an estimate as steady as its
 number of samples allows. A change is seen by two cumulative sums (Page 1954), one for each
 direction, of samples cut off at twice the mean: on a real machine a service now and then takes ten

@@ -13,14 +13,14 @@ from msgspec import Struct
 
 from agents.api import Message, Send
 from agents.blocks import block_of
-from agents.bodies import NodeId, Request, ServerReport, Wake
+from agents.messages import NodeId, Request, ServerReport, Wake
 from agents.moments import Moments
 from agents.queues import PriorityQueue
 from agents.tasks import Task, Uniform
 
 if TYPE_CHECKING:
-    from agents.protocols.problem import Allocation, Problem
-    from agents.scheduled.discipline import Discipline
+    from agents.reference.problem import Allocation, Problem
+    from agents.todg.discipline import Discipline
 
 Allotment = dict[NodeId, float]
 """A share in 1/s of, or for, each peer: of a user also of itself to each."""

@@ -7,7 +7,7 @@ which job is next is the policy's `select`.
 from collections.abc import Callable, Iterator
 
 from agents.api import ACCELERATOR, JOURNAL, Send
-from agents.bodies import Execute, Executed, ended
+from agents.messages import Execute, Executed, ended
 from agents.moments import Moments
 from agents.queues import Job, PriorityQueue
 from agents.tasks import Task

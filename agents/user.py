@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from agents.api import CLOCK, JOURNAL, Message, Send
-from agents.bodies import (
+from agents.messages import (
     Beacon,
     Executed,
     Grant,
@@ -269,16 +269,16 @@ class User:
     def _take_back(self, undelivered: Undelivered, now_s: float) -> list[Send]:
         lost, attempts = undelivered.lost, undelivered.attempts
         assert isinstance(lost, Offload), "users send no results, and bursts only where scheduled"
-        told = self._policy.lost(undelivered.target, lost.task.seq, now_s)
+        reported = self._policy.lost(undelivered.target, lost.task.seq, now_s)
         if undelivered.reason == "grant-over" and not self._on_grant:
             # It was not the channel's fault: ask again.
             self._placed[lost.task.seq] = (undelivered.target, lost.server)
             self._queue.push_front(Job(lost.task, undelivered.target, now_s))
-            return [*told, *self._ask(now_s)]
+            return [*reported, *self._ask(now_s)]
         end = ended(lost.task, now_s, "dropped", undelivered.reason, attempts=attempts)
         # Not at once: where nothing takes time and nothing passes, time would stand still.
         again = self._next_at_will(lost.task.seq, now_s, LOSS_WAIT_S)
-        return [Send(JOURNAL, end), *again, *self._vacate(undelivered.target), *told]
+        return [Send(JOURNAL, end), *again, *self._vacate(undelivered.target), *reported]
 
     def _receive(self, result: Result, now_s: float) -> list[Send]:
         task = result.task

@@ -15,12 +15,12 @@ from typing import Any
 from unittest.mock import patch
 
 from agents.api import Send
-from agents.bodies import NodeId
-from agents.protocols.admm_user import NegotiatingUser
-from emulator.reading import source
+from agents.messages import NodeId
+from agents.popec.user import NegotiatingUser
+from emulator.build.planning import plan
+from emulator.checks import source
 from emulator.runtime.loop import play
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 NAMES = ("popec-sync", "popec-async", "popec-fade", "popec-churn", "popec-live")

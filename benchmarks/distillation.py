@@ -134,11 +134,11 @@ def _teach(setting: Setting, folder: Path, root: Path | None) -> None:
     splits = data.load(setting.dataset, root)
     options = setting.teacher_options
 
-    def told(epoch: Epoch) -> None:
+    def reported(epoch: Epoch) -> None:
         print(f"teacher, epoch {epoch.number}: val {epoch.val_accuracy:.4f}", flush=True)
 
     network = fresh(setting.teacher, splits.classes, options.seed)
-    network = train(network, splits, SCRATCH, options, on_epoch=told)
+    network = train(network, splits, SCRATCH, options, on_epoch=reported)
     ship(
         folder,
         network,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.freshness import AgeTracker, Floats, waiting_s
-from agents.protocols.fractional import (
+from agents.popec.fractional import (
     GAMMA,
     Edges,
     cell_step,
@@ -25,8 +25,9 @@ from agents.protocols.fractional import (
     transform,
     user_step,
 )
-from agents.protocols.oracle import hinted, optimum
-from agents.protocols.problem import (
+from agents.popec.server_step import server_step
+from agents.reference.optimum import hinted, optimum
+from agents.reference.problem import (
     Allocation,
     Problem,
     class_sums,
@@ -34,7 +35,6 @@ from agents.protocols.problem import (
     repair,
     weighted_paoi_s,
 )
-from agents.protocols.server_step import server_step
 from tests.popec_reference import ETA, is_feasible, random_problem, rescaled
 
 # ---- formula against simulation -----------------------------------------------------------------
@@ -42,7 +42,7 @@ from tests.popec_reference import ETA, is_feasible, random_problem, rescaled
 CLASSES = np.array([0, 0, 1, 1, 2, 2])
 RATES = np.array([1.0, 2.0, 1.0, 2.0, 1.0, 2.0])
 MEAN_S = 0.02 * np.array([0.8, 1.0, 1.2])
-LAWS = (
+DISTRIBUTIONS = (
     ("deterministic", 0.0),
     ("gamma", 0.25),
     ("exponential", 1.0),
@@ -50,12 +50,17 @@ LAWS = (
     ("hyperexponential", 2.0),
     ("hyperexponential", 4.0),
 )
-SERVER_LAWS = ("gamma", "deterministic", "exponential", "hyperexponential")  # as problem.SERVERS
+SERVER_DISTRIBUTIONS = (
+    "gamma",
+    "deterministic",
+    "exponential",
+    "hyperexponential",
+)  # as problem.SERVERS
 
 
-def draw_services(law: str, scv: float, count: int, rng: np.random.Generator) -> Floats:
+def draw_services(distribution: str, scv: float, count: int, rng: np.random.Generator) -> Floats:
     """Draws service times of mean one and squared coefficient of variation `scv`."""
-    match law:
+    match distribution:
         case "deterministic":
             return np.ones(count)
         case "gamma":
@@ -113,7 +118,7 @@ def transmissions(
 def simulate(
     problem: Problem,
     allocation: Allocation,
-    laws: list[tuple[str, float]],
+    distributions: list[tuple[str, float]],
     duration_s: float,
     slotted: bool,
     rng: np.random.Generator,
@@ -126,11 +131,11 @@ def simulate(
     arrival_s = born_s + problem.slot_s + problem.radio_delay_s[cell]
     arrival_s += problem.backhaul_delay_s[cell, server]
     done_s = np.empty(len(user))
-    for m, (law, scv) in enumerate(laws):
+    for m, (distribution, scv) in enumerate(distributions):
         here = np.flatnonzero(server == m)
         here = here[np.argsort(arrival_s[here])]
         classes = problem.priorities[user[here]]
-        service_s = draw_services(law, scv, len(here), rng) * problem.mean_s[m, classes]
+        service_s = draw_services(distribution, scv, len(here), rng) * problem.mean_s[m, classes]
         done_s[here] = departures_s(arrival_s[here], classes, service_s)
     trackers = [AgeTracker() for _ in problem.weights]
     peaks: list[list[float]] = [[] for _ in problem.weights]
@@ -169,10 +174,10 @@ def formula_table(seeds: int = 8, peaks: float = 20_000.0) -> None:
     loads = (0.3, 0.6, 0.8, 0.85, 0.9)
     print(f"Formula / simulation - 1 in %, {seeds} seeds, {peaks:.0f} peaks of the slowest user:")
     print("mean over users of |error| (largest, its standard error).\n")
-    print("| service law, scv |" + "".join(f" load {total} |" for total in loads))
+    print("| service distribution, scv |" + "".join(f" load {total} |" for total in loads))
     print("| --- |" + " --- |" * len(loads))
-    for number, (law, scv) in enumerate(LAWS):
-        row = f"| {law} {scv:g} |"
+    for number, (distribution, scv) in enumerate(DISTRIBUTIONS):
+        row = f"| {distribution} {scv:g} |"
         for total in loads:
             problem, allocation = one_server(scv, total)
             expected_s = paoi_s(problem, allocation)
@@ -180,7 +185,9 @@ def formula_table(seeds: int = 8, peaks: float = 20_000.0) -> None:
             errors = []
             for seed in range(seeds):
                 rng = np.random.default_rng([seed, number, round(100 * total)])
-                found, _ = simulate(problem, allocation, [(law, scv)], duration_s, False, rng)
+                found, _ = simulate(
+                    problem, allocation, [(distribution, scv)], duration_s, False, rng
+                )
                 errors.append(100.0 * (expected_s / found - 1.0))
             mean = np.mean(errors, axis=0)
             worst = int(np.abs(mean).argmax())
@@ -193,9 +200,11 @@ def formula_table(seeds: int = 8, peaks: float = 20_000.0) -> None:
         problem = random_problem(users, seed=1)
         best, _ = optimum(problem)
         spreads = (problem.second_moment_s2 / problem.mean_s**2)[:, 0] - 1.0
-        laws = [(SERVER_LAWS[m % 4], float(spreads[m])) for m in range(len(spreads))]
+        distributions = [
+            (SERVER_DISTRIBUTIONS[m % 4], float(spreads[m])) for m in range(len(spreads))
+        ]
         rng = np.random.default_rng(1)
-        found_s, stale = simulate(problem, best, laws, 3000.0, slotted, rng)
+        found_s, stale = simulate(problem, best, distributions, 3000.0, slotted, rng)
         by_user = 100.0 * np.abs(paoi_s(problem, best) / found_s - 1.0)
         value = weighted_paoi_s(problem, best) / float(problem.weights @ found_s) - 1.0
         radio = "slotted" if slotted else "Poisson"

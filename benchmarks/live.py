@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from emulator.live.control import Service
-from emulator.reading import source
+from emulator.checks import source
+from emulator.live.service import Service
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
 
@@ -91,9 +91,9 @@ def how_fast(rounds: int, page: Page) -> None:
             obeyed_s, shown_s, scraped_s = [], [], []
             for _ in range(rounds):
                 began_s = time.perf_counter()
-                told = json.loads(ask(address, "POST", "/api/v1/faults", FAULT))
+                reported = json.loads(ask(address, "POST", "/api/v1/faults", FAULT))
                 obeyed_s.append(time.perf_counter() - began_s)
-                assert told["applied"][0] == told["applied"][1], told
+                assert reported["applied"][0] == reported["applied"][1], reported
                 while not ACTIVE.search(ask(address, "GET", "/metrics")):
                     time.sleep(0.005)
                 scraped_s.append(time.perf_counter() - began_s)

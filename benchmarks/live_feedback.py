@@ -7,11 +7,11 @@ time and prints the mean peak age by class before and after, beside what the pro
 import statistics
 from pathlib import Path
 
-from emulator.reading import source
-from emulator.record.metrics import Metrics
+from emulator.build.planning import plan
+from emulator.checks import source
+from emulator.results.metrics import Metrics
 from emulator.runtime.loop import play
 from emulator.runtime.recorder import Recorder
-from emulator.world.planning import plan
 
 SCENARIO = Path(__file__).parent.parent / "scenarios" / "popec-live.yaml"
 SPANS_S = {"before, 8 to 20 s": (8.0, 20.0), "20 to 25 s": (20.0, 25.0), "after 40 s": (40.0, 60.0)}

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emulator.reading import source
+from emulator.checks import source
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Runtime, Scenario
+from emulator.scenario.schema import Runtime, Scenario
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 NAMES = ("quickstart", "popec-live", "vision-digits")

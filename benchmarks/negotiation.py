@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from msgspec import Struct, structs
 
-from agents.protocols.admm_user import NegotiatingUser
-from agents.protocols.oracle import optimum
-from agents.protocols.problem import Allocation, Problem, repair, weighted_paoi_s
+from agents.popec.user import NegotiatingUser
+from agents.reference.optimum import optimum
+from agents.reference.problem import Allocation, Problem, repair, weighted_paoi_s
 from agents.user import User
-from emulator.record.journal import Readings
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.kernel import Kernel
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
-from emulator.world.whole import Whole, whole_of
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.build.problem import Whole, whole_of
+from emulator.results.journal import Readings
+from emulator.scenario.schema import Scenario
+from emulator.sim.kernel import Kernel
 
 EVERY_S = 0.01
 GATHER_S = 0.006
@@ -92,7 +92,7 @@ def scenario(users: int, seed: int, loss: float, stragglers: bool, **changes: An
             "channel": {
                 "kind": "bernoulli",
                 "loss": loss,
-                "airtime": {"law": "exponential", "mean_s": 0.005},
+                "airtime": {"distribution": "exponential", "mean_s": 0.005},
             }
         },
         "topology": {
@@ -104,8 +104,8 @@ def scenario(users: int, seed: int, loss: float, stragglers: bool, **changes: An
     } | changes
 
 
-def service(law: str, mean_s: float, scv: float) -> Spec:
-    return {"law": law, "mean_s": mean_s, "scv": scv}
+def service(distribution: str, mean_s: float, scv: float) -> Spec:
+    return {"distribution": distribution, "mean_s": mean_s, "scv": scv}
 
 
 class Race(Struct):
@@ -116,7 +116,7 @@ class Race(Struct):
     messages: list[float] = []
     bytes: list[float] = []
 
-    def stays_below(self, gap: float, since_s: float = 0.0) -> int | None:
+    def sojourns_below(self, gap: float, since_s: float = 0.0) -> int | None:
         """Returns the first sample from which the gap stays below, None if it does not."""
         last = max((i for i, g in enumerate(self.gaps) if not g < gap), default=-1)
         first = max(last + 1, next(i for i, at_s in enumerate(self.at_s) if at_s >= since_s))
@@ -201,7 +201,7 @@ def median(values: Sequence[float | None]) -> float:
 
 def summed(runs: Sequence[Race], gap: float) -> list[str]:
     """Returns time, packets and kilobytes to a gap as medians; the largest last gap."""
-    firsts = [run.stays_below(gap) for run in runs]
+    firsts = [run.sojourns_below(gap) for run in runs]
     pairs = list(zip(runs, firsts, strict=True))
     at_s = median([None if i is None else run.at_s[i] for run, i in pairs])
     messages = median([None if i is None else run.messages[i] for run, i in pairs])
@@ -230,7 +230,8 @@ def race_table(users: int, seeds: Sequence[int], until_s: float) -> None:
             gains = [
                 a.at_s[i] / b.at_s[j]
                 for a, b in zip(slow, fast, strict=True)
-                if (i := a.stays_below(0.01)) is not None and (j := b.stays_below(0.01)) is not None
+                if (i := a.sojourns_below(0.01)) is not None
+                and (j := b.sojourns_below(0.01)) is not None
             ]
             case = ["10 %" if stragglers else "none", f"{loss:.0%}"]
             rows.append([*case, "popec, acks counted", *summed(slow, 0.01), ""])
@@ -341,9 +342,9 @@ def recovery(spec: Spec, target: str, fault: Spec) -> list[float | None]:
             now_s = weighted_paoi_s(whole.problem, repair(whole.problem, acted))
             run.gaps.append(now_s / before_s - 1.0)
     to_5, to_1, back = (
-        hurt.stays_below(0.05),
-        hurt.stays_below(0.01),
-        healed.stays_below(0.01),
+        hurt.sojourns_below(0.05),
+        hurt.sojourns_below(0.01),
+        healed.sojourns_below(0.01),
     )
     return [
         hurt.gaps[0],

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from emulator.reading import source
+from emulator.checks import source
 from emulator.runtime.session import Session
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"

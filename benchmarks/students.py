@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from benchmarks.live_fidelity import in_virtual_time, on_ray
-from emulator.reading import source
-from emulator.show import compare
-from emulator.spec.scenario import Scenario
+from emulator.checks import source
+from emulator.experiments import compare
+from emulator.scenario.schema import Scenario
 from models import latency
 
 SCENARIO = Path(__file__).parent.parent / "scenarios" / "vision-digits.yaml"
@@ -46,8 +46,8 @@ def size(seeds: int) -> None:
             name: {**common, f"{DEVICE}.model": name} for name in NETWORKS
         }
         adapts = "adapts: noisy-l or -m"
-        told = {f"{DEVICE}.{key}": value for key, value in ADAPTIVE.items()}
-        variants[adapts] = {**common, **told}
+        reported = {f"{DEVICE}.{key}": value for key, value in ADAPTIVE.items()}
+        variants[adapts] = {**common, **reported}
         rows = measured(variants, seeds)
         best = max(NETWORKS, key=lambda name: rows["fresh_correct_hz", name].estimate.mean)
         for label in variants:
@@ -69,14 +69,17 @@ def sources(seeds: int) -> None:
     for name in ("noisy-m", "noisy-l"):
         trace_s = latency.trace(name, 1)
         mean_s = float(trace_s.mean())
-        laws = {
-            "gamma, two moments": {"law": "gamma", "scv": float(trace_s.var()) / mean_s**2},
-            "deterministic, mean only": {"law": "deterministic"},
-            "exponential, mean only": {"law": "exponential"},
+        distributions = {
+            "gamma, two moments": {
+                "distribution": "gamma",
+                "scv": float(trace_s.var()) / mean_s**2,
+            },
+            "deterministic, mean only": {"distribution": "deterministic"},
+            "exponential, mean only": {"distribution": "exponential"},
         }
         drawn: dict[str, dict[str, Any]] = {"replay": {"kind": "replay", "model": name}} | {
-            f"fitted: {label}": {"kind": "fitted", "service": {"mean_s": mean_s, **law}}
-            for label, law in laws.items()
+            f"fitted: {label}": {"kind": "fitted", "service": {"mean_s": mean_s, **distribution}}
+            for label, distribution in distributions.items()
         }
         timed = {kind: {"kind": kind, "model": name} for kind in ("replay", "live")}
         _sources(name, "in virtual time", drawn, seeds, in_virtual_time, {"runtime.kind": "loop"})

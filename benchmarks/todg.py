@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.scheduled.allocation import (
+from agents.reference.exact_schedule import heaviest, weigh
+from agents.todg.allocation.allocator import (
     EFFORTS,
     Allocator,
     Effort,
@@ -21,13 +22,12 @@ from agents.scheduled.allocation import (
     greedy_rounds,
     plan_for,
 )
-from agents.scheduled.channel_improve import GAP_OPEN, WORK_MAX
-from agents.scheduled.channel_plan import plan_rounds
-from agents.scheduled.conflict import ConflictGraph
-from agents.scheduled.discipline import ServersSeen, UsersSeen
-from agents.scheduled.oracle import heaviest, weigh
-from agents.scheduled.region import Cells
-from agents.scheduled.region_search import solve
+from agents.todg.allocation.channel_plan import plan_rounds
+from agents.todg.allocation.conflict_graph import ConflictGraph
+from agents.todg.allocation.improve import GAP_OPEN, WORK_MAX
+from agents.todg.allocation.region import Cells
+from agents.todg.allocation.search import solve
+from agents.todg.discipline import ServersSeen, UsersSeen
 from tests.todg_loop import CLASSES, LARGE, MEDIUM, SMALL, Loop, Size
 from tests.todg_reference import clashes, greedy, play, rivals
 
@@ -226,7 +226,7 @@ def _one_slot(
     loop: Loop, nodes: dict[int, Allocator], rng: np.random.Generator, slot: int
 ) -> tuple[float, float, float, float]:
     """Plays one slot; returns CPU ms of all nodes and of the busiest, messages, kB."""
-    cells = {bs: np.array(at.hood.users) for bs, at in nodes.items()}
+    cells = {bs: np.array(at.neighbourhood.users) for bs, at in nodes.items()}
     inputs = {bs: _seen(len(users), rng) for bs, users in cells.items()}
     servers = ServersSeen(loop.frame, 0)
     servers.backlog[:], servers.usable[:] = rng.integers(0, 9, servers.backlog.shape), True
@@ -273,7 +273,7 @@ def _seen(users: int, rng: np.random.Generator) -> UsersSeen:
 
 def _nodes(graph: ConflictGraph, effort: Effort) -> dict[int, Allocator]:
     plan = plan_for(effort, graph.stations)
-    return {bs: Allocator(graph.hood(bs), effort, plan) for bs in graph.stations}
+    return {bs: Allocator(graph.neighbourhood(bs), effort, plan) for bs in graph.stations}
 
 
 def _snapshots(size: Size, count: int) -> tuple[ConflictGraph, list[NDArray[np.float64]]]:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from emulator.reading import source
-from emulator.record.metrics import Metrics
+from emulator.build.planning import plan
+from emulator.checks import source
+from emulator.experiments.compare import Estimate, estimate
+from emulator.results.metrics import Metrics
 from emulator.runtime.loop import play
 from emulator.runtime.recorder import Recorder
-from emulator.show.compare import Estimate, estimate
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
 
 TODG = Path(__file__).parent.parent / "scenarios" / "todg.yaml"
 WORKERS = 2
@@ -89,7 +89,9 @@ def _guarded(seed: int) -> tuple[int, int, float, dict[str, int]]:
 
 
 def guarantee(pool: ProcessPoolExecutor, quick: bool) -> None:
-    print("| runs | tasks | completed | given up | lost | violations | longest stay / deadline |")
+    print(
+        "| runs | tasks | completed | given up | lost | violations | longest sojourn time / deadline |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     tasks, runs, violations, worst = 0, 0, 0, 0.0
     completed, given_up, lost = 0, 0, 0

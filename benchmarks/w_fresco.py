@@ -4,16 +4,16 @@ The YAML for N = 100 and 1000 is in `scenarios/`; a test there and a run here pl
 """
 
 from benchmarks.w_heapq import ATTEMPTS_MAX, LOAD, LOSS, SPEEDS, UPLINK_MEAN_S, Measured
+from emulator.build.planning import plan
 from emulator.runtime.loop import play
 from emulator.runtime.recorder import Recorder
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
 
 
 def run(users: int, duration_s: float, seed: int) -> Measured:
     """Plays W(users, duration_s) and returns what it measured."""
-    service = {"law": "exponential", "mean_s": LOAD * sum(SPEEDS) / users}
-    airtime = {"law": "exponential", "mean_s": UPLINK_MEAN_S}
+    service = {"distribution": "exponential", "mean_s": LOAD * sum(SPEEDS) / users}
+    airtime = {"distribution": "exponential", "mean_s": UPLINK_MEAN_S}
     arrival = {"kind": "poisson", "rate_hz": 1.0}
     chosen = plan(
         Scenario.model_validate(

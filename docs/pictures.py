@@ -79,7 +79,7 @@ def of_report(browser: Any, height: int, name: str, scenario: str, *words: str) 
 
 def live(browser: Any) -> None:
     of_quickstart(browser)
-    of_card(browser, "Longest stay", "live-bound.png", "todg-live", "-s", SLOWER)
+    of_card(browser, "Longest sojourn time", "live-bound.png", "todg-live", "-s", SLOWER)
     of_card(browser, "ADMM residuals", "live-residuals.png", "popec-live")
 
 

@@ -30,9 +30,9 @@ def save_run(
         if (momentum := optimiser.state[parameter].get("momentum_buffer")) is not None:
             tensors[f"momentum/{number}"] = momentum
     tensors["generator"] = generator.get_state()
-    told = {"options": msgspec.to_builtins(options), "recipe": recipe, "epoch": epoch}
+    reported = {"options": msgspec.to_builtins(options), "recipe": recipe, "epoch": epoch}
     packed = save(
-        {k: v.contiguous() for k, v in tensors.items()}, metadata={"run": json.dumps(told)}
+        {k: v.contiguous() for k, v in tensors.items()}, metadata={"run": json.dumps(reported)}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, packed)  # a run that is killed leaves the old one or the new one
@@ -52,13 +52,16 @@ def resume(
     packed = path.read_bytes()
     try:
         header = json.loads(packed[8 : 8 + int.from_bytes(packed[:8], "little")])
-        told = json.loads(header["__metadata__"]["run"])
+        reported = json.loads(header["__metadata__"]["run"])
         tensors = load(packed)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise zoo.ModelError(
             f"{path} is damaged or no checkpoint ({error}); remove it to begin anew"
         ) from error
-    if told["options"] != json.loads(msgspec.json.encode(options)) or told["recipe"] != recipe:
+    if (
+        reported["options"] != json.loads(msgspec.json.encode(options))
+        or reported["recipe"] != recipe
+    ):
         raise zoo.ModelError(f"{path} is of a run with other options; remove it to begin anew")
     state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
     student.load_state_dict(state)
@@ -67,4 +70,4 @@ def resume(
             momentum = tensors[f"momentum/{number}"].to(parameter.device)
             optimiser.state[parameter]["momentum_buffer"] = momentum
     generator.set_state(tensors["generator"].cpu())
-    return int(told["epoch"])
+    return int(reported["epoch"])

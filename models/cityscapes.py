@@ -84,9 +84,9 @@ def _read(place: Path, part: str, cities: list[str]) -> Split:
     labels = np.empty((len(pictures), HEIGHT, WIDTH), dtype=np.uint8)
     for number, path in enumerate(pictures):
         named = path.name.removesuffix(PICTURE) + LABELS
-        told = place / "gtFine" / part / path.parent.name / named
+        reported = place / "gtFine" / part / path.parent.name / named
         images[number] = _scaled(path, "RGB").transpose(2, 0, 1)
-        ids = _scaled(told, "L")
+        ids = _scaled(reported, "L")
         labels[number] = TRAIN_IDS[ids]
     return Split(images, labels)
 

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from conftest import Spec, law, scenario, user_group
+from conftest import Spec, distribution, scenario, user_group
 from hypothesis import strategies as st
 
 from agents.protocols import PROTOCOLS
@@ -74,11 +74,13 @@ def mostly(draw: st.DrawFn, fitting: Any, other: Any) -> Any:
     return draw(other if draw(RARELY) else fitting)
 
 
-def laws() -> st.SearchStrategy[Spec]:
+def distributions() -> st.SearchStrategy[Spec]:
     return st.one_of(
-        st.builds(law, st.sampled_from(["deterministic", "exponential"]), st.just(0.02)),
-        st.builds(law, st.sampled_from(["gamma", "lognormal"]), st.just(0.05), st.just(0.5)),
-        st.builds(law, st.just("hyperexponential"), st.just(0.05), st.just(4.0)),
+        st.builds(distribution, st.sampled_from(["deterministic", "exponential"]), st.just(0.02)),
+        st.builds(
+            distribution, st.sampled_from(["gamma", "lognormal"]), st.just(0.05), st.just(0.5)
+        ),
+        st.builds(distribution, st.just("hyperexponential"), st.just(0.05), st.just(4.0)),
     )
 
 
@@ -87,8 +89,10 @@ def accelerators(draw: st.DrawFn, scheduled: bool) -> Spec:
     """Draws what serves; live inference takes the times of its trace in virtual time."""
     kind = draw(st.sampled_from(["fitted"] * 5 + ["replay", "replay", "live"]))
     if kind == "fitted":
-        short = st.builds(law, st.sampled_from(["deterministic", "exponential"]), st.just(0.004))
-        return {"kind": kind, "service": draw(short if scheduled else laws())}
+        short = st.builds(
+            distribution, st.sampled_from(["deterministic", "exponential"]), st.just(0.004)
+        )
+        return {"kind": kind, "service": draw(short if scheduled else distributions())}
     networks = st.sampled_from(OTHERS if draw(RARELY) else NETWORKS)
     batch_max = draw(st.integers(1, 8))
     students = draw(st.lists(networks, max_size=2))
@@ -122,14 +126,20 @@ def channels(folder: Path) -> st.SearchStrategy[Spec]:
     return kinds(
         {"kind": "ideal", "delay_s": 0.001},
         {"kind": "bernoulli", "loss": CHANCE, "rate_bps": 1.0e6},
-        {"kind": "bernoulli", "loss": CHANCE, "airtime": laws()},
+        {"kind": "bernoulli", "loss": CHANCE, "airtime": distributions()},
         {
             "kind": "gilbert-elliott",
             "p": CHANCE,
             "r": st.sampled_from([0.1, 1.0]),
             "rate_bps": 1.0e5,
         },
-        {"kind": "gilbert-elliott", "p": 0.2, "r": CHANCE, "loss_bad": 0.9, "airtime": laws()},
+        {
+            "kind": "gilbert-elliott",
+            "p": 0.2,
+            "r": CHANCE,
+            "loss_bad": 0.9,
+            "airtime": distributions(),
+        },
         {"kind": "rayleigh", "snr_db": st.sampled_from([-40.0, 0.0, 30.0])},
         {"kind": "trace", "file": str(folder / "channel.csv")},
     )

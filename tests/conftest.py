@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from emulator.record.journal import Record
-from emulator.record.metrics import Metrics
+from emulator.results.journal import Record
+from emulator.results.metrics import Metrics
 from emulator.runtime.loop import Step
 from emulator.runtime.muster import StartWatch
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 from models import data
 
 # Ray reads these once, when it is first imported: some files do that while tests are collected.
@@ -67,8 +67,8 @@ class Played(NamedTuple):
     digest: str
 
 
-def law(kind: str, mean_s: float, scv: float = 1.0) -> Spec:
-    return {"law": kind, "mean_s": mean_s, "scv": scv}
+def distribution(kind: str, mean_s: float, scv: float = 1.0) -> Spec:
+    return {"distribution": kind, "mean_s": mean_s, "scv": scv}
 
 
 def user_group(**changes: Any) -> Spec:
@@ -90,7 +90,7 @@ def scenario(**changes: Any) -> Spec:
         "protocol": {"kind": "nearest"},
         "users": [user_group()],
         "base_stations": [{"name": "bs"}],
-        "servers": [server_group(law("exponential", 0.01))],
+        "servers": [server_group(distribution("exponential", 0.01))],
         "channel": {"kind": "ideal"},
         "backhaul": {"delay_s": 0.0},
         "runtime": in_real_time("loop"),

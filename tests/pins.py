@@ -27,12 +27,12 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from agents.bodies import TaskEnd
-from emulator.reading import source
-from emulator.record.journal import Frame, encode, read_frames
-from emulator.record.stats import ALL
+from agents.messages import TaskEnd
+from emulator.checks import source
+from emulator.results.journal import Frame, encode, read_frames
+from emulator.results.stats import ALL
 from emulator.runtime.session import Session, versions
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 FILE = Path(__file__).parent / "pins.json"
 SCENARIOS = Path(__file__).parent.parent / "scenarios"

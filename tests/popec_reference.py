@@ -9,9 +9,9 @@ import math
 import numpy as np
 
 from agents.freshness import load
-from agents.protocols.fractional import Edges
-from agents.protocols.oracle import hinted
-from agents.protocols.problem import Allocation, Paths, Problem, class_sums, repair
+from agents.popec.fractional import Edges
+from agents.reference.optimum import hinted
+from agents.reference.problem import Allocation, Paths, Problem, class_sums, repair
 
 ETA = 1.6  # over-relaxation
 CLASS_WEIGHTS = (4.0, 2.0, 1.0)

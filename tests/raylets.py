@@ -73,8 +73,8 @@ class Raylets:
     def _nodes(self) -> set[str]:
         """Names the machines that the cluster says are alive."""
         try:
-            with urlopen(f"{self.dashboard}/nodes?view=summary", timeout=5) as told:
-                summary = json.load(told)["data"]["summary"]
+            with urlopen(f"{self.dashboard}/nodes?view=summary", timeout=5) as reported:
+                summary = json.load(reported)["data"]["summary"]
         except (OSError, ValueError):  # not yet
             return set()
         raylets = (each["raylet"] for each in summary)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import PATIENCE_S, law, server_group, user_group
+from conftest import PATIENCE_S, distribution, server_group, user_group
 from hypothesis import HealthCheck, Phase, settings
 from test_control import Running
 
-from emulator.live.api_description import V1, description
+from emulator.live.openapi import V1, description
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 from schemathesis import checks  # noqa: E402
@@ -50,7 +50,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     spec = {
         "duration_s": 600.0,
         "users": [user_group(count=4)],
-        "servers": [server_group(law("exponential", 0.02), count=2)],
+        "servers": [server_group(distribution("exponential", 0.02), count=2)],
     }
     # The limit on changes has its own test; here it would answer instead of what is asked.
     folder = tmp_path_factory.mktemp("run")

@@ -21,10 +21,10 @@ ALLOWED = {
 BANNED_IN_AGENTS = {"time", "random", "asyncio", "threading", "socket", "os", "pathlib"}
 OWNERS_OF_RAY = {"emulator/runtime/cluster.py", "emulator/runtime/host.py"}
 LAZY = {"torch", "ray", "matplotlib"}
-OWNERS_OF_MATPLOTLIB = {"figures", "plots", "network_map"}  # of emulator/show; imported lazily
+OWNERS_OF_MATPLOTLIB = {"figures", "plots", "network_map"}  # of emulator/views; imported lazily
 ROOMS = (  # of the emulator, from the ground up: each may use those below it
-    *("record", "faults", "spec", "surroundings", "world"),
-    *("reading", "runtime", "show", "live", "cli"),
+    *("results", "faults", "scenario", "sim", "build", "checks"),
+    *("runtime", "views", "experiments", "live", "cli"),
 )
 OWNERS_OF_ONNX = {"models/onnx_engine.py", "models/onnx_import.py"}  # who wants ONNX asks for them
 
@@ -127,8 +127,8 @@ def test_torch_ray_and_matplotlib_are_imported_lazily() -> None:
 def test_nothing_loads_matplotlib_before_it_draws() -> None:
     code = (
         "import sys, emulator, emulator.cli.main, emulator.cli.profile, emulator.runtime.host, "
-        "emulator.show.compare, emulator.show.sweep, emulator.show.report, "
-        "emulator.show.training_curve, emulator.live.control; print('matplotlib' in sys.modules)"
+        "emulator.experiments.compare, emulator.experiments.sweep, emulator.views.report, "
+        "emulator.views.training_curve, emulator.live.service; print('matplotlib' in sys.modules)"
     )
 
     done = subprocess.run(
@@ -153,7 +153,7 @@ def test_onnx_runtime_is_optional() -> None:
 
 def test_the_virtual_runtime_starts_without_torch_and_ray() -> None:
     code = (
-        "import sys, emulator.runtime.loop, emulator.world.assembly, emulator.spec.scenario; "
+        "import sys, emulator.runtime.loop, emulator.build.nodes, emulator.scenario.schema; "
         "print([name for name in ('torch', 'ray') if name in sys.modules])"
     )
 

@@ -14,15 +14,15 @@ from conftest import PATIENCE_S
 from test_control import Running
 from test_steering import BLACKOUT, SPEC
 
+from emulator.build.planning import plan
 from emulator.cli.arguments import token
 from emulator.cli.client import Client, Unanswered
-from emulator.live.control import PAGES, VIEWERS_MAX, Service
-from emulator.record import journal
+from emulator.live.service import PAGES, VIEWERS_MAX, Service
+from emulator.results import journal
 from emulator.runtime.loop import sample_times
 from emulator.runtime.steering import Steering
-from emulator.show.page import STATIC
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.views.html import STATIC
 
 V1 = "/api/v1"
 OUTSIDE = [  # everything here is a file on this machine, or would be if paths were believed

@@ -8,17 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from conftest import law, perform, scenario, server_group, user_group
+from conftest import distribution, perform, scenario, server_group, user_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.blocks import begin_of, block_of, next_block
-from agents.bodies import TaskEnd
-from agents.scheduled.frame import Slotting
-from emulator.spec.occurrences import begins_s
-from emulator.spec.scenario import Scenario
+from agents.messages import TaskEnd
+from agents.todg.frame import Slotting
+from emulator.scenario.occurrences import begins_s
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Adaptive, BurstChain, Rayleigh, TraceChannel
 from emulator.streams import Streams
-from emulator.surroundings.channel import Adaptive, BurstChain, Rayleigh, TraceChannel
 
 LENGTHS_S = st.one_of(
     st.integers(1, 10**6).map(lambda n: n / 10**6),  # whole microseconds
@@ -98,7 +98,7 @@ def test_channel_states_that_change_with_every_slot_hit_every_second_task() -> N
         protocol={"kind": "nearest"},
         users=[user_group(arrival={"kind": "on-grant"}, input_bits=5000.0)],
         base_stations=[{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.1}],
-        servers=[server_group(law("deterministic", 0.001))],
+        servers=[server_group(distribution("deterministic", 0.001))],
         channel={"kind": "gilbert-elliott", "p": 1, "r": 1, "slot_s": 0.1, "rate_bps": 1.0e6},
         downlink={"kind": "ideal"},
         control={"channel": {"kind": "ideal"}},
@@ -130,7 +130,7 @@ def test_a_fault_at_the_begin_of_a_slot_hits_that_slot_and_not_the_one_where_it_
         protocol={"kind": "nearest"},
         users=[user_group(arrival={"kind": "on-grant"}, input_bits=100.0)],
         base_stations=[{"name": "bs", "access": "slotted", "channels": 1, "grant_s": slot_s}],
-        servers=[server_group(law("deterministic", 0.0001))],
+        servers=[server_group(distribution("deterministic", 0.0001))],
         channel={"kind": "bernoulli", "rate_bps": 1.0e6},
         control={"channel": {"kind": "ideal"}},
         resend={"attempts_max": 1},
@@ -213,7 +213,7 @@ def test_a_channel_dead_for_half_the_time_loses_half_and_ends_what_it_loses(
         channel={"kind": "trace", "file": str(tmp_path / "dead.csv")},
         downlink={"kind": "ideal"},
         resend={"attempts_max": 1},
-        servers=[server_group(law("deterministic", 1e-5))],
+        servers=[server_group(distribution("deterministic", 1e-5))],
     )
 
     ends = [record for record in perform(spec).records if isinstance(record, TaskEnd)]

@@ -8,16 +8,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import PATIENCE_S, Spec, law, server_group, user_group
+from conftest import PATIENCE_S, Spec, distribution, server_group, user_group
 from test_control import Running
 from test_report import play_into
 from test_steering import SPEC
 
-from emulator.live.control import Service
+from emulator.build.planning import plan
+from emulator.live.service import Service
 from emulator.runtime.steering import Steering
-from emulator.show import report
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.views import report
 
 CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -79,7 +79,7 @@ NEGOTIATED: Spec = {
     "protocol": {"kind": "popec-async"},
     "users": [user_group(count=3, arrival={"kind": "on-grant"}, input_bits=1.0e3)],
     "base_stations": [{"name": "bs", "access": "slotted", "channels": 1, "grant_s": 0.02}],
-    "servers": [server_group(law("exponential", 0.02))],
+    "servers": [server_group(distribution("exponential", 0.02))],
     "resend": {"attempts_max": 1},
 }
 

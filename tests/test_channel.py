@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Played, Spec, law, perform, scenario, server_group, user_group
+from conftest import Played, Spec, distribution, perform, scenario, server_group, user_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from agents import radio
-from agents.bodies import Offload, TaskEnd
+from agents.messages import Offload, TaskEnd
 from agents.tasks import Task
-from emulator.streams import Streams
-from emulator.surroundings.channel import (
+from emulator.sim.channel import (
     BurstChain,
     Channel,
     GilbertElliott,
@@ -27,7 +26,8 @@ from emulator.surroundings.channel import (
     TraceChannel,
     airtime,
 )
-from emulator.surroundings.network import Air, Flight
+from emulator.sim.network import Air, Flight
+from emulator.streams import Streams
 
 SEED = 7
 SIGMAS = 4.0
@@ -52,7 +52,7 @@ def crowd(channel: Spec, attempts_max: int = 1, **changes: object) -> Spec:
     return scenario(
         duration_s=100.0,
         users=[user_group(count=20, arrival={"kind": "poisson", "rate_hz": 5.0})],
-        servers=[server_group(law("deterministic", 1e-4))],
+        servers=[server_group(distribution("deterministic", 1e-4))],
         channel=channel,
         downlink={"kind": "ideal"},
         resend={"attempts_max": attempts_max},
@@ -98,7 +98,7 @@ def test_a_bad_run_lasts_one_over_r_slots(p: float, r: float) -> None:
 
     mean = sum(runs) / len(runs)
 
-    error = math.sqrt(1.0 - r) / r / math.sqrt(len(runs))  # of a geometric law
+    error = math.sqrt(1.0 - r) / r / math.sqrt(len(runs))  # of a geometric distribution
     assert mean == pytest.approx(1.0 / r, abs=SIGMAS * error + 1e-9 + 1.0 / len(runs))
 
 
@@ -260,7 +260,7 @@ def test_contention_collides_like_pure_aloha(load: float, channels: int) -> None
     users = 200
     rate_hz = load * channels / airtime_s / users
     duration_s = 20_000 / (users * rate_hz)
-    spec = crowd({"kind": "bernoulli", "airtime": law("deterministic", airtime_s)}) | {
+    spec = crowd({"kind": "bernoulli", "airtime": distribution("deterministic", airtime_s)}) | {
         "duration_s": duration_s,
         "users": [user_group(count=users, arrival={"kind": "poisson", "rate_hz": rate_hz})],
         "base_stations": [{"name": "bs", "access": "contention", "channels": channels}],
@@ -293,7 +293,7 @@ def test_contention_in_slots_collides_like_slotted_aloha(
         file.write_text("\n".join(map(repr, times_s)))
         groups.append(user_group(name=f"u{user}", arrival={"kind": "trace", "file": str(file)}))
     # An attempt fills its slot, so that it touches those of the slots before and after.
-    spec = crowd({"kind": "bernoulli", "airtime": law("deterministic", slot_s)}) | {
+    spec = crowd({"kind": "bernoulli", "airtime": distribution("deterministic", slot_s)}) | {
         "duration_s": (slots + 1) * slot_s,
         "users": groups,
         "base_stations": [{"name": "bs", "access": "contention", "channels": 1}],
@@ -324,7 +324,7 @@ def test_flights_overlap_whichever_is_told_of_first() -> None:
 
 @pytest.mark.parametrize("attempts_max", [1, 4])
 def test_granted_channels_never_collide(attempts_max: int) -> None:
-    channel = {"kind": "bernoulli", "loss": 0.2, "airtime": law("exponential", 0.005)}
+    channel = {"kind": "bernoulli", "loss": 0.2, "airtime": distribution("exponential", 0.005)}
     granted = [{"name": "bs", "access": "granted", "channels": 2, "grant_s": 0.1}]
     spec = crowd(channel, attempts_max, base_stations=granted, backhaul={"delay_s": 0.0}) | {
         "duration_s": 20.0
@@ -337,7 +337,7 @@ def test_granted_channels_never_collide(attempts_max: int) -> None:
 
 
 def test_an_attempt_that_collides_and_fades_is_lost_once() -> None:
-    channel = {"kind": "bernoulli", "loss": 1.0, "airtime": law("deterministic", 0.01)}
+    channel = {"kind": "bernoulli", "loss": 1.0, "airtime": distribution("deterministic", 0.01)}
     contention = [{"name": "bs", "access": "contention", "channels": 1}]
     spec = crowd(channel, base_stations=contention) | {"duration_s": 10.0}
 
@@ -352,7 +352,7 @@ def test_an_attempt_that_collides_and_fades_is_lost_once() -> None:
 
 def test_attempts_follow_a_truncated_geometric_law_and_the_rest_is_dropped() -> None:
     loss, attempts_max = 0.4, 4
-    channel = {"kind": "bernoulli", "loss": loss, "airtime": law("exponential", 0.001)}
+    channel = {"kind": "bernoulli", "loss": loss, "airtime": distribution("exponential", 0.001)}
 
     records = perform(crowd(channel, attempts_max)).records
 

@@ -26,7 +26,7 @@ users:
 base_stations:
   - {name: bs}
 servers:
-  - {name: rack, accelerator: {kind: fitted, service: {law: exponential, mean_s: 0.02}}}
+  - {name: rack, accelerator: {kind: fitted, service: {distribution: exponential, mean_s: 0.02}}}
 channel: {kind: bernoulli, loss: 0.1, rate_bps: 2.0e6}
 """
 
@@ -151,7 +151,7 @@ def test_what_nobody_foresaw_ends_a_run_as_broken_with_its_journal_kept(tmp_path
 def test_an_error_of_our_own_before_a_run_exits_3_without_a_traceback() -> None:
     crash = (
         "import sys\n"
-        "from emulator.reading import source\n"
+        "from emulator.checks import source\n"
         "def fall(*args):\n"
         "    raise RecursionError('nothing foresaw this')\n"
         "source.read = fall\n"

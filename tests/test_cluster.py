@@ -14,8 +14,8 @@ import pytest
 from conftest import (
     UNHURRIED,
     Spec,
+    distribution,
     in_real_time,
-    law,
     on_ray,
     perform,
     scenario,
@@ -24,13 +24,13 @@ from conftest import (
 )
 from raylets import RAY, ROOT, Raylets, wait_until
 
-from agents.bodies import TaskEnd
-from emulator.record import journal
-from emulator.record.journal import HostLost, Remains
+from agents.messages import TaskEnd
+from emulator.results import journal
+from emulator.results.journal import HostLost, Remains
 from emulator.runtime.muster import Carrier
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]
@@ -40,13 +40,13 @@ FRESCO = [sys.executable, "-m", "emulator"]
 def workload(users: int, duration_s: float, **changes: Any) -> Spec:
     """W(N, T) of docs/benchmarks: one task a second each, lossy uplink, four unequal servers."""
     speeds = {"a": 1.0, "b": 0.8, "c": 0.6, "d": 0.4}
-    service = law("exponential", 1.96 / users)
+    service = distribution("exponential", 1.96 / users)
     return scenario(
         duration_s=duration_s,
         protocol={"kind": "random"},
         users=[user_group(count=users)],
         servers=[server_group(service, name=name, speed=v) for name, v in speeds.items()],
-        channel={"kind": "bernoulli", "loss": 0.2, "airtime": law("exponential", 0.02)},
+        channel={"kind": "bernoulli", "loss": 0.2, "airtime": distribution("exponential", 0.02)},
         downlink={"kind": "ideal"},
         resend={"attempts_max": 10},
         runtime=in_real_time("ray"),

@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pytest
-from conftest import PATIENCE_S, Spec, law, perform, scenario, server_group, user_group
+from conftest import PATIENCE_S, Spec, distribution, perform, scenario, server_group, user_group
 from rich.console import Console
 from scipy import stats
 
-from emulator.record.measures import METRICS
-from emulator.show import compare
-from emulator.spec.scenario import ProtocolChoice, Scenario
+from emulator.experiments import compare
+from emulator.results.measures import METRICS
+from emulator.scenario.schema import ProtocolChoice, Scenario
 
 SPEC = scenario(
     duration_s=20.0,
     users=[user_group(count=4, arrival={"kind": "poisson", "rate_hz": 4.0})],
     servers=[
-        server_group(law("exponential", 0.05), name="fast"),
-        server_group(law("exponential", 0.05), name="slow", speed=0.5),
+        server_group(distribution("exponential", 0.05), name="fast"),
+        server_group(distribution("exponential", 0.05), name="slow", speed=0.5),
     ],
 )
 SEEDS = [1, 2, 3, 4]
@@ -107,7 +107,7 @@ def test_better_is_counted_whichever_way_a_metric_goes(compared: Compared) -> No
     assert not compare.is_better("accuracy", -0.1)
     assert compare.is_better("delay_mean_s", -0.1)
     # Every metric of a comparison has a direction: more of a share of losses is never better.
-    for name in ("miss_ratio", "drop_ratio", "aoi_mean_s", "stay_max_ratio"):
+    for name in ("miss_ratio", "drop_ratio", "aoi_mean_s", "sojourn_max_ratio"):
         assert not METRICS[name].more_is_better
 
 
@@ -177,8 +177,8 @@ def test_a_metric_that_some_runs_lack_is_named() -> None:
 
 
 def test_what_is_only_rounding_is_not_printed() -> None:
-    assert compare.said("stay_max_ratio", compare.Estimate(1.0, 1e-16)) == "100 % ± 0 %"
-    assert compare.said("stay_max_ratio", compare.Estimate(-0.5, 0.01)) == "-50 % ± 1 %"
+    assert compare.said("sojourn_max_ratio", compare.Estimate(1.0, 1e-16)) == "100 % ± 0 %"
+    assert compare.said("sojourn_max_ratio", compare.Estimate(-0.5, 0.01)) == "-50 % ± 1 %"
 
 
 def test_one_seed_is_refused() -> None:
@@ -187,10 +187,10 @@ def test_one_seed_is_refused() -> None:
 
 
 LIVE_THEN_COMPARE = """
-from emulator.show import compare
+from emulator.views import compare
 from emulator.runtime.loop import play
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.build.planning import plan
 
 if __name__ == "__main__":
     chosen = Scenario.model_validate({spec!r})

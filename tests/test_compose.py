@@ -219,8 +219,8 @@ def drive(folder: Path, status: str, lasts: str = "") -> subprocess.Popen[bytes]
     for name in ("ray", "fresco"):
         (folder / name).write_text(STAND_IN)
         (folder / name).chmod(0o755)
-    (folder / "told").touch()
-    environment = {"PATH": f"{folder}:/usr/bin:/bin", "TOLD": str(folder / "told")}
+    (folder / "reported").touch()
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "TOLD": str(folder / "reported")}
     return subprocess.Popen(
         [ROOT / "deploy/emulator.sh", "head:6379", "quickstart"],
         env={**environment, "STATUS": status, "LASTS": lasts},
@@ -232,8 +232,8 @@ def drive(folder: Path, status: str, lasts: str = "") -> subprocess.Popen[bytes]
 def test_the_emulator_leaves_the_cluster_when_its_run_ended(tmp_path: Path, status: str) -> None:
     assert drive(tmp_path, status).wait(timeout=30) == int(status)
 
-    told = (tmp_path / "told").read_text().splitlines()
-    assert told == ["ray start", "fresco run", "running", "ray stop"]
+    reported = (tmp_path / "reported").read_text().splitlines()
+    assert reported == ["ray start", "fresco run", "running", "ray stop"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -242,14 +242,14 @@ def test_a_signal_interrupts_the_run_which_then_leaves_the_cluster(
 ) -> None:
     process = drive(tmp_path, "0", lasts="yes")
     give_up_s = time.monotonic() + 30.0
-    while "running" not in (tmp_path / "told").read_text():
+    while "running" not in (tmp_path / "reported").read_text():
         assert time.monotonic() < give_up_s
         time.sleep(0.05)
     process.send_signal(number)
 
     assert process.wait(timeout=30) == 130
-    told = (tmp_path / "told").read_text().splitlines()
-    assert told == ["ray start", "fresco run", "running", "interrupted", "ray stop"]
+    reported = (tmp_path / "reported").read_text().splitlines()
+    assert reported == ["ray start", "fresco run", "running", "interrupted", "ray stop"]
 
 
 def test_secrets_made_with_any_umask_are_read_in_containers_and_by_nobody_else(

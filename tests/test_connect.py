@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 import ray
-from conftest import free_port, law, scenario, server_group
+from conftest import distribution, free_port, scenario, server_group
 
-from emulator.reading import source
+from emulator.checks import source
 from emulator.runtime import connect
 from emulator.runtime.connect import RunError
-from emulator.spec.scenario import Runtime, Scenario
+from emulator.scenario.schema import Runtime, Scenario
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ FRESCO = [sys.executable, "-m", "emulator"]
 
 def fresco(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a small scenario on Ray in a folder of its own; a minute is far beyond every limit."""
-    service = law("deterministic", 0.01)
+    service = distribution("deterministic", 0.01)
     spec = scenario(servers=[server_group(service)], runtime={"kind": "ray"})
     (folder / "small.yaml").write_text(source.dump(Scenario.model_validate(spec)))
     command = [*FRESCO, "run", "small.yaml", "--no-dashboard", *words]

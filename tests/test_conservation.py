@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 from any_scenario import DURATION_S, inputs, scenarios
-from conftest import law, perform, scenario, server_group, user_group
+from conftest import distribution, perform, scenario, server_group, user_group
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 from agents.protocols import PROTOCOLS
-from emulator.reading import check, source
-from emulator.record.journal import LinkCount, Record, Remains
+from emulator.checks import check, source
+from emulator.results.journal import LinkCount, Record, Remains
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 UNFIT = [HealthCheck.filter_too_much, HealthCheck.too_slow]  # half of the draws are refused
 EXAMPLES = 300  # about 40 s of processor time, half of them runs
@@ -110,7 +110,7 @@ def test_a_scheduled_cell_without_users_runs(kind: str) -> None:
         base_stations=[
             {"name": "bs", "count": 3, "access": "scheduled", "channels": 2, "grant_s": 0.04}
         ],
-        servers=[server_group(law("deterministic", 0.003))],
+        servers=[server_group(distribution("deterministic", 0.003))],
         channel={"kind": "adaptive", "coherence_s": 0.04},
         downlink={"kind": "ideal"},
         control={"channel": {"kind": "ideal", "delay_s": 0.001}},
@@ -158,7 +158,7 @@ def test_a_task_is_counted_once_where_everything_arrives_twice(kind: str, access
         protocol={"kind": kind},
         users=[user_group(count=3, arrival=arrival)],
         base_stations=[{"name": "bs", "access": access, **shared}],
-        servers=[server_group(law("exponential", 0.02), count=2)],
+        servers=[server_group(distribution("exponential", 0.02), count=2)],
         channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e6},
         resend={"attempts_max": 1 if on_grant else 3},
         faults=[copies, late],

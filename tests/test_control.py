@@ -15,10 +15,10 @@ from test_steering import BLACKOUT, SPEC
 
 from emulator.cli.live import fault
 from emulator.live import changes
-from emulator.live.control import Service
+from emulator.live.service import Service
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 V1 = "/api/v1"
 JSON = {"Content-Type": "application/json"}
@@ -203,7 +203,7 @@ def test_the_command_line_says_where_nothing_had_to_be_done(
 ) -> None:
     running.ask("DELETE", f"{V1}/faults")
 
-    told = CliRunner().invoke(fault, [*words, "--url", running.service.url])
+    reported = CliRunner().invoke(fault, [*words, "--url", running.service.url])
 
-    assert told.exit_code == 0
-    assert told.output.startswith(says)
+    assert reported.exit_code == 0
+    assert reported.output.startswith(says)

@@ -9,9 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, unfold, user_group
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 from agents.protocols import PROTOCOLS
 from agents.tasks import Uniform
 from emulator.streams import Streams
@@ -26,8 +26,8 @@ DIGEST = (
 
 def busy(kind: str = "random", **changes: object) -> Spec:
     """Everything that draws: two classes, two cells, contention, fading and four faults."""
-    cpu = {"accelerator": {"kind": "fitted", "service": law("exponential", 0.05)}}
-    slow = server_group(law("gamma", 0.02, 0.5), name="slow", speed=0.5)
+    cpu = {"accelerator": {"kind": "fitted", "service": distribution("exponential", 0.05)}}
+    slow = server_group(distribution("gamma", 0.02, 0.5), name="slow", speed=0.5)
     spec = scenario(
         protocol={"kind": kind},
         users=[
@@ -39,7 +39,7 @@ def busy(kind: str = "random", **changes: object) -> Spec:
             {"name": "cell", "access": "contention", "channels": 2},
             {"name": "grant", "access": "granted", "channels": 2},
         ],
-        servers=[server_group(law("hyperexponential", 0.01, 4.0), count=2), slow],
+        servers=[server_group(distribution("hyperexponential", 0.01, 4.0), count=2), slow],
         channel={"kind": "rayleigh", "snr_db": 25.0},
         backhaul={"delay_s": 0.002, "loss": 0.05},
         faults=[
@@ -63,8 +63,8 @@ def alone(faults: list[Spec]) -> Spec:
     return scenario(
         protocol={"kind": "random"},
         users=[user_group(count=4, arrival={"kind": "poisson", "rate_hz": 10.0})],
-        servers=[server_group(law("exponential", 0.02), count=2)],
-        channel={"kind": "bernoulli", "loss": 0.3, "airtime": law("exponential", 0.01)},
+        servers=[server_group(distribution("exponential", 0.02), count=2)],
+        channel={"kind": "bernoulli", "loss": 0.3, "airtime": distribution("exponential", 0.01)},
         faults=faults,
     )
 

@@ -7,17 +7,17 @@ from typing import get_args
 import msgspec
 import numpy as np
 import pytest
-from conftest import law, perform, scenario, server_group, user_group
+from conftest import distribution, perform, scenario, server_group, user_group
 from pydantic import ValidationError
 
 from agents.api import ACCELERATOR, Send
-from agents.bodies import Abort, Execute, Executed, TaskEnd
+from agents.messages import Abort, Execute, Executed, TaskEnd
 from agents.tasks import Task
-from emulator.reading import check
-from emulator.spec.scenario import Device, Scenario, ServerGroup, Thermal
-from emulator.surroundings.thermal import Heating
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.checks import check
+from emulator.scenario.schema import Device, Scenario, ServerGroup, Thermal
+from emulator.sim.thermal import Heating
 from models import latency
 from models.devices import CLASSES, STANDS_FOR
 
@@ -63,7 +63,7 @@ def test_a_server_overrides_what_its_class_says() -> None:
     assert found.accelerator.kind == "replay"
     assert found.accelerator.model == "digits-l"
     assert found.accelerator.engine == CLASSES["raspberry"].engine
-    fitted = {"kind": "fitted", "service": law("exponential", 0.01)}
+    fitted = {"kind": "fitted", "service": distribution("exponential", 0.01)}
     assert server(device="raspberry", accelerator=fitted).accelerator.kind == "fitted"
 
 
@@ -186,7 +186,7 @@ def test_a_device_cools_from_the_crash_on_that_took_its_batch() -> None:
     spec = scenario(
         duration_s=60.0,
         users=[user_group(arrival={"kind": "periodic", "period_s": 3.5})],
-        servers=[server_group(law("deterministic", 10.0), thermal=thermal)],
+        servers=[server_group(distribution("deterministic", 10.0), thermal=thermal)],
         faults=[{"type": "server_crash", "target": "edge-0", "at_s": crash_s, "for_s": 2.0}],
     )
 
@@ -202,7 +202,9 @@ def test_a_device_cools_from_the_crash_on_that_took_its_batch() -> None:
 
 
 def test_a_device_cools_from_when_its_batch_was_given_up() -> None:
-    servers = [server_group(law("deterministic", 10.0), thermal={"slowdown": 3.0, "time_s": 5.0})]
+    servers = [
+        server_group(distribution("deterministic", 10.0), thermal={"slowdown": 3.0, "time_s": 5.0})
+    ]
     planned = plan(Scenario.model_validate(scenario(servers=servers)), stopwatch=False)
     kernel = assemble(planned, planned.names)
 
@@ -217,7 +219,7 @@ def test_a_device_cools_from_when_its_batch_was_given_up() -> None:
 @pytest.mark.parametrize(
     "accelerator",
     [
-        {"kind": "fitted", "service": law("deterministic", 1e-4)},
+        {"kind": "fitted", "service": distribution("deterministic", 1e-4)},
         {"kind": "replay", "model": "digits-s"},
         {"kind": "live", "model": "digits-s"},
     ],

@@ -6,22 +6,22 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from agents.bodies import Beacon, TaskEnd
+from agents.messages import Beacon, TaskEnd
+from emulator.checks.check import problems
+from emulator.checks.fault_words import types
 from emulator.faults.effects import HEALTHY, RULES, Effect
 from emulator.faults.fold import AnyFault, Fault, fold
-from emulator.faults.nodes import WELL, condition_of
+from emulator.faults.node_types import WELL, condition_of
 from emulator.faults.selectors import selects
-from emulator.reading.check import problems
-from emulator.reading.vocabulary import types
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Bernoulli, Rayleigh, TraceChannel, airtime
+from emulator.sim.network import Deliver, Drop, Link, Resend, Verdict
 from emulator.streams import Streams
-from emulator.surroundings.channel import Bernoulli, Rayleigh, TraceChannel, airtime
-from emulator.surroundings.network import Deliver, Drop, Link, Resend, Verdict
 
 SEED = 11
 SIGMAS = 4.0
@@ -45,7 +45,7 @@ def verdicts(link: Link, count: int, begin_s: float = 0.0) -> list[Verdict]:
 
 def lost_share(active: list[AnyFault], attempts: int, channel_loss: float = 0.0) -> float:
     link = uplink(channel_loss)
-    link.feel(active)
+    link.apply(active)
     return sum(isinstance(v, Drop) for v in verdicts(link, attempts)) / attempts
 
 
@@ -66,7 +66,9 @@ KINDS: dict[str, st.SearchStrategy[AnyFault]] = {
     "shadowing": st.builds(lambda d: fault("shadowing", sigma_db=d / 2.0, ramp_s=d), MORE),
     "interference": st.builds(lambda d: fault("interference", rise_db=d), MORE),
     "delay": st.builds(
-        lambda d, law: fault("delay", delay_s=d, jitter_s=d / 3.0, distribution=law),
+        lambda d, distribution: fault(
+            "delay", delay_s=d, jitter_s=d / 3.0, distribution=distribution
+        ),
         MORE,
         st.sampled_from(["uniform", "normal", "pareto"]),
     ),
@@ -127,13 +129,13 @@ def test_healing_all_in_any_order_returns_to_the_baseline(
     order = data.draw(st.permutations(faults))
     link, untouched = uplink(0.3), uplink(0.3)
     active = list(faults)
-    link.feel(active)
+    link.apply(active)
 
     for healed in order:
         verdicts(link, 5)  # what faults draw shifts nothing of the channel's
         verdicts(untouched, 5)
         active.remove(healed)
-        link.feel(active)
+        link.apply(active)
 
     assert fold(active, "user-0", "bs-0", "uplink") is HEALTHY
     assert condition_of(active, "edge-0", "server") is WELL
@@ -173,7 +175,7 @@ def test_loss_faults_compose_like_independent_losses(losses: tuple[float, ...]) 
 
 def test_corruption_strikes_what_got_through_and_has_its_own_name() -> None:
     attempts, link = 40_000, uplink(0.1)
-    link.feel([fault("loss", p=0.2), fault("corrupt", p=0.3), fault("corrupt", p=0.5)])
+    link.apply([fault("loss", p=0.2), fault("corrupt", p=0.3), fault("corrupt", p=0.5)])
 
     reasons = Counter(v.reason if isinstance(v, Drop) else "" for v in verdicts(link, attempts))
 
@@ -191,7 +193,7 @@ def test_corruption_strikes_what_got_through_and_has_its_own_name() -> None:
 
 def test_delays_add_and_the_slowest_rate_counts() -> None:
     link = uplink()
-    link.feel(
+    link.apply(
         [
             fault("delay", delay_s=0.25),
             fault("delay", delay_s=0.5),
@@ -206,7 +208,7 @@ def test_delays_add_and_the_slowest_rate_counts() -> None:
 
 def test_a_rate_above_that_of_the_channel_changes_nothing() -> None:
     link = uplink()
-    link.feel([fault("rate", rate_bps=1.0e9)])
+    link.apply([fault("rate", rate_bps=1.0e9)])
 
     assert link.judge(1000.0, 1, 0.0).at_s == pytest.approx(0.001)
 
@@ -233,7 +235,7 @@ def test_a_rate_of_zero_loses_what_begins_under_it_and_resends_as_a_blackout() -
 
 def test_a_rate_of_zero_is_the_minimum_of_all_and_no_attempt_lasts_for_ever() -> None:
     link = uplink()
-    link.feel([fault("rate", rate_bps=1.0e4), fault("rate", rate_bps=0)])
+    link.apply([fault("rate", rate_bps=1.0e4), fault("rate", rate_bps=0)])
 
     # 1000 bits at the lowest rate at which anything is sent
     assert link.judge(1000.0, 1, 0.0) == Drop(pytest.approx(0.1), "rate")
@@ -243,7 +245,7 @@ def test_a_rate_of_zero_is_the_minimum_of_all_and_no_attempt_lasts_for_ever() ->
 def test_a_capped_trace_takes_the_slower_of_the_two(cap_bps: float, took_s: float) -> None:
     rows = TraceChannel([0.0, 0.5, 1.0, 4.0], [1.0, 1.0, 1.0, 1.0], [2.0e3, 0.0, 1.0e3, 1.0])
     link = Link("user-0", "bs-0", "uplink", rows, Resend(), Streams(SEED))
-    link.feel([fault("rate", rate_bps=cap_bps)])
+    link.apply([fault("rate", rate_bps=cap_bps)])
 
     # 1500 bits: 1000 in the first row, none in the second, 500 in the third, so 1.5 s by itself
     assert link.judge(1500.0, 1, 0.0) == Deliver(pytest.approx(took_s))
@@ -251,14 +253,14 @@ def test_a_capped_trace_takes_the_slower_of_the_two(cap_bps: float, took_s: floa
 
 def test_jitter_is_uniform_around_the_delay() -> None:
     link = uplink()
-    link.feel([fault("delay", delay_s=0.5, jitter_s=0.1)])
+    link.apply([fault("delay", delay_s=0.5, jitter_s=0.1)])
     count = 10_000
 
     delays_s = [link.judge(1000.0, 1, 0.0).at_s - 0.001 for _ in range(count)]
 
     assert min(delays_s) >= 0.4
     assert max(delays_s) <= 0.6
-    error_s = 0.2 / math.sqrt(12.0 * count)  # of a uniform law 0.2 s wide
+    error_s = 0.2 / math.sqrt(12.0 * count)  # of a uniform distribution 0.2 s wide
     assert sum(delays_s) / count == pytest.approx(0.5, abs=SIGMAS * error_s)
 
 
@@ -285,7 +287,7 @@ def test_interference_raises_the_outage_to_that_of_a_weaker_signal() -> None:
     field = Streams(SEED).field("fading", "user-0", "bs-0")
     channel = Rayleigh(snr_db, threshold_db, 0.01, 1.0e6, field)
     link = Link("user-0", "bs-0", "uplink", channel, Resend(), Streams(SEED))
-    link.feel([fault("interference", target="bs-*", rise_db=rise_db)])
+    link.apply([fault("interference", target="bs-*", rise_db=rise_db)])
 
     lost = sum(isinstance(link.judge(1000.0, 1, (k + 0.5) * 0.01), Drop) for k in range(attempts))
 
@@ -299,7 +301,7 @@ def test_interference_raises_the_outage_to_that_of_a_weaker_signal() -> None:
 def test_burst_losses_have_the_share_and_the_length_asked_for(loss: float, length: float) -> None:
     slots = 100_000
     link = uplink()
-    link.feel([fault("burst_loss", loss=loss, burst_length=length)])
+    link.apply([fault("burst_loss", loss=loss, burst_length=length)])
 
     lost = [isinstance(link.judge(1000.0, 1, (k + 0.5) * 0.01), Drop) for k in range(slots)]
 
@@ -405,7 +407,7 @@ def test_a_partition_cuts_both_directions_and_nothing_else() -> None:
 def lone_user(**changes: object) -> Spec:
     return scenario(
         users=[user_group(arrival={"kind": "periodic", "period_s": 0.1})],
-        servers=[server_group(law("deterministic", 0.01), name="edge")],
+        servers=[server_group(distribution("deterministic", 0.01), name="edge")],
         channel={"kind": "bernoulli", "rate_bps": 1.0e6},
         **changes,
     )
@@ -429,16 +431,16 @@ def test_a_server_slowdown_doubles_the_measured_service() -> None:
 def test_a_paused_server_starts_nothing_and_then_catches_up() -> None:
     pause = {"type": "server_pause", "target": "edge-*", "at_s": 3.0, "for_s": 4.0}
 
-    told = sorted(ends(lone_user(faults=[pause])), key=lambda end: end.seq)
+    reported = sorted(ends(lone_user(faults=[pause])), key=lambda end: end.seq)
 
     # Lindley's recursion for one server that takes 0.01 s, closed from 3 to 7 s
     free_s = 0.0
-    for end in told:
+    for end in reported:
         begins_s = max(end.arrived_s, free_s)
         free_s = (7.0 if 3.0 <= begins_s < 7.0 else begins_s) + 0.01
         assert end.outcome == "completed"
         assert end.finished_s == pytest.approx(free_s)
-    assert sum(end.arrived_s < 7.0 < end.finished_s for end in told) >= 39
+    assert sum(end.arrived_s < 7.0 < end.finished_s for end in reported) >= 39
 
 
 def shared(access: str, **changes: object) -> Spec:
@@ -501,10 +503,10 @@ def test_a_fault_that_touches_nothing_is_refused(bad: Spec, text: str) -> None:
 def test_a_cut_drops_everything_and_says_why(cut: Spec, reason: str) -> None:
     during = {**cut, "at_s": 3.0, "for_s": 4.0}
 
-    told = ends(lone_user(faults=[during]))
+    reported = ends(lone_user(faults=[during]))
 
-    assert Counter(end.outcome for end in told).keys() == {"completed", "dropped"}
-    for end in told:
+    assert Counter(end.outcome for end in reported).keys() == {"completed", "dropped"}
+    for end in reported:
         if end.outcome == "dropped":
             assert end.reason == reason
             assert 2.9 < end.born_s < 7.0

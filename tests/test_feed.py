@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHIPPED, law, scenario, server_group, unfold, user_group
+from conftest import SHIPPED, distribution, scenario, server_group, unfold, user_group
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
+from emulator.build.planning import plan
+from emulator.checks import source
 from emulator.live.feed import Feed
 from emulator.live.recent import ROWS, Recent
 from emulator.live.tiles import tiles
-from emulator.reading import source
 from emulator.runtime.recorder import Progress, fresh_metrics
 from emulator.runtime.steering import Steering
-from emulator.show.panels import CURVES_MAX, panels
-from emulator.spec.scenario import Scenario
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.views.panels import CURVES_MAX, panels
 
 SPEC = scenario(
     duration_s=20.0,
@@ -23,7 +23,7 @@ SPEC = scenario(
         user_group(name="fast", count=2, priority=0, deadline_s=0.4),
         user_group(name="slow", count=3, priority=1, arrival={"kind": "poisson", "rate_hz": 6.0}),
     ],
-    servers=[server_group(law("exponential", 0.05), count=2)],
+    servers=[server_group(distribution("exponential", 0.05), count=2)],
     channel={"kind": "bernoulli", "loss": 0.2, "rate_bps": 1.0e5},
     faults=[{"type": "blackout", "target": "bs-0", "at_s": 10.0, "for_s": 5.0}],
 )
@@ -69,8 +69,10 @@ def test_a_birth_that_is_yet_to_come_counts_as_now_and_hides_no_later_news() -> 
     rows = []
     for born_s, ended_s in ((0.5, 1.0), (6.0, 2.0), (2.5, 3.0)):  # the second by a clock set back
         instants = (ended_s, ended_s, ended_s)
-        told = TaskEnd("fast-0", 0, 0, born_s, 9.0, ended_s, "completed", "", "edge-0", *instants)
-        metrics.fold([told], ended_s)
+        reported = TaskEnd(
+            "fast-0", 0, 0, born_s, 9.0, ended_s, "completed", "", "edge-0", *instants
+        )
+        metrics.fold([reported], ended_s)
         rows.append(metrics.window.columns())
 
     assert [row["delay_s/p95"] for row in rows] == [0.5, 0.0, 0.5]

@@ -7,9 +7,9 @@ import pytest
 from conftest import perform
 from todg_network import network
 
-from agents.bodies import ServerReport, TaskEnd
-from agents.scheduled import server as scheduled_server
-from agents.slot_bodies import Board
+from agents.messages import ServerReport, TaskEnd
+from agents.messages.slots import Board
+from agents.todg import server as scheduled_server
 
 SLOWER = 3.0
 
@@ -21,12 +21,12 @@ def test_a_slower_scheduled_server_publishes_it_and_gets_less(
         """Returns the rack's share of all results since the change, its boards and reports."""
         boards: list[Board] = []
 
-        def told(slot: int, name: str, backlog: tuple[int, ...], slowness: float) -> Board:
+        def reported(slot: int, name: str, backlog: tuple[int, ...], slowness: float) -> Board:
             board = Board(slot, name, backlog, slowness if is_priced else 1.0)
             boards.append(board)
             return board
 
-        monkeypatch.setattr(scheduled_server, "Board", told)
+        monkeypatch.setattr(scheduled_server, "Board", reported)
         slow = {"at_s": 2.0, "type": "server_slowdown", "target": "rack-0", "factor": SLOWER}
         records, _, _ = perform(network(duration_s=8.0, faults=[slow]))
         ends = [r for r in records if isinstance(r, TaskEnd) and r.outcome == "completed"]

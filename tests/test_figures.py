@@ -18,12 +18,12 @@ from matplotlib.text import Text
 from PIL import Image
 from test_report import SPEC, play_into
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 from emulator.cli.main import fresco
-from emulator.record.stats import STAY_BINS, Group, GroupStats
-from emulator.show import figures, plots, report
-from emulator.show.network_map import NAMED_MAX, network_map
-from emulator.spec.scenario import Scenario
+from emulator.results.stats import SOJOURN_BINS, Group, GroupStats
+from emulator.scenario.schema import Scenario
+from emulator.views import figures, plots, report
+from emulator.views.network_map import NAMED_MAX, network_map
 
 SVG = "{http://www.w3.org/2000/svg}"
 OVER_TIME = {
@@ -58,9 +58,9 @@ def stays(finished: dict[float, int], given_up: dict[float, int]) -> GroupStats:
     """Makes the numbers of a group whose deadline is 2 s; counts are by sojourn time."""
     stats = GroupStats(Group(0, deadline_s=2.0))
     for outcome, counts in (("completed", finished), ("expired", given_up)):
-        for stay_s, count in counts.items():
+        for sojourn_s, count in counts.items():
             for _ in range(count):
-                end = TaskEnd("user-0", 0, 0, 0.0, 2.0, stay_s, outcome, finished_s=stay_s)
+                end = TaskEnd("user-0", 0, 0, 0.0, 2.0, sojourn_s, outcome, finished_s=sojourn_s)
                 stats.stays.count(end)
     return stats
 
@@ -206,7 +206,7 @@ def test_a_histogram_of_sojourn_times_counts_up_and_down() -> None:
     kept, late = sojourns().axes
 
     drawn = {round(bar.get_x(), 3): bar.get_height() for bar in kept.patches if bar.get_height()}
-    width_s = 2.0 / STAY_BINS
+    width_s = 2.0 / SOJOURN_BINS
     expected = {10 * width_s: 30, 23 * width_s: 2, 0.0: -1}
     assert drawn == {round(at, 3): count for at, count in expected.items()}
     assert kept.get_title(loc="left") == "alarm: longest 1.2 s, 60 % of the deadline; bound 1.9 s"

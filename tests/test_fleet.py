@@ -13,10 +13,12 @@ from unittest.mock import patch
 
 import pytest
 import ray
-from conftest import law, scenario, server_group
+from conftest import distribution, scenario, server_group
 
-from emulator.record import journal
-from emulator.record.journal import Frame, HostLost
+from emulator.build.plan import Plan
+from emulator.build.planning import plan
+from emulator.results import journal
+from emulator.results.journal import Frame, HostLost
 from emulator.runtime import cluster, muster
 from emulator.runtime.connect import Machine, RunError
 from emulator.runtime.host import Report
@@ -24,10 +26,8 @@ from emulator.runtime.loop import Step
 from emulator.runtime.muster import Hosts, StartWatch, some
 from emulator.runtime.session import Session
 from emulator.runtime.steering import Steering
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.pace import BUCKETS_S
-from emulator.world.plan import Plan
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.sim.clock import BUCKETS_S
 
 COUNTS = [0] * (len(BUCKETS_S) + 1)
 MACHINES = [
@@ -95,7 +95,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def small(duration_s: float = 0.4) -> Scenario:
     spec = scenario(
         duration_s=duration_s,
-        servers=[server_group(law("deterministic", 0.01))],
+        servers=[server_group(distribution("deterministic", 0.01))],
         runtime={"kind": "ray", "start_max_s": 0.3},
     )
     return Scenario.model_validate(spec)

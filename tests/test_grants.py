@@ -8,11 +8,11 @@ only while no channel stands idle for anybody who waits.
 import math
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 from test_nodes import bodies, generate, message, new_cell, new_user
 
 from agents.api import RADIO, Send
-from agents.bodies import Grant, Offload, Request, TaskEnd, Undelivered, Vacate, Wake
+from agents.messages import Grant, Offload, Request, TaskEnd, Undelivered, Vacate, Wake
 from agents.tasks import Task
 
 RATE_BPS = 1.0e5
@@ -34,7 +34,7 @@ def cell(duration_s: float, *faults: Spec) -> list[TaskEnd]:
             )
         ],
         base_stations=[{"name": "bs", "access": "granted", "channels": 1, "grant_s": 0.4}],
-        servers=[server_group(law("deterministic", 1e-6))],
+        servers=[server_group(distribution("deterministic", 1e-6))],
         channel={"kind": "bernoulli", "rate_bps": RATE_BPS},
         downlink={"kind": "ideal"},
         backhaul={"delay_s": BACKHAUL_S},

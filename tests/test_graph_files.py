@@ -8,10 +8,10 @@ import networkx as nx
 import pytest
 from click.testing import CliRunner
 
+from emulator.checks import source
+from emulator.checks.source import ScenarioError
 from emulator.cli.main import fresco
-from emulator.reading import source
-from emulator.reading.source import ScenarioError
-from emulator.spec.topology import build, layout
+from emulator.scenario.topology import build, layout
 
 SCENARIO = """\
 name: net
@@ -20,7 +20,9 @@ duration_s: 2
 protocol: {kind: nearest}
 users: [{name: cam, count: 2, arrival: {kind: periodic, period_s: 0.4}, input_bits: 8000}]
 base_stations: [{name: mast, count: 2}]
-servers: [{name: rack, accelerator: {kind: fitted, service: {law: deterministic, mean_s: 0.01}}}]
+servers:
+  - name: rack
+    accelerator: {kind: fitted, service: {distribution: deterministic, mean_s: 0.01}}
 channel: {kind: bernoulli, rate_bps: 1.0e6}
 topology: {kind: file, file: net.json}
 """
@@ -55,7 +57,7 @@ def load(folder: Path, written: str | bytes | Spec, name: str = "net.json") -> A
     return source.load(path)
 
 
-def told(folder: Path, written: str | bytes | Spec, name: str = "net.json") -> list[str]:
+def reported(folder: Path, written: str | bytes | Spec, name: str = "net.json") -> list[str]:
     with pytest.raises(ScenarioError) as caught:
         load(folder, written, name)
     assert {problem.line for problem in caught.value.problems} == {9}
@@ -253,7 +255,7 @@ REFUSED = {
 def test_what_a_topology_cannot_mean_is_refused_with_its_place(what: str, tmp_path: Path) -> None:
     change, text = REFUSED[what]
 
-    (said,) = told(tmp_path, changed(change))
+    (said,) = reported(tmp_path, changed(change))
 
     assert said.startswith(f"net.json: {text}")
 
@@ -263,7 +265,7 @@ def test_the_base_station_to_add_is_the_one_near_by(tmp_path: Path) -> None:
     for node, at_m in zip(graph["nodes"], (60.0, 100.0, 0.0, 80.0, 0.0), strict=True):
         node |= {"x_m": at_m, "y_m": 0.0}
 
-    (said,) = told(tmp_path, graph)
+    (said,) = reported(tmp_path, graph)
 
     assert said.endswith("; add an edge 'cam-0' - 'mast-1'")
 
@@ -271,7 +273,7 @@ def test_the_base_station_to_add_is_the_one_near_by(tmp_path: Path) -> None:
 def test_a_relay_is_refused_with_the_edge_that_is_missing(tmp_path: Path) -> None:
     graph = changed(lambda n, e, g: e[3].update(target="mast-0"))
 
-    said = told(tmp_path, graph)
+    said = reported(tmp_path, graph)
 
     assert said == [
         "net.json: the edge 'mast-1' - 'mast-0' joins a base station and a base station: a task "
@@ -296,7 +298,7 @@ def test_a_relay_is_refused_with_the_edge_that_is_missing(tmp_path: Path) -> Non
 def test_json_that_is_no_graph_is_refused_with_its_line(
     written: str | bytes, text: str, tmp_path: Path
 ) -> None:
-    (said,) = told(tmp_path, written)
+    (said,) = reported(tmp_path, written)
 
     assert said.startswith(text)
 
@@ -319,7 +321,7 @@ def test_json_that_is_no_graph_is_refused_with_its_line(
     ],
 )
 def test_graphml_is_held_to_the_same(written: str, text: str, tmp_path: Path) -> None:
-    (said,) = told(tmp_path, written, "net.graphml")
+    (said,) = reported(tmp_path, written, "net.graphml")
 
     assert said.startswith(f"net.graphml{text}")
 
@@ -327,13 +329,17 @@ def test_graphml_is_held_to_the_same(written: str, text: str, tmp_path: Path) ->
 def test_a_default_of_graphml_is_a_value(tmp_path: Path) -> None:
     declared = '<key id="x" for="node" attr.name="x"><default>4</default></key>'
 
-    (said,) = told(tmp_path, by_hand().replace("<graph ", f"{declared}<graph ", 1), "net.graphml")
+    (said,) = reported(
+        tmp_path, by_hand().replace("<graph ", f"{declared}<graph ", 1), "net.graphml"
+    )
 
     assert said == "net.graphml: unknown attribute 'x' of 'cam-0' and 4 more; did you mean 'x_m'?"
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
-    assert told(tmp_path, "{}", "net.xml")[0].startswith("net.xml: a topology ends in .graphml or ")
+    assert reported(tmp_path, "{}", "net.xml")[0].startswith(
+        "net.xml: a topology ends in .graphml or "
+    )
 
 
 @pytest.mark.parametrize("verb", [["check"], ["run", "--runtime", "loop", "--no-dashboard"]])

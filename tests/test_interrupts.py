@@ -20,7 +20,7 @@ from conftest import (
     PATIENCE_S,
     Spec,
     Started,
-    law,
+    distribution,
     scenario,
     server_group,
     user_group,
@@ -129,7 +129,7 @@ COMPARED = scenario(
     name="compared",
     duration_s=60.0,
     users=[user_group(arrival={"kind": "poisson", "rate_hz": 20.0})],
-    servers=[server_group(law("exponential", 0.01), count=2)],
+    servers=[server_group(distribution("exponential", 0.01), count=2)],
 )
 MANY = {
     "compare": ("--protocols", "random,nearest"),
@@ -167,10 +167,10 @@ def test_many_runs_keep_those_that_ended_and_leave_no_worker(
     assert "Traceback" not in comparing.said
     done = len({seed for _, seed in ended_runs(tmp_path)})
     (folder,) = (tmp_path / "runs" / f"compared-{verb}").glob("2*")
-    told = json.loads((folder / "compare.json").read_text())
-    assert told["cause"] == "interrupted by the user"
-    assert 2 <= len(told["seeds"]) <= done < 1000
-    assert f"compared: {len(told['seeds'])} of 1000 seeds" in comparing.said
+    reported = json.loads((folder / "compare.json").read_text())
+    assert reported["cause"] == "interrupted by the user"
+    assert 2 <= len(reported["seeds"]) <= done < 1000
+    assert f"compared: {len(reported['seeds'])} of 1000 seeds" in comparing.said
     assert "delay, mean" in comparing.said
     assert (folder / f"{verb}.html").exists()
     assert (folder.parent / "latest").resolve() == folder.resolve()

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import pytest
 
 from agents.api import Message, Send
-from agents.bodies import Beacon, Body, NodeId, Offload, Undelivered, Wake
+from agents.messages import Beacon, Body, NodeId, Offload, Undelivered, Wake
 from agents.tasks import Task
 from emulator.faults.base import LinkKind
+from emulator.sim.channel import Bernoulli, Ideal, airtime
+from emulator.sim.kernel import Kernel
+from emulator.sim.network import Flight, Link, Network, Resend
 from emulator.streams import Streams
-from emulator.surroundings.channel import Bernoulli, Ideal, airtime
-from emulator.surroundings.kernel import Kernel
-from emulator.surroundings.network import Flight, Link, Network, Resend
 
 TASK = Task("user", 0, 0.0, 0, 1000.0, 7)
 Ends = tuple[NodeId, NodeId]

@@ -10,10 +10,10 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 
-from agents.bodies import NodeId, Offload
-from agents.protocols.link_belief import (
+from agents.messages import NodeId, Offload
+from agents.popec.link_belief import (
     DEAD,
     FEEDBACK_S,
     RETRY_MAX_S,
@@ -21,14 +21,14 @@ from agents.protocols.link_belief import (
     SUCCESS_MIN,
     LinkBelief,
 )
-from agents.protocols.success import SuccessEstimate
+from agents.popec.success import SuccessEstimate
 from benchmarks import beliefs
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.crossing import Crossing
-from emulator.surroundings.network import Flight, Link
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.sim.crossing import Crossing
+from emulator.sim.network import Flight, Link
 
 SLOT_S = 0.02
 
@@ -248,7 +248,7 @@ def one_cell(channels: int, downlink_s: float, **changes: Any) -> Spec:
             base_stations=[
                 {"name": "bs", "access": "slotted", "channels": channels, "grant_s": SLOT_S}
             ],
-            servers=[server_group(law("exponential", 0.01))],
+            servers=[server_group(distribution("exponential", 0.01))],
             channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e6},
             downlink={"kind": "ideal", "delay_s": downlink_s},
             resend={"attempts_max": 1},
@@ -332,7 +332,7 @@ def test_two_seconds_after_a_fault_all_is_as_without_it(seed: int) -> None:
     # a hundredfold, for good.
     fault = {"type": "corrupt", "target": "u-*", "only": "tasks", "p": 0.7, "at_s": 2.0}
     spec = one_cell(3, 0.0, seed=seed, duration_s=11.0, warmup_s=8.0) | {
-        "servers": [server_group(law("exponential", 0.02))],
+        "servers": [server_group(distribution("exponential", 0.02))],
     }
     paoi_s = [
         perform(spec | {"faults": faults}).metrics.summary()["all"]["paoi_mean_s"]

@@ -7,24 +7,24 @@ from statistics import NormalDist, fmean, pstdev
 
 import numpy as np
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 from test_kernel import Trio
 
-from agents.bodies import Beacon, Offload, TaskEnd
+from agents.messages import Beacon, Offload, TaskEnd
 from agents.tasks import Task
+from emulator.build.assemble import assemble
+from emulator.build.plan import Plan
+from emulator.build.planning import plan
 from emulator.faults.effects import deviate
 from emulator.faults.fold import AnyFault, Fault, fold
 from emulator.faults.timeline import Order
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Bernoulli, Rayleigh, airtime
+from emulator.sim.disturbance import Disturbance, Persistent
+from emulator.sim.network import Deliver, Drop, Link, Resend
 from emulator.streams import Streams
-from emulator.surroundings.channel import Bernoulli, Rayleigh, airtime
-from emulator.surroundings.disturbance import Disturbance, Persistent
-from emulator.surroundings.network import Deliver, Drop, Link, Resend
-from emulator.world.assemble import assemble
-from emulator.world.plan import Plan
-from emulator.world.planning import plan
 
 SEED = 11
 SIGMAS = 4.0
@@ -41,7 +41,7 @@ def uplink(*active: AnyFault, loss: float = 0.0) -> Link:
     link = Link(
         "user-0", "bs-0", "uplink", Bernoulli(loss, airtime(1.0e6)), Resend(), Streams(SEED)
     )
-    link.feel(active)
+    link.apply(active)
     return link
 
 
@@ -173,7 +173,7 @@ def test_shadows_are_normal_in_decibels_over_links_and_the_same_both_ways() -> N
         there = Disturbance(f"user-{number}", "bs-0", "uplink", streams)
         back = Disturbance("bs-0", f"user-{number}", "downlink", streams)
         for each in (there, back):
-            each.feel(shadows)
+            each.apply(shadows)
         depths_db.append(there.fade_db(there.effect(0.0)))
         assert back.fade_db(back.effect(0.0)) == depths_db[-1]
 
@@ -191,7 +191,7 @@ def test_shadowing_gives_the_outage_of_a_log_normal_mean() -> None:
         field = Streams(SEED).field("fading", name)
         channel = Rayleigh(snr_db, threshold_db, 0.01, 1.0e6, field)
         link = Link(name, "bs-0", "uplink", channel, Resend(), Streams(SEED))
-        link.feel([fault("shadowing", sigma_db=sigma_db)])
+        link.apply([fault("shadowing", sigma_db=sigma_db)])
         for k in range(attempts):
             lost += isinstance(link.judge(1000.0, 1, (k + 0.5) * 0.01), Drop)
 
@@ -209,7 +209,7 @@ def test_a_shadow_stays_when_another_fault_comes_and_goes() -> None:
     disturbance = Disturbance("user-0", "bs-0", "uplink", Streams(SEED))
 
     def depth_db(*active: AnyFault) -> float:
-        disturbance.feel(active)
+        disturbance.apply(active)
         return disturbance.fade_db(disturbance.effect(0.0))
 
     alone = depth_db(shadow)
@@ -244,8 +244,8 @@ def test_jitter_beyond_the_delay_adds_nothing_and_takes_nothing(
     distribution: str, correlation: float
 ) -> None:
     count, delay_s, jitter_s = 40_000, 0.05, 0.9
-    law = {"distribution": distribution, "correlation": correlation}
-    jittered = fault("delay", delay_s=delay_s, jitter_s=jitter_s, **law)
+    distribution = {"distribution": distribution, "correlation": correlation}
+    jittered = fault("delay", delay_s=delay_s, jitter_s=jitter_s, **distribution)
 
     found_s = np.array(delays_s(uplink(jittered), count))
 
@@ -286,7 +286,7 @@ def test_no_uplink_of_a_run_is_quicker_than_its_airtime() -> None:
     spec = scenario(
         duration_s=400.0,
         users=[user_group(arrival={"kind": "periodic", "period_s": 2.0}, input_bits=1.0e6)],
-        servers=[server_group(law("deterministic", 0.001))],
+        servers=[server_group(distribution("deterministic", 0.001))],
         channel={"kind": "bernoulli", "rate_bps": 1.0e6},
         downlink={"kind": "ideal"},
         faults=[
@@ -308,7 +308,7 @@ def test_the_heaviest_deviations_are_finite_and_the_middle_is_none() -> None:
     assert deviate("normal", 0.5) == deviate("uniform", 0.5) == 0.0
 
 
-def test_correlated_delays_correlate_and_keep_their_law() -> None:
+def test_correlated_delays_correlate_and_keep_their_distribution() -> None:
     count, correlation = 40_000, 0.7
     link = uplink(fault("delay", delay_s=1.0, jitter_s=0.2, correlation=correlation))
 
@@ -359,7 +359,7 @@ STRENGTH = {
 def test_a_ramp_is_linear_in_time_and_then_over(type_: str) -> None:
     growing = fault(type_, **GROWING[type_], at_s=10.0, ramp_s=4.0)
     disturbance = Disturbance("user-0", "bs-0", "uplink", Streams(SEED))
-    disturbance.feel([growing])
+    disturbance.apply([growing])
 
     grown = [STRENGTH[type_](disturbance.effect(10.0 + t)) for t in (0.0, 1.0, 2.0, 3.0, 4.0, 9.0)]
 
@@ -389,7 +389,7 @@ def test_a_server_slows_down_gradually() -> None:
     slow = {"type": "server_slowdown", "target": "edge-*", "factor": 3.0, "at_s": 2.0}
     spec = scenario(
         users=[user_group(arrival={"kind": "periodic", "period_s": 0.1})],
-        servers=[server_group(law("deterministic", 0.01))],
+        servers=[server_group(distribution("deterministic", 0.01))],
         faults=[{**slow, "ramp_s": 4.0}],
     )
 
@@ -481,7 +481,7 @@ def busy() -> Spec:
         protocol={"kind": "best-channel"},
         users=[user_group(count=4, arrival={"kind": "poisson", "rate_hz": 8.0})],
         base_stations=[{"name": "bs", "count": 2}],
-        servers=[server_group(law("exponential", 0.02), count=2)],
+        servers=[server_group(distribution("exponential", 0.02), count=2)],
         channel={"kind": "rayleigh", "snr_db": 25.0},
         resend={"attempts_max": 3, "ack_s": 0.001},
         backhaul={"delay_s": 0.003},
@@ -517,8 +517,8 @@ def ends_on(planned: Plan, shares: list[list[str]]) -> list[str]:
         if due_s[number] > end_s:
             break
         kernels[number].run_until(due_s[number])
-    told = [record for kernel in kernels for record in kernel.take_records(end_s)]
-    return sorted(repr(record) for record in told if isinstance(record, TaskEnd))
+    reported = [record for kernel in kernels for record in kernel.take_records(end_s)]
+    return sorted(repr(record) for record in reported if isinstance(record, TaskEnd))
 
 
 def test_several_kernels_draw_what_one_does() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, UNHURRIED
 
-from emulator.reading import source
+from emulator.checks import source
 
 ROOT = Path(__file__).parent.parent
 FRESCO = [sys.executable, "-m", "emulator"]
@@ -161,10 +161,10 @@ STUCK = """
 import time, sys
 from pathlib import Path
 from rich.console import Console
-from emulator.reading import source
+from emulator.checks import source
 from emulator import interrupts
-from emulator.show.display import stopping
-from emulator.world.planning import plan
+from emulator.views.terminal import stopping
+from emulator.build.planning import plan
 from emulator.runtime.steering import Steering
 steering = Steering(plan(source.load(Path(sys.argv[1])), stopwatch=False))
 steering.begin()

@@ -6,13 +6,13 @@ import pytest
 from conftest import perform
 from test_cluster import workload
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 from emulator.live import replay
-from emulator.record import journal
-from emulator.record.journal import Record
+from emulator.results import journal
+from emulator.results.journal import Record
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import EXIT_STATUS, Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 pytestmark = pytest.mark.ray
 
@@ -57,14 +57,14 @@ def test_nodes_fail_on_ray_as_in_virtual_time_and_a_killed_actor_ends_the_run(
     (cause,) = summary["causes"]
     assert "d-0" in cause
     assert "ended unexpectedly" in cause
-    told = [record for frame in journal.read_frames(tmp_path) for record in frame.records]
+    reported = [record for frame in journal.read_frames(tmp_path) for record in frame.records]
     virtual = perform(spec | {"faults": [crash, churn], "duration_s": 6.0}).records
 
     def dropped(records: list[Record]) -> set[tuple[str, int, str]]:
         ends = (r for r in records if isinstance(r, TaskEnd) and r.ended_s < 5.0)
         return {(e.user, e.seq, e.reason) for e in ends if e.reason in ("crash", "away")}
 
-    expected, seen = dropped(virtual), dropped(told)
+    expected, seen = dropped(virtual), dropped(reported)
     # The same draws; who is late by more than a tick may fall on the other side of an instant.
     assert len(expected) > 8
     assert len(expected ^ seen) <= 0.2 * len(expected)

@@ -64,12 +64,12 @@ def install(folder: Path, silent: str = "nothing", **environment: str) -> tuple[
     kept = {k: v for k, v in os.environ.items() if k != "TORCH_INDEX"}
     done = subprocess.run(
         [INSTALL, python, ROOT / "requirements.lock"],
-        env={**kept, **environment, "TOLD": str(folder / "told"), "SILENT": silent},
+        env={**kept, **environment, "TOLD": str(folder / "reported"), "SILENT": silent},
         capture_output=True,
         text=True,
         check=True,
     )
-    return (folder / "told").read_text().splitlines(), done.stderr
+    return (folder / "reported").read_text().splitlines(), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -79,28 +79,28 @@ def install(folder: Path, silent: str = "nothing", **environment: str) -> tuple[
 def test_torch_comes_from_its_own_index_and_the_rest_from_the_default(
     tmp_path: Path, environment: dict[str, str], index: str
 ) -> None:
-    calls, told = install(tmp_path, **environment)
+    calls, reported = install(tmp_path, **environment)
 
     assert len(calls) == 2
     assert re.search(rf"--no-deps .*--index-url {index} torch==[\d.]+$", calls[0])
     assert re.search(r"pip install --quiet --requirement \S+requirements.lock$", calls[1])
-    assert told == ""
+    assert reported == ""
 
 
 def test_where_that_index_does_not_answer_the_default_one_is_taken_and_it_says_so(
     tmp_path: Path,
 ) -> None:
-    calls, told = install(tmp_path, silent="http://a", TORCH_INDEX="http://a")
+    calls, reported = install(tmp_path, silent="http://a", TORCH_INDEX="http://a")
 
     # Bounded: two tries of ten seconds, where pip alone makes six of fifteen.
     assert "--retries 1 --timeout 10" in calls[0]
     assert "--index-url" not in calls[1]
-    assert "TORCH_INDEX: http://a" in told
+    assert "TORCH_INDEX: http://a" in reported
 
 
 def test_with_no_index_for_torch_all_comes_from_the_default(tmp_path: Path) -> None:
-    calls, told = install(tmp_path, TORCH_INDEX="")
+    calls, reported = install(tmp_path, TORCH_INDEX="")
 
     assert len(calls) == 1
     assert "--index-url" not in calls[0]
-    assert told == ""
+    assert reported == ""

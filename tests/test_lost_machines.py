@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import law, scenario, server_group
+from conftest import distribution, scenario, server_group
 from raylets import ROOT, Raylets, wait_until
 
-from emulator.reading import source
-from emulator.spec.scenario import Scenario
+from emulator.checks import source
+from emulator.scenario.schema import Scenario
 
 pytestmark = pytest.mark.ray
 FRESCO = [sys.executable, "-m", "emulator"]
@@ -33,7 +33,7 @@ def write(folder: Path, duration_s: float) -> None:
     """Three nodes, each a host; lateness is not what this is about."""
     spec = scenario(
         duration_s=duration_s,
-        servers=[server_group(law("deterministic", 0.01))],
+        servers=[server_group(distribution("deterministic", 0.01))],
         runtime={
             "kind": "ray",
             "lateness_max_s": 60.0,
@@ -76,11 +76,11 @@ def test_a_machine_killed_while_hosts_start_ends_the_run_with_its_name(
     victim = head.add(cpus=2)
     code = f"""
 import os, signal, sys
-from emulator.reading import source
+from emulator.checks import source
 from emulator.runtime import cluster
 from emulator.runtime.connect import RunError
 from emulator.runtime.muster import StartWatch
-from emulator.world.planning import plan
+from emulator.build.planning import plan
 from pathlib import Path
 
 class Kill(StartWatch):

@@ -3,21 +3,22 @@
 from pathlib import Path
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, unfold, user_group
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
-from agents.bodies import TaskEnd
-from emulator.live.exporter import Exporter
-from emulator.reading import source
-from emulator.record.measures import METRICS
-from emulator.record.units import readable
+from agents.messages import TaskEnd
+from emulator.checks import source
+from emulator.experiments import compare
+from emulator.live.prometheus import Exporter
+from emulator.results.measures import METRICS
+from emulator.results.units import readable
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
-from emulator.show import compare, report
-from emulator.show.display import metrics_table
-from emulator.show.panels import panels
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.views import report
+from emulator.views.panels import panels
+from emulator.views.terminal import metrics_table
 
 SERVICE_S = 0.1
 WHOLE = 1.0 + 1e-9  # steps are differences of running sums of floats
@@ -30,7 +31,7 @@ def queue(rho: float, kind: str = "exponential", **changes: object) -> Spec:
     return scenario(
         duration_s=3000.0,
         users=[user_group(arrival=arrival)],
-        servers=[server_group(law(kind, SERVICE_S), queue_len_max=10_000)],
+        servers=[server_group(distribution(kind, SERVICE_S), queue_len_max=10_000)],
     ) | dict(changes)
 
 
@@ -51,7 +52,7 @@ def test_load_and_waiting_are_those_of_the_closed_form(rho: float, kind: str, sc
 
 
 def test_how_busy_a_server_is_follows_from_the_services_that_the_journal_holds() -> None:
-    servers = [server_group(law("exponential", 0.05), count=2)]
+    servers = [server_group(distribution("exponential", 0.05), count=2)]
     spec = scenario(
         duration_s=200.0, users=[user_group(count=8)], servers=servers, protocol={"kind": "random"}
     )

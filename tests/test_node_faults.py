@@ -7,21 +7,21 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from todg_network import network
 
-from agents.bodies import ServerReport, TaskEnd
+from agents.messages import ServerReport, TaskEnd
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.checks.check import problems
 from emulator.faults.fold import AnyFault, Fault
-from emulator.faults.nodes import WELL, condition_of
+from emulator.faults.node_types import WELL, condition_of
 from emulator.faults.timeline import Order
-from emulator.reading.check import problems
-from emulator.record.journal import LinkCount, Presence, Readings, Record
-from emulator.spec.scenario import Scenario
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
+from emulator.results.journal import LinkCount, Presence, Readings, Record
+from emulator.scenario.schema import Scenario
 from models import latency
 
 SIGMAS = 4.0
@@ -51,7 +51,7 @@ def cell(period_s: float = 0.1, service_s: float = 0.01, users: int = 1, **chang
     users_ = [user_group(count=users, arrival={"kind": "periodic", "period_s": period_s})]
     return scenario(
         users=users_,
-        servers=[server_group(law("deterministic", service_s))],
+        servers=[server_group(distribution("deterministic", service_s))],
         channel={"kind": "ideal", "delay_s": 0.001},
     ) | dict(changes)
 
@@ -133,7 +133,7 @@ def test_a_healed_fault_leaves_no_trace_in_what_follows(broken: Spec) -> None:
         duration_s=20.0,
         users=[user_group(count=4, arrival={"kind": "periodic", "period_s": 0.5})],
         base_stations=[{"name": "bs", "count": 2}],
-        servers=[server_group(law("deterministic", 0.01), count=2)],
+        servers=[server_group(distribution("deterministic", 0.01), count=2)],
         channel={"kind": "bernoulli", "rate_bps": 1.0e6},
         protocol={"kind": "round-robin"},
     )
@@ -161,10 +161,10 @@ def test_equal_seeds_give_equal_digests(count: int) -> None:
 
 def test_a_crash_loses_exactly_what_the_server_held_and_what_comes_meanwhile() -> None:
     # A task every 0.04 s, served in 0.05 s: the queue grows until the crash.
-    told = played(cell(0.04, 0.05, faults=[fault("server_crash", "edge-0")]))
+    reported = played(cell(0.04, 0.05, faults=[fault("server_crash", "edge-0")]))
 
     free_s, lost = 0.0, set()
-    for end in told:  # Lindley's recursion; what is in service ends with the crash
+    for end in reported:  # Lindley's recursion; what is in service ends with the crash
         arrived_s = end.born_s + 0.001
         begins_s = max(arrived_s, free_s)
         if AT_S <= arrived_s < HEALED_S or (arrived_s < AT_S < begins_s + 0.05):
@@ -174,19 +174,19 @@ def test_a_crash_loses_exactly_what_the_server_held_and_what_comes_meanwhile() -
         else:
             free_s = begins_s + 0.05
             assert end.finished_s == pytest.approx(free_s)
-    dropped = {end.seq for end in told if end.outcome == "dropped"}
+    dropped = {end.seq for end in reported if end.outcome == "dropped"}
     assert dropped == lost
-    assert {(e.reason, e.server) for e in told if e.seq in lost} == {("crash", "edge-0")}
+    assert {(e.reason, e.server) for e in reported if e.seq in lost} == {("crash", "edge-0")}
     assert len(lost) > FOR_S / 0.04 + 10  # some of them were held when it crashed
 
 
 def test_a_paused_server_that_crashes_loses_the_batch_that_it_had_not_begun() -> None:
     faults = [fault("server_pause", "edge-0"), fault("server_crash", "edge-0") | {"at_s": 5.0}]
 
-    told = played(cell(faults=faults))
+    reported = played(cell(faults=faults))
 
-    lost = {end.seq for end in told if end.reason == "crash"}
-    assert lost == {end.seq for end in told if AT_S < end.born_s + 0.001 < 5.0 + FOR_S}
+    lost = {end.seq for end in reported if end.reason == "crash"}
+    assert lost == {end.seq for end in reported if AT_S < end.born_s + 0.001 < 5.0 + FOR_S}
 
 
 def test_a_restarted_server_knows_nothing_of_its_past() -> None:
@@ -266,9 +266,9 @@ def test_scheduled_nodes_come_back_to_work_and_no_deadline_is_overrun(broken: Sp
 def test_counts_of_a_node_that_crashed_do_not_fall() -> None:
     spec = network(faults=[fault("server_crash", "*") | {"at_s": 1.0, "for_s": 0.5}])
 
-    told = [r for r in perform(spec).records if isinstance(r, Readings)]
+    reported = [r for r in perform(spec).records if isinstance(r, Readings)]
 
-    sent = [r.values["messages"] for r in told]
+    sent = [r.values["messages"] for r in reported]
     assert sent == sorted(sent)
 
 
@@ -318,8 +318,8 @@ def test_a_user_clock_set_right_does_not_make_its_later_results_old() -> None:
 
     # What is under way when the clock is set wrong looks 5 s old until the next result, 0.1 s on.
     right = perform(healthy).metrics.summary()["all"]
-    told = metrics.summary()["all"]
-    assert told["aoi_mean_s"] == pytest.approx(right["aoi_mean_s"], abs=1.1 * 5.0 * 0.1 / 20.0)
+    reported = metrics.summary()["all"]
+    assert reported["aoi_mean_s"] == pytest.approx(right["aoi_mean_s"], abs=1.1 * 5.0 * 0.1 / 20.0)
     assert min(value for value in metrics.series.columns["aoi_s/all"] if value is not None) > 0.0
     assert min(value for value in metrics.series.columns["delay_s/mean"] if value is not None) >= 0
 
@@ -331,19 +331,19 @@ def test_a_server_whose_clock_is_ahead_gives_tasks_up_too_early() -> None:
 
     healthy = played(cell() | {"users": users})
 
-    told = played(cell() | {"users": users, "faults": [skew]})
+    reported = played(cell() | {"users": users, "faults": [skew]})
 
-    expired = {end.seq for end in told if end.outcome == "expired"}
+    expired = {end.seq for end in reported if end.outcome == "expired"}
     assert expired == {end.seq for end in healthy if AT_S < end.arrived_s < HEALED_S}
 
 
 def test_a_clock_that_runs_fast_shortens_the_gaps_between_periodic_tasks() -> None:
     drift = {"type": "clock_skew", "target": "user-0", "at_s": 0.0, "drift_ppm": 1.0e5}
 
-    told = played(cell(0.1, faults=[drift]))
+    reported = played(cell(0.1, faults=[drift]))
 
-    assert len(told) == pytest.approx(10.0 * 1.1 / 0.1, abs=1.5)
-    gaps_s = [b.ended_s - a.ended_s for a, b in pairwise(told)]
+    assert len(reported) == pytest.approx(10.0 * 1.1 / 0.1, abs=1.5)
+    gaps_s = [b.ended_s - a.ended_s for a, b in pairwise(reported)]
     assert gaps_s == pytest.approx([0.1 / 1.1] * len(gaps_s))
 
 
@@ -391,17 +391,17 @@ def test_who_is_away_makes_nothing_gets_nothing_and_has_no_age() -> None:
 
     area_s2 = there_s = 0.0
     for user, changes in presences(records).items():
-        told = [end for end in ends(records) if end.user == user and end.outcome == "completed"]
+        reported = [end for end in ends(records) if end.user == user and end.outcome == "completed"]
         for begin_s, end_s in spans(changes, 10.0):
             there_s += end_s - begin_s
-            steps = [(e.ended_s, e.born_s) for e in told if begin_s <= e.ended_s <= end_s]
+            steps = [(e.ended_s, e.born_s) for e in reported if begin_s <= e.ended_s <= end_s]
             at_s = fresh_s = begin_s
             for ended_s, born_s in [*sorted(steps), (end_s, 0.0)]:  # the sawtooth, piece by piece
                 area_s2 += 0.5 * ((ended_s - fresh_s) ** 2 - (at_s - fresh_s) ** 2)
                 at_s, fresh_s = ended_s, max(fresh_s, born_s)
         there = spans(changes, 10.0)
         for (_, left_s), (joined_s, _) in pairwise(there):
-            assert not [e for e in told if left_s < e.ended_s < joined_s]
+            assert not [e for e in reported if left_s < e.ended_s < joined_s]
             born = [e for e in ends(records) if e.user == user and left_s < e.born_s < joined_s]
             assert born == []
     assert len(presences(records)) == 3
@@ -459,10 +459,10 @@ def test_a_base_station_that_comes_back_draws_other_lots() -> None:
         faults=[fault("bs_outage", "bs-0")],
     )
 
-    told = sorted(played(spec), key=lambda end: end.born_s)
+    reported = sorted(played(spec), key=lambda end: end.born_s)
 
-    before = [end.user for end in told if end.born_s < AT_S - 0.05]
-    after = [end.user for end in told if end.born_s > HEALED_S - 0.05]
+    before = [end.user for end in reported if end.born_s < AT_S - 0.05]
+    after = [end.user for end in reported if end.born_s > HEALED_S - 0.05]
     assert min(len(before), len(after)) > 20
     assert before[:20] != after[:20]
 
@@ -519,15 +519,15 @@ def test_a_swapped_network_serves_in_its_own_times_and_is_as_right_as_it_is(kind
     swap = fault("model_swap", "edge-0", model="digits-xs")
     spec = cell(0.05, faults=[swap]) | {"servers": [server]}
 
-    told = played(spec)
+    reported = played(spec)
 
     traces_s = {name: set(latency.trace(name, 1) / speed) for name in ("digits-l", "digits-xs")}
-    for end in told:
+    for end in reported:
         name = "digits-xs" if AT_S <= end.started_s < HEALED_S else "digits-l"
         service_s = end.finished_s - end.started_s
         assert min(abs(known_s - service_s) for known_s in traces_s[name]) < 1e-9
     if kind == "live":
-        right = Counter((AT_S <= end.started_s < HEALED_S, end.correct) for end in told)
+        right = Counter((AT_S <= end.started_s < HEALED_S, end.correct) for end in reported)
         assert right[True, False] > right[False, False]  # 7 in 100 wrong against 1
 
 

@@ -17,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from agents import baselines
 from agents.api import ACCELERATOR, CLOCK, JOURNAL, RADIO, Message, Send
 from agents.base_station import BaseStation, Channels
-from agents.bodies import (
+from agents.edge_server import EdgeServer
+from agents.freshness import AgeIntegral, AgeTracker
+from agents.messages import (
     Beacon,
     Body,
     Execute,
@@ -33,8 +36,6 @@ from agents.bodies import (
     Undelivered,
     Wake,
 )
-from agents.edge_server import EdgeServer
-from agents.freshness import AgeIntegral, AgeTracker
 from agents.moments import Moments
 from agents.policy import (
     Access,
@@ -49,7 +50,7 @@ from agents.policy import (
     UserPolicy,
     UserView,
 )
-from agents.protocols import PROTOCOLS, baselines
+from agents.protocols import PROTOCOLS
 from agents.queues import Job, PriorityQueue
 from agents.station import Station
 from agents.tasks import Arrivals, AtWill, Periodic, Poisson, Task, Trace

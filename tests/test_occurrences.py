@@ -5,24 +5,24 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 from pydantic import TypeAdapter, ValidationError
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
+from emulator.build.known_fault import links_of
+from emulator.build.planning import plan
+from emulator.checks.check import problems, warnings
+from emulator.checks.fault_words import types
+from emulator.checks.message_types import message_types
 from emulator.faults.base import BaseFault
 from emulator.faults.fold import AnyFault, Fault
 from emulator.faults.selectors import Place, select, selects
-from emulator.reading.check import problems, warnings
-from emulator.reading.spoken import spoken
-from emulator.reading.vocabulary import types
-from emulator.record.journal import FaultChange
+from emulator.results.journal import FaultChange
 from emulator.runtime.recorder import Recorder
-from emulator.show.display import describe
-from emulator.spec.occurrences import Places, places_of, schedule, settle
-from emulator.spec.scenario import Scenario
+from emulator.scenario.occurrences import Places, places_of, schedule, settle
+from emulator.scenario.schema import Scenario
 from emulator.streams import Streams
-from emulator.world.known import links_of
-from emulator.world.planning import plan
+from emulator.views.terminal import describe
 
 SEED = 5
 SIGMAS = 4.0
@@ -179,7 +179,7 @@ def small(*faults: Spec, **changes: object) -> Spec:
         duration_s=20.0,
         users=[user_group(name="camera", count=6, priority=1), user_group(name="alarm", count=2)],
         base_stations=[{"name": "bs", "count": 2}],
-        servers=[server_group(law("exponential", 0.02), count=2)],
+        servers=[server_group(distribution("exponential", 0.02), count=2)],
         channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e5},
         faults=[{"at_s": 0.0, "target": "*", **each} for each in faults],
         **changes,
@@ -304,10 +304,10 @@ def test_a_ramp_longer_than_its_fault_is_warned_of() -> None:
 def test_what_is_said_in_a_run_is_known_beforehand(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emulator.reading import source
-    from emulator.surroundings.crossing import TOKENS
-    from emulator.surroundings.disturbance import message_type
-    from emulator.surroundings.network import Link
+    from emulator.checks import source
+    from emulator.sim.crossing import TOKENS
+    from emulator.sim.disturbance import message_type
+    from emulator.sim.network import Link
 
     heard: set[str] = set()
     hold_s = Link.hold_s
@@ -328,7 +328,7 @@ def test_what_is_said_in_a_run_is_known_beforehand(
     perform(chosen.model_copy(update=update).model_dump())
 
     assert heard
-    assert heard <= set(spoken(chosen))
+    assert heard <= set(message_types(chosen))
     assert not heard & {message_type(body) for body in TOKENS}
 
 
@@ -342,7 +342,7 @@ def test_every_link_of_a_scheduled_scenario_is_listed_once() -> None:
 
 
 def test_every_fault_and_every_field_of_one_is_used_by_a_shipped_scenario() -> None:
-    from emulator.reading import source
+    from emulator.checks import source
 
     used: set[tuple[str, str]] = set()
     common: set[str] = set()
@@ -370,12 +370,12 @@ def test_the_fields_of_all_faults_are_one_model() -> None:
 
 def test_a_long_list_of_chosen_names_is_cut_to_fit_a_line() -> None:
     names = [f"user-{number}" for number in range(1000)]
-    told = {"type": "loss", "target": ",".join(names), "at_s": 1.0, "for_s": 2.0, "p": 0.5}
+    reported = {"type": "loss", "target": ",".join(names), "at_s": 1.0, "for_s": 2.0, "p": 0.5}
 
-    line = describe(told)
+    line = describe(reported)
 
     assert line == "loss user-0,user-1,user-2,user-3,user-4,... p=0.5 until 3 s"
-    assert describe(told | {"target": "user-*"}) == "loss user-* p=0.5 until 3 s"
+    assert describe(reported | {"target": "user-*"}) == "loss user-* p=0.5 until 3 s"
 
 
 def test_schedule_needs_no_run() -> None:

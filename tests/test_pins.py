@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from agents.protocols import PROTOCOLS
 from emulator.faults.fold import AnyFault
-from emulator.spec import channel_kinds, scenario
-from emulator.spec.scenario import BaseStationGroup
+from emulator.scenario import channel_kinds, schema
+from emulator.scenario.schema import BaseStationGroup
 
 REMEDY = """
 To see the first record that differs, here and on the commit before, and compare with diff:
@@ -39,8 +39,8 @@ def test_a_scenario_does_what_is_pinned(name: str, process: Executor) -> None:
     now, ends_s = process.submit(pins.found, name).result()
 
     if differs := list(pins.differences(pin, now, ends_s)):
-        told = "\n".join([f"{name} differs from its pin", *differs, *pins.other_versions()])
-        pytest.fail(told + REMEDY.format(name=shlex.quote(name)), pytrace=False)
+        reported = "\n".join([f"{name} differs from its pin", *differs, *pins.other_versions()])
+        pytest.fail(reported + REMEDY.format(name=shlex.quote(name)), pytrace=False)
 
 
 def test_nothing_else_is_pinned() -> None:
@@ -93,9 +93,9 @@ def test_pins_cover_every_kind_that_a_scenario_may_name() -> None:
         "access": words([BaseStationGroup], "access"),
         "fault": words(faults, "type"),
         "channel": words(members(channel_kinds.Channel)),
-        "accelerator": words(members(scenario.Accelerator)),
-        "arrival": words(members(scenario.Arrivals)),
-        "topology": words(members(scenario.Topology)),
+        "accelerator": words(members(schema.Accelerator)),
+        "arrival": words(members(schema.Arrivals)),
+        "topology": words(members(schema.Topology)),
     }
     covered = {
         "protocol": {each.protocol.kind for each in chosen},

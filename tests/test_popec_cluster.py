@@ -8,10 +8,10 @@ from typing import Any
 
 import conftest
 import pytest
-from conftest import Spec, in_real_time, law, scenario, server_group, unfold, user_group
+from conftest import Spec, distribution, in_real_time, scenario, server_group, unfold, user_group
 
-from emulator.record import journal
-from emulator.record.journal import HostLost, Readings
+from emulator.results import journal
+from emulator.results.journal import HostLost, Readings
 from emulator.runtime.muster import Carrier
 from emulator.runtime.recorder import Progress
 
@@ -32,15 +32,19 @@ def negotiation(duration_s: float) -> Spec:
         users=[users("urgent", 3, 0, 4.0), users("patient", 5, 1, 1.0)],
         base_stations=[{"name": "bs", "count": 2, **slot}],
         servers=[
-            server_group(law("gamma", 0.02, 0.25), name="gpu"),
-            server_group(law("exponential", 0.06), name="cpu"),
+            server_group(distribution("gamma", 0.02, 0.25), name="gpu"),
+            server_group(distribution("exponential", 0.06), name="cpu"),
         ],
         channel={"kind": "bernoulli", "loss": 0.3, "rate_bps": 1.0e6},
         downlink={"kind": "ideal"},
         resend={"attempts_max": 1},
         backhaul={"delay_s": 0.002},
         control={
-            "channel": {"kind": "bernoulli", "loss": 0.1, "airtime": law("exponential", 0.005)}
+            "channel": {
+                "kind": "bernoulli",
+                "loss": 0.1,
+                "airtime": distribution("exponential", 0.005),
+            }
         },
         runtime=in_real_time("ray", hosts=3),
     )
@@ -73,8 +77,10 @@ def test_on_ray_the_users_agree_on_what_they_agree_on_in_virtual_time(tmp_path: 
     assert summary["balance"]["lost"] == 0
     assert summary["metrics"]["all"]["completed"] > 100
     # It was negotiated, by messages between hosts: each of the three reports some of its own.
-    told = [r for f in journal.read_frames(tmp_path) for r in f.records if isinstance(r, Readings)]
-    messages = {record.host: record.values["messages"] for record in told}
+    reported = [
+        r for f in journal.read_frames(tmp_path) for r in f.records if isinstance(r, Readings)
+    ]
+    messages = {record.host: record.values["messages"] for record in reported}
     assert len(messages) == 3
     assert min(messages.values()) > 50
 

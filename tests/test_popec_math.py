@@ -1,6 +1,6 @@
 """The formula of the expected peak age against what shares no code with it.
 
-Closed forms, a conservation law, finite differences and a small event simulation.
+Closed forms, a conservation distribution, finite differences and a small event simulation.
 """
 
 import heapq
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agents.freshness import Floats, load, waiting, waiting_s
-from agents.protocols.problem import (
+from agents.reference.problem import (
     Allocation,
     Paths,
     Problem,
@@ -108,16 +108,16 @@ def test_the_gradient_of_the_objective_is_that_of_finite_differences() -> None:
 
 USER_CLASSES = np.array([0, 0, 1, 1, 2, 2])
 USER_RATES = np.array([1.0, 2.0, 1.0, 2.0, 1.0, 2.0])
-LAWS = {"deterministic": 0.0, "gamma": 0.25, "hyperexponential": 4.0}
+DISTRIBUTIONS = {"deterministic": 0.0, "gamma": 0.25, "hyperexponential": 4.0}
 BATCHES = 20
 
 
-def draw_services(law: str, count: int, rng: np.random.Generator) -> Floats:
+def draw_services(distribution: str, count: int, rng: np.random.Generator) -> Floats:
     """Draws service times of mean one."""
-    scv = LAWS[law]
-    if law == "deterministic":
+    scv = DISTRIBUTIONS[distribution]
+    if distribution == "deterministic":
         return np.ones(count)
-    if law == "gamma":
+    if distribution == "gamma":
         return rng.gamma(1.0 / scv, scv, count)
     often = 0.5 * (1.0 + math.sqrt((scv - 1.0) / (scv + 1.0)))  # balanced means
     rate = np.where(rng.uniform(size=count) < often, 2.0 * often, 2.0 * (1.0 - often))
@@ -125,12 +125,12 @@ def draw_services(law: str, count: int, rng: np.random.Generator) -> Floats:
 
 
 def simulate_peaks_s(
-    rates_hz: Floats, path_s: float, law: str, samples: int, rng: np.random.Generator
+    rates_hz: Floats, path_s: float, distribution: str, samples: int, rng: np.random.Generator
 ) -> Floats:
     """Plays one server with head-of-line priorities; returns mean peaks (BATCHES, users)."""
     born_s = np.cumsum(rng.exponential(1.0 / rates_hz.sum(), samples))
     user = rng.choice(len(rates_hz), samples, p=rates_hz / rates_hz.sum())
-    service_s = draw_services(law, samples, rng) * MEAN_S[USER_CLASSES[user]]
+    service_s = draw_services(distribution, samples, rng) * MEAN_S[USER_CLASSES[user]]
     queue: list[tuple[int, int]] = []
     arrival_s, users, services_s = (born_s + path_s).tolist(), user.tolist(), service_s.tolist()
     last_born_s = [math.nan] * len(rates_hz)
@@ -152,8 +152,8 @@ def simulate_peaks_s(
 
 
 @pytest.mark.parametrize("total", [0.3, 0.6, 0.85])
-@pytest.mark.parametrize("law", LAWS)
-def test_the_formula_is_what_an_event_simulation_measures(law: str, total: float) -> None:
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_formula_is_what_an_event_simulation_measures(distribution: str, total: float) -> None:
     rates_hz = USER_RATES * total / (USER_RATES @ MEAN_S[USER_CLASSES])
     problem = Problem(
         weights=np.array([4.0, 2.0, 1.0])[USER_CLASSES],
@@ -166,12 +166,12 @@ def test_the_formula_is_what_an_event_simulation_measures(law: str, total: float
         radio_delay_s=one(0.001),
         backhaul_delay_s=np.array([[0.003]]),
         mean_s=MEAN_S[None],
-        second_moment_s2=(MEAN_S**2 * (1.0 + LAWS[law]))[None],
+        second_moment_s2=(MEAN_S**2 * (1.0 + DISTRIBUTIONS[distribution]))[None],
     )
     expected = paoi_s(problem, Allocation(rates_hz[:, None] / 0.8, rates_hz[:, None]))
 
     samples = {0.3: 100_000, 0.6: 200_000, 0.85: 1_500_000}[total]
-    found = simulate_peaks_s(rates_hz, 0.024, law, samples, np.random.default_rng(7))[1:]
+    found = simulate_peaks_s(rates_hz, 0.024, distribution, samples, np.random.default_rng(7))[1:]
 
     # By class, because every class meets the server in another way. Of 20 batch means the first is
     # warm-up. Near saturation batch means are skewed and spread too little: over 12 other seeds

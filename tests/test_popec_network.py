@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 
 from agents.api import Message
-from agents.bodies import Ask, NodeId, Share
 from agents.freshness import load
+from agents.messages import Ask, NodeId, Share
 from agents.policy import Policy
-from agents.protocols.admm_resource import NegotiatingCell, NegotiatingServer
-from agents.protocols.admm_user import NegotiatingUser
-from agents.protocols.oracle import optimum
-from agents.protocols.problem import Allocation, Problem, class_sums, repair, weighted_paoi_s
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.kernel import Kernel
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
-from emulator.world.whole import Whole, whole_of
+from agents.popec.resource import NegotiatingCell, NegotiatingServer
+from agents.popec.user import NegotiatingUser
+from agents.reference.optimum import optimum
+from agents.reference.problem import Allocation, Problem, class_sums, repair, weighted_paoi_s
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.build.problem import Whole, whole_of
+from emulator.scenario.schema import Scenario
+from emulator.sim.kernel import Kernel
 
 EVERY_S = 0.02
 SLOT_S = 0.02
@@ -37,10 +37,10 @@ ASYNCHRONOUS = {"kind": "popec-async", "measure": False}
 COUNTS = {10: (2, 3, 5), 20: (4, 6, 10), 50: (10, 15, 25)}
 CELLS = {10: 2, 20: 3, 50: 4}
 SERVERS = (
-    server_group(law("gamma", 0.020, 0.25), name="gpu"),
-    server_group(law("deterministic", 0.012), name="npu"),
-    server_group(law("exponential", 0.060), name="cpu"),
-    server_group(law("hyperexponential", 0.035, 2.0), name="old"),
+    server_group(distribution("gamma", 0.020, 0.25), name="gpu"),
+    server_group(distribution("deterministic", 0.012), name="npu"),
+    server_group(distribution("exponential", 0.060), name="cpu"),
+    server_group(distribution("hyperexponential", 0.035, 2.0), name="old"),
 )
 
 
@@ -75,7 +75,11 @@ def network(users: int, seed: int, loss: float = 0.2, **changes: Any) -> Spec:
         downlink={"kind": "ideal"},
         resend={"attempts_max": 1},
         control={
-            "channel": {"kind": "bernoulli", "loss": loss, "airtime": law("exponential", 0.005)}
+            "channel": {
+                "kind": "bernoulli",
+                "loss": loss,
+                "airtime": distribution("exponential", 0.005),
+            }
         },
         backhaul={"delay_s": 0.002},
         topology={"kind": "generated", "area_m": 200.0 * cells**0.5},

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import pytest
 
 from agents.api import CLOCK, Message, Send
-from agents.bodies import Ask, Body, Hint, Join, NodeId, Share, Wake
+from agents.messages import Ask, Body, Hint, Join, NodeId, Share, Wake
 from agents.moments import Moments
 from agents.policy import Cell, CellView, Policy, Reach, ServerView, UserView
-from agents.protocols.admm_options import AsynchronousOptions, Options
-from agents.protocols.admm_resource import CHANGE, MISSED_MAX, NegotiatingCell, NegotiatingServer
-from agents.protocols.admm_user import JOIN_S, JOINS_MAX, NegotiatingUser
+from agents.popec.options import AsynchronousOptions, Options
+from agents.popec.resource import CHANGE, MISSED_MAX, NegotiatingCell, NegotiatingServer
+from agents.popec.user import JOIN_S, JOINS_MAX, NegotiatingUser
 
 CELLS = ("bs-0", "bs-1")
 SERVERS = ("edge-0", "edge-1")
@@ -445,22 +445,22 @@ def in_use(resource: Fed, users: Sequence[NodeId], rate_hz: float) -> dict[NodeI
     """Lets all ask for the same, once, with seq 1."""
     for name in users:
         resource.hear(name, ask_for(1, rate_hz))
-    told = shares(resource.pass_until(resource.now_s + ROUND_S))
-    assert told.keys() == set(users)
-    return told
+    reported = shares(resource.pass_until(resource.now_s + ROUND_S))
+    assert reported.keys() == set(users)
+    return reported
 
 
 @pytest.mark.parametrize("new", [new_cell, new_server])
 def test_a_repeated_ask_is_answered_from_the_stored_share_without_a_new_round(new: type) -> None:
     resource: Fed = new()
     users = joined(resource, 4)
-    told = in_use(resource, users, 5.0)
+    reported = in_use(resource, users, 5.0)
     # One of four wants all there is: a round would change every share; it does not come yet.
     resource.hear(users[1], ask_for(2, 1000.0))
 
     again = shares(resource.hear(users[0], ask_for(1, 5.0)))
 
-    assert again == {users[0]: told[users[0]]}
+    assert again == {users[0]: reported[users[0]]}
     assert not resource.pass_until(resource.now_s + ROUND_S)
 
 
@@ -485,10 +485,10 @@ def test_an_old_ask_is_ignored(new: type) -> None:
 
     assert not resource.hear(users[0], ask_for(2, 1000.0))
 
-    told = shares(resource.pass_until(resource.now_s + ROUND_S))
-    assert told[users[0]].seq == 3
-    assert told[users[0]].rate_hz <= 6.0
-    assert told[users[0]].rate_hz == pytest.approx(6.0, rel=0.2)  # a server gives a little less
+    reported = shares(resource.pass_until(resource.now_s + ROUND_S))
+    assert reported[users[0]].seq == 3
+    assert reported[users[0]].rate_hz <= 6.0
+    assert reported[users[0]].rate_hz == pytest.approx(6.0, rel=0.2)  # a server gives a little less
     # Nor is it taken for a repeated one afterwards.
     assert not resource.hear(users[0], ask_for(2, 1000.0))
     assert not resource.pass_until(resource.now_s + 0.05)
@@ -507,8 +507,8 @@ def test_a_round_starts_when_the_quorum_of_members_has_asked(
         if number < needed:
             assert not cell.pass_until(cell.now_s + 0.009), number
 
-    told = shares(cell.pass_until(cell.now_s + ROUND_S))
-    assert told.keys() == set(users[:needed])
+    reported = shares(cell.pass_until(cell.now_s + ROUND_S))
+    assert reported.keys() == set(users[:needed])
 
 
 def test_a_round_starts_hold_s_after_the_first_ask_at_the_latest() -> None:
@@ -602,9 +602,9 @@ def test_a_member_silent_for_three_keep_alives_loses_its_share_to_the_others(new
     resource.hear(users[1], ask_for(2, 80.0))
     seq += 1
     resource.hear(users[0], ask_for(seq, 80.0))
-    told = shares(resource.pass_until(resource.now_s + ROUND_S))
+    reported = shares(resource.pass_until(resource.now_s + ROUND_S))
     for name in users:
-        assert told[name].rate_hz == pytest.approx(before[name].rate_hz, rel=1e-6), name
+        assert reported[name].rate_hz == pytest.approx(before[name].rate_hz, rel=1e-6), name
 
 
 def test_a_user_whose_join_was_lost_is_taken_in_by_its_ask() -> None:
@@ -612,8 +612,8 @@ def test_a_user_whose_join_was_lost_is_taken_in_by_its_ask() -> None:
 
     cell.hear("user-0", ask_for(1, 5.0))
 
-    told = shares(cell.pass_until(ROUND_S))
-    assert told["user-0"].rate_hz == 5.0
+    reported = shares(cell.pass_until(ROUND_S))
+    assert reported["user-0"].rate_hz == 5.0
 
 
 def test_silent_members_are_told_when_their_share_moved() -> None:
@@ -626,22 +626,22 @@ def test_silent_members_are_told_when_their_share_moved() -> None:
         cell.hear(users[0], ask_for(seq, 1.0))
         cell.pass_until(cell.now_s + 0.02)
 
-    told = shares(cell.said)
-    assert told[users[2]].seq == 1  # the ask that it answers is still the first
-    assert told[users[2]].rate_hz == pytest.approx(20.0)
+    reported = shares(cell.said)
+    assert reported[users[2]].seq == 1  # the ask that it answers is still the first
+    assert reported[users[2]].rate_hz == pytest.approx(20.0)
 
 
 def test_what_a_server_has_told_its_members_never_overloads_it() -> None:
     # Users act on the last share that they heard; with nothing lost that is the last one told.
     server = new_server()
     users = joined(server, 4)
-    told = in_use(server, users, 40.0)
+    reported = in_use(server, users, 40.0)
 
     for seq, asking, rate_hz in [(2, users[:2], 1.0), (3, users[2:], 90.0), (4, users[:2], 90.0)]:
         for name in asking:
             server.hear(name, ask_for(seq, rate_hz))
-        told |= shares(server.pass_until(server.now_s + 0.01))
-        assert sum(told[name].rate_hz * told[name].mean_s for name in users) < 1.0, seq
+        reported |= shares(server.pass_until(server.now_s + 0.01))
+        assert sum(reported[name].rate_hz * reported[name].mean_s for name in users) < 1.0, seq
 
 
 @pytest.mark.parametrize("measure", [True, False])
@@ -654,19 +654,19 @@ def test_a_server_that_became_slow_tells_everybody_if_it_measures(measure: bool)
     for _ in range(50):
         policy.view.moments.observe(0.04)  # four times as long
 
-    told: dict[NodeId, Share] = {}
+    reported: dict[NodeId, Share] = {}
     while server.now_s < 1.2:
-        told |= shares(server.pass_until(server.now_s + 0.1))
+        reported |= shares(server.pass_until(server.now_s + 0.1))
         for name in users:  # alive, with nothing new to say
-            told |= shares(server.hear(name, ask_for(1, 80.0)))
+            reported |= shares(server.hear(name, ask_for(1, 80.0)))
 
     for name in users:
-        assert (told[name].mean_s == pytest.approx(0.04, rel=CHANGE)) == measure
+        assert (reported[name].mean_s == pytest.approx(0.04, rel=CHANGE)) == measure
         if not measure:
-            assert told[name] == before[name]
+            assert reported[name] == before[name]
             continue
-        assert told[name].rate_hz < 0.4 * before[name].rate_hz
-        assert math.isfinite(told[name].wait_s)
+        assert reported[name].rate_hz < 0.4 * before[name].rate_hz
+        assert math.isfinite(reported[name].wait_s)
 
 
 @pytest.mark.parametrize("new", [new_cell, new_server])
@@ -695,9 +695,9 @@ def test_a_user_that_started_anew_is_heard_by_those_who_know_its_earlier_asks(ne
     ask = hinted(anew)["bs-0"]
     resource.hear(users[0], Join(0, 1.0, 0.8))
     resource.hear(users[0], ask)
-    told = shares(resource.pass_until(resource.now_s + 2.0 * ROUND_S + 0.03))
+    reported = shares(resource.pass_until(resource.now_s + 2.0 * ROUND_S + 0.03))
 
-    assert told[users[0]].seq == ask.seq
+    assert reported[users[0]].seq == ask.seq
     # And what its earlier life sent, and the network held up, is not taken for new.
     assert not resource.hear(users[0], ask_for(500, 1000.0))
 
@@ -717,7 +717,7 @@ def test_a_resource_that_started_anew_takes_living_users_in_at_their_next_ask(ne
     resource: Fed = new()
 
     resource.hear("user-0", ask_for(41, 5.0))
-    told = shares(resource.pass_until(resource.now_s + 0.04))
+    reported = shares(resource.pass_until(resource.now_s + 0.04))
 
-    assert told["user-0"].seq == 41
-    assert told["user-0"].rate_hz == pytest.approx(5.0, rel=0.2)
+    assert reported["user-0"].seq == 41
+    assert reported["user-0"].rate_hz == pytest.approx(5.0, rel=0.2)

@@ -9,16 +9,17 @@ from msgspec import structs
 from scipy.optimize import minimize
 
 from agents.freshness import Floats, load, waiting_s
-from agents.protocols import allotment_rules as rules
-from agents.protocols.fractional import (
+from agents.popec.fractional import (
     Edges,
     cell_step,
     penalty,
     transform,
     user_step,
 )
-from agents.protocols.oracle import hinted, optimum
-from agents.protocols.problem import (
+from agents.popec.server_step import server_step
+from agents.reference import share_rules as rules
+from agents.reference.optimum import hinted, optimum
+from agents.reference.problem import (
     Allocation,
     Problem,
     class_sums,
@@ -26,7 +27,6 @@ from agents.protocols.problem import (
     repair,
     weighted_paoi_s,
 )
-from agents.protocols.server_step import server_step
 from tests.popec_reference import ETA, is_feasible, random_problem
 
 

@@ -17,27 +17,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Played, Spec, law, perform, scenario, server_group, user_group
+from conftest import Played, Spec, distribution, perform, scenario, server_group, user_group
 from scipy.optimize import linprog, minimize
 
-from agents.bodies import TaskEnd
 from agents.freshness import Floats
+from agents.messages import TaskEnd
 from agents.policy import Cell, Reach, UserView
+from agents.popec.allotment import AllottedUser
+from agents.popec.fractional import Edges, penalty, user_step
+from agents.popec.path_step import PATH_ITERATIONS_MAX, path_step
+from agents.popec.routes import Routes
+from agents.popec.user import NegotiatingUser
 from agents.protocols import PROTOCOLS
-from agents.protocols.admm_user import NegotiatingUser
-from agents.protocols.allotment import AllottedUser
-from agents.protocols.fractional import Edges, penalty, user_step
-from agents.protocols.oracle import optimum
-from agents.protocols.path_step import PATH_ITERATIONS_MAX, path_step
-from agents.protocols.problem import weighted_paoi_s
-from agents.protocols.routes import Routes
+from agents.reference.optimum import optimum
+from agents.reference.problem import weighted_paoi_s
 from agents.tasks import Task
-from emulator.record.journal import Readings
-from emulator.spec.scenario import Scenario
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.build.problem import Whole, whole_of
+from emulator.results.journal import Readings
+from emulator.scenario.schema import Scenario
 from emulator.streams import Streams
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
-from emulator.world.whole import Whole, whole_of
 from tests.popec_reference import is_feasible, scattered
 
 # The user's own step
@@ -327,8 +327,8 @@ def two_cells(kind: str, seed: int = 1, duration_s: float = 60.0) -> Spec:
         seed,
         duration_s,
         [
-            server_group(law("exponential", 0.05), name="slow"),
-            server_group(law("exponential", 0.01), name="fast"),
+            server_group(distribution("exponential", 0.05), name="slow"),
+            server_group(distribution("exponential", 0.01), name="fast"),
         ],
         users=[group("u", 4)],
         base_stations=cells(2),
@@ -362,7 +362,7 @@ def chain(length: int, kind: str, seed: int = 1, duration_s: float = 60.0) -> Sp
         kind,
         seed,
         duration_s,
-        [server_group(law("gamma", 0.04, 0.25), name="edge", count=length)],
+        [server_group(distribution("gamma", 0.04, 0.25), name="edge", count=length)],
         users=[
             group("urgent", length - 1, priority=0, weight=4.0),
             group("normal", 3 * length - 3, priority=1, weight=1.0),
@@ -379,9 +379,9 @@ def near_servers(reached: int, kind: str, seed: int = 1, duration_s: float = 60.
         seed,
         duration_s,
         [
-            server_group(law("gamma", 0.02, 0.25), name="gpu"),
-            server_group(law("exponential", 0.04), name="cpu"),
-            server_group(law("deterministic", 0.012), name="npu"),
+            server_group(distribution("gamma", 0.02, 0.25), name="gpu"),
+            server_group(distribution("exponential", 0.04), name="cpu"),
+            server_group(distribution("deterministic", 0.012), name="npu"),
         ],
         users=[
             group("urgent", 4, priority=0, weight=4.0),
@@ -513,12 +513,12 @@ def predicted_s(name: str, kind: str, seed: int = 1) -> float:
         whole = whole_of(planned)
         allocation = whole.allocation(planned.allotments)
         return weighted_paoi_s(whole.problem, allocation) / float(whole.problem.weights.sum())
-    told = [
+    reported = [
         record.values["objective"] / record.values["weights"]
         for record in played(name, kind, LENGTH_S[kind], seed)[0].records
         if isinstance(record, Readings) and record.at_s > WARMUP_S
     ]
-    return float(np.mean(told))
+    return float(np.mean(reported))
 
 
 @pytest.mark.parametrize("kind", [*PLANNED, *NEGOTIATED])

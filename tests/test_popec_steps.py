@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from agents.freshness import Floats, waiting_s
-from agents.protocols.admm_edge import Edge
-from agents.protocols.admm_own import OwnProblem
-from agents.protocols.fractional import (
+from agents.popec.edge import Edge
+from agents.popec.fractional import (
     Edges,
     cell_hints_hz,
     cell_step,
@@ -21,9 +20,10 @@ from agents.protocols.fractional import (
     transform,
     user_step,
 )
-from agents.protocols.oracle import hinted
-from agents.protocols.problem import Paths, class_sums, gradient
-from agents.protocols.server_step import server_step
+from agents.popec.own_problem import OwnProblem
+from agents.popec.server_step import server_step
+from agents.reference.optimum import hinted
+from agents.reference.problem import Paths, class_sums, gradient
 from tests.popec_reference import random_problem, rescaled
 
 Cost = Callable[[Floats], tuple[float, Floats]]

@@ -21,8 +21,8 @@ from conftest import (
     PATIENCE_S,
     UNHURRIED,
     Spec,
+    distribution,
     free_port,
-    law,
     scenario,
     server_group,
     unfold,
@@ -31,13 +31,13 @@ from conftest import (
 from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
-from agents.bodies import TaskEnd
-from emulator.live.exporter import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
-from emulator.reading import source
-from emulator.record.histogram import Bins
-from emulator.record.journal import Readings
+from agents.messages import TaskEnd
+from emulator.checks import source
+from emulator.live.prometheus import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
+from emulator.results.histogram import Bins
+from emulator.results.journal import Readings
 from emulator.runtime.recorder import Progress
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ROOT / "deploy" / "prometheus"
@@ -55,7 +55,7 @@ def spec(users: int = 2) -> Spec:
     return scenario(
         duration_s=60.0,
         users=[user_group(count=users, deadline_s=DEADLINE_S)],
-        servers=[server_group(law("exponential", 0.01), count=2)],
+        servers=[server_group(distribution("exponential", 0.01), count=2)],
         channel={"kind": "bernoulli", "loss": 0.3, "rate_bps": 3.0e3},
         faults=[{"type": "loss", "target": "*", "p": 0.1, "at_s": 2.0}],
     )
@@ -136,19 +136,19 @@ def test_what_the_nodes_say_to_each_other_is_counted(name: str) -> None:
         for sample in family.samples
     }
 
-    told = {
+    reported = {
         key: sum(each.values.get(key, 0.0) for each in newest.values())
         for key in ("messages", "bytes", "rounds", "persistence", "admission")
     }
     kind = chosen.protocol.kind
-    assert samples["fresco_messages_total", kind] == told["messages"] > 100
-    assert samples["fresco_message_bytes_total", kind] == told["bytes"]
+    assert samples["fresco_messages_total", kind] == reported["messages"] > 100
+    assert samples["fresco_message_bytes_total", kind] == reported["bytes"]
     if name == "popec-async":
-        assert samples["fresco_admm_iterations_total", "async"] == told["rounds"] > 0
+        assert samples["fresco_admm_iterations_total", "async"] == reported["rounds"] > 0
         assert samples["fresco_admm_residual", "primal"] > 0
     else:
-        assert samples["fresco_virtual_queue_backlog", "persistence"] == told["persistence"]
-        assert samples["fresco_virtual_queue_backlog", "admission"] == told["admission"] > 0
+        assert samples["fresco_virtual_queue_backlog", "persistence"] == reported["persistence"]
+        assert samples["fresco_virtual_queue_backlog", "admission"] == reported["admission"] > 0
 
 
 def test_single_users_are_shown_only_where_that_is_asked_for_and_not_all_of_many() -> None:
@@ -237,10 +237,10 @@ def test_the_end_of_a_run_waits_for_one_more_scrape_where_somebody_scrapes() -> 
     assert scrape() == 0.0
     ending = threading.Thread(target=exporter.finish)
     ending.start()
-    told = eventually("over", scrape, within_s=LAST_SCRAPE_MAX_S)
+    reported = eventually("over", scrape, within_s=LAST_SCRAPE_MAX_S)
     ending.join(timeout=LAST_SCRAPE_MAX_S / 2)
 
-    assert told == 1.0
+    assert reported == 1.0
     assert not ending.is_alive()
 
 

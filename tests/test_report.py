@@ -7,16 +7,16 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from conftest import Spec, law, scenario, server_group, user_group
+from conftest import Spec, distribution, scenario, server_group, user_group
 
-from agents.bodies import TaskEnd
-from emulator.record import journal, tables
-from emulator.record.measures import METRICS
-from emulator.record.units import readable
+from agents.messages import TaskEnd
+from emulator.results import journal, tables
+from emulator.results.measures import METRICS
+from emulator.results.units import readable
 from emulator.runtime.session import Session
-from emulator.show import report
-from emulator.show.page import STATIC
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.views import report
+from emulator.views.html import STATIC
 
 GROUPS = ("urgent", "calm")
 SPEC: Spec = scenario(
@@ -28,7 +28,7 @@ SPEC: Spec = scenario(
         ),
         user_group(name="calm", count=3, priority=1),
     ],
-    servers=[server_group(law("exponential", 0.03))],
+    servers=[server_group(distribution("exponential", 0.03))],
     channel={"kind": "bernoulli", "loss": 0.2, "rate_bps": 1.0e5},
     faults=[{"at_s": 5.0, "for_s": 5.0, "type": "blackout", "target": "bs-0"}],
 )
@@ -115,7 +115,10 @@ def test_the_page_shows_every_number_of_the_summary(folder: Path) -> None:
 
 
 def test_no_curve_is_left_out_unsaid(tmp_path: Path) -> None:
-    spec = SPEC | {"servers": [server_group(law("exponential", 0.03), count=9)], "duration_s": 2.0}
+    spec = SPEC | {
+        "servers": [server_group(distribution("exponential", 0.03), count=9)],
+        "duration_s": 2.0,
+    }
 
     page = report.write(tmp_path, report.read(play_into(tmp_path, spec))).read_text()
 

@@ -18,8 +18,8 @@ from conftest import (
     written,
 )
 
-from emulator.record import journal
-from emulator.record.journal import Frame, Unwritten, Writer
+from emulator.results import journal
+from emulator.results.journal import Frame, Unwritten, Writer
 from emulator.runtime import folders
 from models.files import whole, write_whole
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from conftest import SHIPPED
 
-from emulator.reading import source
-from emulator.record.measures import METRICS
+from emulator.checks import source
+from emulator.results.measures import METRICS
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Device, ServerGroup
+from emulator.scenario.schema import Device, ServerGroup
 from models.devices import CLASSES
 
 DOCS = Path(__file__).parent.parent / "docs"

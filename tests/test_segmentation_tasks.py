@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from conftest import perform, scenario, server_group, user_group
 from PIL import Image
 
-from agents.bodies import Execute
+from agents.messages import Execute
 from agents.tasks import Task
 from emulator.cli.models import distill
+from emulator.sim.accelerator import Live, Students
 from emulator.streams import Streams
-from emulator.surroundings.inference import Live, Students
 from models import data, scenes, zoo
 
 NAME = "scenes-xs"

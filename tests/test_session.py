@@ -7,15 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, user_group
 
 import emulator
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
+from emulator.checks import source
+from emulator.checks.fault_words import Refused
 from emulator.live import replay
-from emulator.reading import source
-from emulator.reading.vocabulary import Refused
 from emulator.runtime.session import LEFT
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 LOSS = {"type": "loss", "target": "user-*", "p": 0.8, "for_s": 3.0}
 
@@ -25,7 +25,7 @@ def lossy() -> Spec:
         duration_s=12.0,
         protocol={"kind": "random"},
         users=[user_group(count=3, arrival={"kind": "poisson", "rate_hz": 5.0})],
-        servers=[server_group(law("exponential", 0.02))],
+        servers=[server_group(distribution("exponential", 0.02))],
         channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e6},
         runtime={},
     )
@@ -94,9 +94,9 @@ def test_a_session_that_is_left_or_stopped_is_summed_up(tmp_path: Path) -> None:
         if progress.step.now_s > 3.0:
             break
     gc.collect()
-    told = json.loads((tmp_path / "summary.json").read_text())
-    assert (told["verdict"], told["causes"]) == ("interrupted", [LEFT])
-    assert 3.0 < told["emulated_s"] < 4.0
+    reported = json.loads((tmp_path / "summary.json").read_text())
+    assert (reported["verdict"], reported["causes"]) == ("interrupted", [LEFT])
+    assert 3.0 < reported["emulated_s"] < 4.0
 
     stopped = prepared()
     for progress in stopped:

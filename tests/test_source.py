@@ -12,10 +12,10 @@ from conftest import SHIPPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.reading import check, source
-from emulator.reading.source import ScenarioError
-from emulator.spec.scenario import TraceArrivals
-from emulator.world.planning import plan
+from emulator.build.planning import plan
+from emulator.checks import check, source
+from emulator.checks.source import ScenarioError
+from emulator.scenario.schema import TraceArrivals
 
 ROOT = Path(__file__).parent.parent
 BAD = sorted((ROOT / "tests" / "scenarios_bad").glob("*.yaml"))
@@ -34,7 +34,7 @@ users:
 base_stations:
   - {name: bs, count: 2}
 servers:
-  - {name: rack, accelerator: {kind: fitted, service: {law: exponential, mean_s: 0.02}}}
+  - {name: rack, accelerator: {kind: fitted, service: {distribution: exponential, mean_s: 0.02}}}
 channel: {kind: bernoulli, loss: 0.1, rate_bps: 1.0e6}
 """
 

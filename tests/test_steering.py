@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Spec, in_real_time, law, perform, scenario, server_group, user_group
+from conftest import Spec, distribution, in_real_time, perform, scenario, server_group, user_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
+from emulator.build.known_fault import Applied
+from emulator.build.planning import plan
+from emulator.checks.fault_words import Refused, types
 from emulator.faults.effects import HEALTHY
 from emulator.faults.fold import fold
-from emulator.faults.links import Loss
+from emulator.faults.link_types import Loss
 from emulator.faults.timeline import Order, Timeline
 from emulator.live import replay
-from emulator.reading.vocabulary import Refused, types
-from emulator.record import journal
-from emulator.record.journal import FaultChange, Record, Remains
+from emulator.results import journal
+from emulator.results.journal import FaultChange, Record, Remains
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
 from emulator.runtime.steering import Steering
-from emulator.show import report
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.pace import Pace
-from emulator.world.known import Applied
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.sim.clock import Pace
+from emulator.views import report
 
 # A tick longer than the run: an event counts as on time however busy the machine is, so paced and
 # virtual time must agree exactly.
@@ -35,7 +35,7 @@ SPEC: Spec = scenario(
     duration_s=20.0,
     users=[user_group(count=4, arrival={"kind": "periodic", "period_s": 0.25})],
     base_stations=[{"name": "bs", "count": 2}],
-    servers=[server_group(law("exponential", 0.02), count=2)],
+    servers=[server_group(distribution("exponential", 0.02), count=2)],
     channel={"kind": "bernoulli", "loss": 0.1, "rate_bps": 1.0e5},
     resend={"attempts_max": 3},
     faults=[{"at_s": 3.0, "for_s": 2.0, "type": "loss", "target": "bs-1", "p": 0.5}],
@@ -216,8 +216,8 @@ def test_a_fault_takes_effect_ends_by_itself_and_shows_as_a_band(tmp_path: Path)
     bands = report._bands(report.read(tmp_path).metrics)
     assert [(band.from_s, band.to_s) for band in bands] == [(begin.at_s, heal.at_s)]
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    told = [(e["op"], e.get("source"), e.get("by")) for e in events]
-    assert told == [
+    reported = [(e["op"], e.get("source"), e.get("by")) for e in events]
+    assert reported == [
         ("start", None, None),
         ("begin", "test", None),
         ("heal", "test", "ttl"),
@@ -240,11 +240,11 @@ def test_changes_of_one_fault_in_one_turn_all_take_effect(tmp_path: Path) -> Non
     wanted = {"p": 0.9, "correlation": 0.7, "target": "bs-1", "note": "moved"}
     assert known.fault.described().items() >= wanted.items()
     assert {link.split("->")[-1] for link in known.resolved} & {"bs-0", "bs-1"} == {"bs-1"}
-    told = [r for r in records(tmp_path) if isinstance(r, FaultChange)]
-    assert [each.op for each in told] == ["begin", "patch", "patch", "extend", "patch", "heal"]
-    assert len({each.at_s for each in told[1:5]}) == 1
-    assert told[4].fault.items() >= wanted.items()
-    assert told[5].at_s == pytest.approx(told[1].at_s + 6.0)
+    reported = [r for r in records(tmp_path) if isinstance(r, FaultChange)]
+    assert [each.op for each in reported] == ["begin", "patch", "patch", "extend", "patch", "heal"]
+    assert len({each.at_s for each in reported[1:5]}) == 1
+    assert reported[4].fault.items() >= wanted.items()
+    assert reported[5].at_s == pytest.approx(reported[1].at_s + 6.0)
     # The kernel's fold was the same: a replay of the last one gives the same tasks.
     again = perform(replay.export(tmp_path).model_dump())
     assert ends(again.records) == ends(records(tmp_path))
@@ -352,7 +352,10 @@ def test_stopping_heals_accounts_for_every_task_and_says_so(tmp_path: Path) -> N
         ({"type": "blackout", "target": "user-0->bs-0", "direction": "down"}, "no link joins"),
         ({"type": "clock_skew", "target": "user-0->bs-0", "offset_s": 1.0}, "nodes, not a link"),
         ({"type": "server_crash", "target": "edge-7"}, "'edge-7' selects no server; did you mean"),
-        ({"type": "model_swap", "target": "edge-0", "model": "digits-s"}, "serves by a fitted law"),
+        (
+            {"type": "model_swap", "target": "edge-0", "model": "digits-s"},
+            "serves by a fitted distribution",
+        ),
         ({"type": "actor_kill", "target": "edge-0"}, "all nodes live in one process"),
     ],
 )

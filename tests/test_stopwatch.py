@@ -17,15 +17,15 @@ from conftest import scenario, server_group, user_group
 from numpy.typing import NDArray
 from rich.console import Console
 
-from agents.bodies import Execute
+from agents.messages import Execute
 from agents.tasks import Task
 from emulator.runtime.session import Session
-from emulator.show import report
-from emulator.show.display import closing
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.sim.accelerator import Live, Students
+from emulator.sim.stopwatch import RECENT, Stopwatch
 from emulator.streams import Streams
-from emulator.surroundings.inference import Live, Students
-from emulator.surroundings.stopwatch import RECENT, Stopwatch
+from emulator.views import report
+from emulator.views.terminal import closing
 from models import engine, latency
 
 NAME, SPEED, BATCH_MAX = "digits-xs", 0.05, 4

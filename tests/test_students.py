@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, unfold, user_group
 
-from agents.bodies import Execute, TaskEnd
+from agents.messages import Execute, TaskEnd
 from agents.tasks import Task
+from emulator.sim.accelerator import Replay, Students
 from emulator.streams import Streams
-from emulator.surroundings.inference import Replay, Students
 from models import latency, zoo
 
 NAMES = ("digits-l", "digits-s", "digits-xs")
@@ -78,10 +78,13 @@ def test_a_server_with_several_students_is_right_more_often_than_its_smallest_on
 
 def test_live_replayed_and_fitted_service_give_the_same_age() -> None:
     # In virtual time live inference draws from the trace too, so those two are equal to the bit;
-    # a gamma law with the trace's first two moments has another shape, and 2,900 other draws.
+    # a gamma distribution with the trace's first two moments has another shape, and other draws: 2,900.
     trace = latency.trace("digits-m", 1) / SPEED
     mean_s = float(trace.mean())
-    fitted = {"kind": "fitted", "service": law("gamma", mean_s * SPEED, trace.var() / mean_s**2)}
+    fitted = {
+        "kind": "fitted",
+        "service": distribution("gamma", mean_s * SPEED, trace.var() / mean_s**2),
+    }
 
     live = numbers(cameras({"kind": "live", "model": "digits-m"}))
     replayed = numbers(cameras({"kind": "replay", "model": "digits-m"}))

@@ -8,17 +8,17 @@ from typing import Any
 
 import conftest
 import pytest
-from conftest import Spec, in_real_time, law, perform, server_group
+from conftest import Spec, distribution, in_real_time, perform, server_group
 from todg_network import kind, network
 
-from agents.bodies import TaskEnd
-from agents.slot_bodies import Allocated
-from emulator.record import journal
-from emulator.record.journal import HostLost
+from agents.messages import TaskEnd
+from agents.messages.slots import Allocated
+from emulator.results import journal
+from emulator.results.journal import HostLost
 from emulator.runtime.muster import Carrier
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import EXIT_STATUS
-from emulator.show import report
+from emulator.views import report
 
 pytestmark = pytest.mark.ray
 SLOT_S = 0.1
@@ -35,7 +35,7 @@ def spread(duration_s: float) -> Spec:
         base_stations=[
             {"name": "bs", "count": 2, "access": "scheduled", "channels": 2, "grant_s": SLOT_S}
         ],
-        servers=[server_group(law("gamma", 0.01, 0.5), name="rack", count=2)],
+        servers=[server_group(distribution("gamma", 0.01, 0.5), name="rack", count=2)],
         channel={"kind": "adaptive", "snr_db": 20.0, "bandwidth_hz": 1.5e6, "coherence_s": SLOT_S},
         slots={"report_s": 0.02, "round_s": 0.008, "guard_s": 0.015},
         backhaul={"delay_s": 0.002},

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from todg_loop import MEDIUM, SMALL, Loop
 
-from agents.bodies import AllocationBody
-from agents.scheduled.allocation import (
+from agents.messages import AllocationBody
+from agents.reference.exact_schedule import heaviest, weigh
+from agents.todg.allocation.allocator import (
     EFFORTS,
     Allocator,
     Effort,
@@ -21,11 +22,10 @@ from agents.scheduled.allocation import (
     greedy_rounds,
     plan_for,
 )
-from agents.scheduled.channel_plan import plan_rounds
-from agents.scheduled.conflict import Attachment, ConflictGraph
-from agents.scheduled.oracle import heaviest, weigh
-from agents.scheduled.region import Cells
-from agents.scheduled.region_search import _branches, solve
+from agents.todg.allocation.channel_plan import plan_rounds
+from agents.todg.allocation.conflict_graph import Attachment, ConflictGraph
+from agents.todg.allocation.region import Cells
+from agents.todg.allocation.search import _branches, solve
 from tests.todg_reference import attach, clashes, conflict, greedy, play
 
 WHOLE = Effort(greedy_rounds=64)  # more rounds than any chain of decisions below
@@ -56,7 +56,7 @@ def draw(graph: ConflictGraph, seed: int) -> NDArray[np.float64]:
 
 def nodes(graph: ConflictGraph, effort: Effort) -> dict[int, Allocator]:
     plan = plan_for(effort, graph.stations)
-    return {bs: Allocator(graph.hood(bs), effort, plan) for bs in graph.stations}
+    return {bs: Allocator(graph.neighbourhood(bs), effort, plan) for bs in graph.stations}
 
 
 def promise(effort: Effort, stations: "nx.Graph[int]") -> float:
@@ -84,11 +84,16 @@ def test_what_a_cell_knows_is_the_definition_of_a_conflict(seed: int) -> None:
         frozenset((home[a], home[b])) for a, b in rivals if home[a] != home[b]
     }
     for bs in graph.stations:
-        hood = graph.hood(bs)
-        found = {(a, b) for a in hood.users for b in {*hood.users, *hood.foreign} if a != b}
-        for other, at in hood.neighbours.items():
-            found |= {(hood.users[row], b) for row in at.mine for b in graph.cell(other)}
-            assert at.theirs == any(home[user] == other for user in hood.foreign)
+        neighbourhood = graph.neighbourhood(bs)
+        found = {
+            (a, b)
+            for a in neighbourhood.users
+            for b in {*neighbourhood.users, *neighbourhood.foreign}
+            if a != b
+        }
+        for other, at in neighbourhood.neighbours.items():
+            found |= {(neighbourhood.users[row], b) for row in at.mine for b in graph.cell(other)}
+            assert at.theirs == any(home[user] == other for user in neighbourhood.foreign)
         assert found == {(a, b) for a, b in rivals if home[a] == bs}
 
 
@@ -149,7 +154,7 @@ def test_a_sweep_that_changes_nothing_keeps_the_ratio_of_its_balls(seed: int) ->
     plan = plan_rounds(graph.stations, 1)
     effort = Effort(4, 1)
     swept = type(plan)(plan.rounds * 12)
-    allocators = {bs: Allocator(graph.hood(bs), effort, swept) for bs in graph.stations}
+    allocators = {bs: Allocator(graph.neighbourhood(bs), effort, swept) for bs in graph.stations}
 
     played = play(graph, allocators, weights)
 
@@ -199,7 +204,7 @@ def test_winners_never_conflict_whatever_is_lost_late_or_doubled(
     graph = network(seed, users=40, stations=9, channels=5)
     plan = plan_for(effort, graph.stations)
     plan = type(plan)(plan.rounds * 3)
-    allocators = {bs: Allocator(graph.hood(bs), effort, plan) for bs in graph.stations}
+    allocators = {bs: Allocator(graph.neighbourhood(bs), effort, plan) for bs in graph.stations}
     chaos = Chaos(seed, loss)
     rng = np.random.default_rng(seed + 1)
     begun = 0
@@ -207,7 +212,7 @@ def test_winners_never_conflict_whatever_is_lost_late_or_doubled(
     for slot in range(3):
         weights = draw(graph, seed + slot)
         for at in allocators.values():
-            at.begin(slot, 0, weights[list(at.hood.users)].astype(np.float32))
+            at.begin(slot, 0, weights[list(at.neighbourhood.users)].astype(np.float32))
         crashed = {bs for bs in allocators if rng.random() < 0.05}
         clock = dict.fromkeys(allocators, 0)
         final: dict[int, dict[int, int]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Spec, law, perform, server_group
+from conftest import Spec, distribution, perform, server_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import exp1
@@ -15,17 +15,17 @@ from todg_network import SLOT_S, kind, network
 
 from agents import radio
 from agents.api import RADIO, Message, Send
-from agents.bodies import Body, TaskEnd, Undelivered, Wake
-from agents.slot_bodies import Burst, Sensed, SlotGrant
-from emulator.record.journal import LinkCount, Readings, Remains
+from agents.messages import Body, TaskEnd, Undelivered, Wake
+from agents.messages.slots import Burst, Sensed, SlotGrant
+from emulator.build.assemble import assemble
+from emulator.build.planning import plan
+from emulator.results.journal import LinkCount, Readings, Remains
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
+from emulator.sim.channel import Adaptive
+from emulator.sim.crossing import Crossing
+from emulator.sim.network import Flight
 from emulator.streams import Streams
-from emulator.surroundings.channel import Adaptive
-from emulator.surroundings.crossing import Crossing
-from emulator.surroundings.network import Flight
-from emulator.world.assemble import assemble
-from emulator.world.planning import plan
 from tests.todg_reference import rivals
 
 CHANCE = st.sampled_from([0.1, 0.5, 0.9])
@@ -64,7 +64,9 @@ def strategy(fault: dict[str, Any]) -> st.SearchStrategy[Spec]:
 @st.composite
 def networks(draw: st.DrawFn) -> Spec:
     rate_hz = draw(st.sampled_from([4.0, 12.0, 40.0]))
-    cpu = draw(st.none() | st.just({"speed": 0.1, **server_group(law("gamma", 0.005, 1.0))}))
+    cpu = draw(
+        st.none() | st.just({"speed": 0.1, **server_group(distribution("gamma", 0.005, 1.0))})
+    )
     users = [
         kind(name, **changes) | {"arrival": {"kind": "poisson", "rate_hz": rate_hz}, "cpu": cpu}
         for name, changes in (
@@ -144,16 +146,16 @@ def test_mini_rounds_are_counted_as_played_and_by_those_who_take_part() -> None:
         spec = network(topology=wide, protocol={"kind": "todg", "effort": 3})
         spec["base_stations"][0]["count"] = 6
         records, metrics, _ = perform(spec | {"faults": [outage | fields]})
-        told = [r.values["mini_rounds"] for r in records if isinstance(r, Readings)]
+        reported = [r.values["mini_rounds"] for r in records if isinstance(r, Readings)]
         per_slot = metrics.summary()["all"]["mini_rounds_per_slot"]
-        return per_slot, metrics.series.columns["protocol/mini_rounds"], told
+        return per_slot, metrics.series.columns["protocol/mini_rounds"], reported
 
     assert rounds()[0] == 6.0  # the five that are left play as many as before
-    per_slot, by_slot, told = rounds(handover="nearest")
+    per_slot, by_slot, reported = rounds(handover="nearest")
 
     assert by_slot == [6.0] * 20 + [2.0] * 40 + [6.0] * 20
     assert per_slot == pytest.approx((40 * 6 * 6 + 40 * 5 * 2) / (40 * 6 + 40 * 5))
-    assert told == sorted(told)
+    assert reported == sorted(reported)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_same_seed_same_digest_and_work_gets_done(protocol: str) -> None:
 
 
 def test_local_only_sends_nothing_by_radio() -> None:
-    cpu = {"accelerator": {"kind": "fitted", "service": law("deterministic", 0.02)}}
+    cpu = {"accelerator": {"kind": "fitted", "service": distribution("deterministic", 0.02)}}
     users = [kind("alarm", cpu=cpu)]
     records, metrics, _ = perform(network(protocol={"kind": "local-only"}, users=users))
 
@@ -239,14 +241,16 @@ def test_a_burst_told_lost_too_late_is_not_taken_for_the_next_one() -> None:
     user = assemble(planned, planned.names).nodes["alarm-0"]
     until_s, servers = SLOT_S - 1e-3, ("rack-0",)
 
-    def told(source: str, body: Body, slot: int) -> list[Send]:
+    def reported(source: str, body: Body, slot: int) -> list[Send]:
         now_s = slot * SLOT_S + 0.01
         return user.on_message(Message(source, user.id, now_s, body), now_s)
 
     def burst(slot: int) -> Burst:
         user.on_tick(Wake(slot * SLOT_S, "slot", slot), slot * SLOT_S)
-        told(RADIO, Sensed("bs-0", (1.0e6, 1.0e6)), slot)  # room for one task of 20 kbit, granted
-        (sent,) = told("bs-0", SlotGrant(slot, 0, slot * SLOT_S + until_s, servers), slot)
+        reported(
+            RADIO, Sensed("bs-0", (1.0e6, 1.0e6)), slot
+        )  # room for one task of 20 kbit, granted
+        (sent,) = reported("bs-0", SlotGrant(slot, 0, slot * SLOT_S + until_s, servers), slot)
         assert isinstance(sent.body, Burst)
         return sent.body
 
@@ -254,10 +258,10 @@ def test_a_burst_told_lost_too_late_is_not_taken_for_the_next_one() -> None:
         user.on_tick(Wake(0.0, "generate", 0), 0.0)
     first, second = burst(1), burst(2)
 
-    (given_up,) = told(RADIO, Undelivered(first, "bs-0", "loss", 1), 2)
+    (given_up,) = reported(RADIO, Undelivered(first, "bs-0", "loss", 1), 2)
     assert isinstance(given_up.body, TaskEnd)
     assert (given_up.body.seq, given_up.body.reason) == (first.tasks[0].seq, "loss")
-    assert told(RADIO, Undelivered(second, "bs-0", "loss", 1), 2) == []
+    assert reported(RADIO, Undelivered(second, "bs-0", "loss", 1), 2) == []
     assert burst(3).tasks == second.tasks
 
 
@@ -321,7 +325,7 @@ def test_utility_is_that_of_the_tasks_that_came_back_on_time() -> None:
 
 def test_a_service_is_recorded_as_long_as_it_took_also_where_the_next_follows_at_once() -> None:
     spec = network(users=[kind("alarm", input_bits=2.0e4)], duration_s=10.0)
-    spec["servers"] = [server_group(law("deterministic", 0.02), name="rack")]
+    spec["servers"] = [server_group(distribution("deterministic", 0.02), name="rack")]
 
     played = perform(spec)
 

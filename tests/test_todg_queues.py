@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from todg_loop import CLASSES, MEDIUM, RATES, SETTINGS, SMALL, SPEEDS, WORK, Loop
 
-from agents.scheduled import rules
-from agents.scheduled.allocation import EFFORTS, Allocator, plan_for
-from agents.scheduled.discipline import ServersSeen, UsersSeen
-from agents.scheduled.oracle import heaviest
-from agents.scheduled.queues import Admission, Backlog
+from agents.reference.exact_schedule import heaviest
+from agents.todg import rules
+from agents.todg.allocation.allocator import EFFORTS, Allocator, plan_for
+from agents.todg.discipline import ServersSeen, UsersSeen
+from agents.todg.queues import Admission, Backlog
 from tests.todg_reference import decide, greedy, play, utility
 
 MODES: tuple[rules.Mode, ...] = ("hol", "capped", "persistent")
@@ -233,7 +233,9 @@ def test_the_distributed_allocation_keeps_the_bounds_in_a_closed_loop(loss: floa
     loop = Loop(MEDIUM, seed=5, load=1.3)
     rng = np.random.default_rng(3)
     plan = plan_for(EFFORTS[4], loop.graph.stations)
-    nodes = {bs: Allocator(loop.graph.hood(bs), EFFORTS[4], plan) for bs in loop.graph.stations}
+    nodes = {
+        bs: Allocator(loop.graph.neighbourhood(bs), EFFORTS[4], plan) for bs in loop.graph.stations
+    }
 
     def allocate(weights: NDArray[np.float32], slot: int) -> dict[int, int]:
         exact = weights.astype(np.float64)

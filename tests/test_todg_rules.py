@@ -6,12 +6,12 @@ import todg_twin as twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.protocols.todg import Todg, TodgOptions
 from agents.queues import Job
-from agents.scheduled import rules
-from agents.scheduled.discipline import ServersSeen, UsersSeen
-from agents.scheduled.frame import Frame, Machine, Slotting
-from agents.scheduled.queues import Admission, Backlog
+from agents.todg import rules
+from agents.todg.discipline import ServersSeen, UsersSeen
+from agents.todg.frame import Frame, Machine, Slotting
+from agents.todg.protocol import Todg, TodgOptions
+from agents.todg.queues import Admission, Backlog
 
 CLOSE = 1e-9  # relative; both multiply a few floats, in another order
 MODES: tuple[rules.Mode, ...] = ("hol", "capped", "persistent")
@@ -95,9 +95,9 @@ def test_constants_and_stays_are_those_of_the_twin(seed: int) -> None:
     for rule, queue in zip([*own, *theirs], expected, strict=True):
         assert (rule.rate_min, rule.threshold, rule.weight) == pytest.approx(queue[:3], rel=CLOSE)
         assert rule.inflow_max == queue.inflow
-        assert rule.wait_max_slots == twin.stay_max(queue, drawn.mode)
+        assert rule.wait_max_slots == twin.sojourn_max(queue, drawn.mode)
     for c, (kind, queue) in enumerate(zip(drawn.kinds, drawn.users, strict=True)):
-        in_time = twin.stay_max(queue, drawn.mode) + kind.cpu <= kind.deadline
+        in_time = twin.sojourn_max(queue, drawn.mode) + kind.cpu <= kind.deadline
         assert drawn.todg.computes(c) == in_time
 
 

@@ -12,17 +12,17 @@ from conftest import Played, Spec, perform, unfold
 from test_report import play_into
 from todg_network import SLOT_S, kind, network
 
-from agents.bodies import TaskEnd
-from agents.scheduled.conflict import ConflictGraph
-from agents.scheduled.line import Line
-from agents.scheduled.readings import BREACHES
-from agents.slot_bodies import Allocated
-from emulator.record.metrics import told_bounds
-from emulator.record.stats import STAY_BINS
-from emulator.show import report
-from emulator.spec.scenario import Scenario
-from emulator.spec.scheduling import TOLD_SLOTS, bounds_s, told_slots
-from emulator.world.planning import plan
+from agents.messages import TaskEnd
+from agents.messages.slots import Allocated
+from agents.todg.allocation.conflict_graph import ConflictGraph
+from agents.todg.line import Line
+from agents.todg.readings import BREACHES
+from emulator.build.planning import plan
+from emulator.results.metrics import broken_bounds
+from emulator.results.stats import SOJOURN_BINS
+from emulator.scenario.schema import Scenario
+from emulator.scenario.slots import SAMPLED_SLOTS, bounds_s, sampled_slots
+from emulator.views import report
 from tests.todg_reference import conflict
 
 # Twice what the channels carry, so that the bound drops tasks.
@@ -48,7 +48,7 @@ def ends_of(played: Played, group: str) -> list[TaskEnd]:
     return [r for r in played.records if isinstance(r, TaskEnd) and r.user.startswith(group)]
 
 
-def stay_s(end: TaskEnd) -> float:
+def sojourn_s(end: TaskEnd) -> float:
     return (end.finished_s if end.outcome == "completed" else end.ended_s) - end.born_s
 
 
@@ -78,8 +78,8 @@ def test_the_achieved_weight_is_that_of_the_schedule_over_the_heaviest(played: P
     for parts in slots.values():
         weights, won = {}, 0.0
         for part in parts:
-            told = np.frombuffer(part.weights, dtype=np.float32).reshape(len(part.users), -1)
-            for user, row, channel in zip(part.users, told, part.channel, strict=True):
+            reported = np.frombuffer(part.weights, dtype=np.float32).reshape(len(part.users), -1)
+            for user, row, channel in zip(part.users, reported, part.channel, strict=True):
                 weights |= {(user, k): float(w) for k, w in enumerate(row)}
                 won += weights[user, channel] if channel >= 0 else 0.0
         if (most := heaviest(graph, weights)) > 0.0:
@@ -90,7 +90,7 @@ def test_the_achieved_weight_is_that_of_the_schedule_over_the_heaviest(played: P
     assert allocations is not None
     # Weights are rounded to 1e-6 for the clique; they are of the order of 1 and more.
     assert allocations.shares == pytest.approx(expected, abs=1e-5)
-    assert len(expected) > TOLD_SLOTS / 2
+    assert len(expected) > SAMPLED_SLOTS / 2
     assert min(expected) < 0.999, "one mini-round is too little to always find the optimum"
     summary = played.metrics.summary()["all"]
     assert summary["weight_ratio_mean"] == pytest.approx(np.mean(expected), abs=1e-5)
@@ -103,18 +103,18 @@ def test_told_slots_are_one_of_each_equal_stretch() -> None:
     chosen = Scenario.model_validate(BUSY)
     frame = frame_of(BUSY)
 
-    slots = told_slots(chosen, frame)
+    slots = sampled_slots(chosen, frame)
 
-    stretch = 6.0 / SLOT_S / TOLD_SLOTS
-    assert [math.floor(slot / stretch) for slot in sorted(slots)] == list(range(TOLD_SLOTS))
+    stretch = 6.0 / SLOT_S / SAMPLED_SLOTS
+    assert [math.floor(slot / stretch) for slot in sorted(slots)] == list(range(SAMPLED_SLOTS))
     assert (
         slots
-        == told_slots(chosen, frame)
-        != told_slots(chosen.model_copy(update={"seed": 2}), frame)
+        == sampled_slots(chosen, frame)
+        != sampled_slots(chosen.model_copy(update={"seed": 2}), frame)
     )
     many = [kind("alarm", count=201)]
     spec = BUSY | {"users": many}
-    assert told_slots(Scenario.model_validate(spec), frame_of(spec)) == frozenset()
+    assert sampled_slots(Scenario.model_validate(spec), frame_of(spec)) == frozenset()
 
 
 @pytest.mark.parametrize("group", ["alarm", "survey"])
@@ -122,16 +122,18 @@ def test_the_histogram_of_stays_is_that_of_the_journal(played: Played, group: st
     ends = ends_of(played, group)
     stats = played.metrics.groups[group]
     due_s = stats.group.deadline_s
-    edges = np.array([0.0, *(due_s * n / STAY_BINS for n in range(1, STAY_BINS + 1))])
+    edges = np.array([0.0, *(due_s * n / SOJOURN_BINS for n in range(1, SOJOURN_BINS + 1))])
 
     for counts, completed in ((stats.stays.finished_s, True), (stats.stays.given_up_s, False)):
-        stays = [stay_s(end) for end in ends if (end.outcome == "completed") == completed]
+        stays = [sojourn_s(end) for end in ends if (end.outcome == "completed") == completed]
         # Bins hold their upper bound, numpy's their lower: mirrored, they are the same.
         expected, _ = np.histogram([-each for each in stays], bins=-edges[::-1])
         assert counts.counts() == [*expected[::-1].tolist(), 0]
-    longest_s = max(map(stay_s, ends))
-    assert played.metrics.summary()[group]["stay_max_ratio"] == longest_s / stats.group.deadline_s
-    curve = played.metrics.series.columns[f"stay_s/{group}"]
+    longest_s = max(map(sojourn_s, ends))
+    assert (
+        played.metrics.summary()[group]["sojourn_max_ratio"] == longest_s / stats.group.deadline_s
+    )
+    curve = played.metrics.series.columns[f"sojourn_s/{group}"]
     assert max(each for each in curve if each is not None) == longest_s
 
 
@@ -157,7 +159,7 @@ def test_no_stay_is_longer_than_the_bound_and_a_smaller_v_bounds_it_lower() -> N
         bounds.append(bounds_s(Scenario.model_validate(spec), frame_of(spec)))
         played = perform(spec)
         for group, bound_s in bounds[-1].items():
-            assert max(map(stay_s, ends_of(played, group))) <= bound_s
+            assert max(map(sojourn_s, ends_of(played, group))) <= bound_s
     assert all(bounds[0][group] < bounds[1][group] for group in bounds[0])
     rival = BUSY | {"protocol": {"kind": "edf"}}
     assert bounds_s(Scenario.model_validate(rival), frame_of(rival)) == {}
@@ -193,7 +195,7 @@ def test_violations_are_counted_while_the_run_goes_on() -> None:
     ],
 )
 def test_which_bound_broke_is_said(broken: dict[str, int], said: str) -> None:
-    assert told_bounds(dict.fromkeys(["late", *BREACHES], 0) | broken) == said
+    assert broken_bounds(dict.fromkeys(["late", *BREACHES], 0) | broken) == said
 
 
 def test_a_broken_backlog_bound_is_not_called_a_broken_delay_bound(

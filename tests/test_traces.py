@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from todg_network import kind, network
 
 from emulator.cli.main import fresco
-from emulator.spec.traces import read_channel, read_times
+from emulator.scenario.traces import read_channel, read_times
 
 MEANT = ((0.0, 1.0, 2.0), (1.0, 0.5, 1.0), (1e6, 2e6, 1e6))
 
@@ -35,7 +35,7 @@ def test_a_channel_trace_is_read_as_it_is_meant(written: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "reported"),
     [
         ("t_s,success,rate_bps\n0,1,1e6\n\n\n1,x,1e6\n", "trace.csv:5: 'x' is not a number"),
         ("t_s,success,rate_bps\n0,1,1e6,9\n1,1,1e6\n", "trace.csv:2: 4 values for 3 columns"),
@@ -50,11 +50,11 @@ def test_a_channel_trace_is_read_as_it_is_meant(written: str, tmp_path: Path) ->
     ],
 )
 def test_what_no_trace_can_mean_is_refused_with_its_line(
-    written: str, told: str, tmp_path: Path
+    written: str, reported: str, tmp_path: Path
 ) -> None:
     (tmp_path / "trace.csv").write_text(written)
 
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reported):
         read_channel(tmp_path / "trace.csv")
 
 
@@ -65,18 +65,18 @@ def test_instants_may_have_a_mark_blank_lines_and_any_line_ends(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "reported"),
     [
         ("-1\n2\n", "times.txt:1: -1.0 is before the run begins"),
         ("\n2\n1\n", "times.txt:3: 1.0 is earlier than the line before"),
     ],
 )
 def test_instants_out_of_place_are_refused_with_their_line(
-    written: str, told: str, tmp_path: Path
+    written: str, reported: str, tmp_path: Path
 ) -> None:
     (tmp_path / "times.txt").write_text(written)
 
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reported):
         read_times(tmp_path / "times.txt")
 
 
@@ -89,7 +89,9 @@ users:
   - {name: bell, arrival: {kind: trace, file: times.txt}, input_bits: 1000}
   - {name: gate, arrival: {kind: trace, file: times.txt}, input_bits: 1000}
 base_stations: [{name: mast}]
-servers: [{name: rack, accelerator: {kind: fitted, service: {law: deterministic, mean_s: 0.01}}}]
+servers:
+  - name: rack
+    accelerator: {kind: fitted, service: {distribution: deterministic, mean_s: 0.01}}
 channel: {kind: bernoulli, rate_bps: 1.0e6}
 """
 ALONE = "\n".join(line for line in SCENARIO.splitlines() if "gate" not in line)
@@ -106,7 +108,7 @@ def ended(verb: str, path: Path, *words: str) -> tuple[int, list[str], str]:
 
 
 @pytest.mark.parametrize(
-    ("spec", "instants", "told"),
+    ("spec", "instants", "reported"),
     [
         (ALONE, "1\n2\n3\n", []),
         (
@@ -147,7 +149,7 @@ def ended(verb: str, path: Path, *words: str) -> tuple[int, list[str], str]:
     ids=["well", "epoch", "tenth", "less", "empty", "group", "groups", "empty-group"],
 )
 def test_instants_that_are_hardly_meant_so_are_warned_of(
-    spec: str, instants: str, told: list[str], tmp_path: Path
+    spec: str, instants: str, reported: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "times.txt").write_text(instants)
     path = tmp_path / "recorded.yaml"
@@ -156,8 +158,8 @@ def test_instants_that_are_hardly_meant_so_are_warned_of(
     status, warned, _ = ended("check", path)
 
     assert status == 0
-    assert len(warned) == len(told)
-    for line, text in zip(warned, told, strict=True):
+    assert len(warned) == len(reported)
+    for line, text in zip(warned, reported, strict=True):
         place, _, said = line.partition(" users[")
         assert place.split(":")[0] == ("7" if "gate" in text else "6")
         assert said.partition(".arrival.file: ")[2].startswith(text)

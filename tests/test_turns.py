@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from test_steering import BLACKOUT, SPEC
 
+from emulator.build.known_fault import Applied
+from emulator.build.planning import plan
+from emulator.checks.fault_words import TEXT_MAX, Refused
 from emulator.faults.timeline import Order
-from emulator.reading.vocabulary import TEXT_MAX, Refused
 from emulator.runtime.loop import _run_paced
 from emulator.runtime.steering import Steering
-from emulator.spec.scenario import Scenario
-from emulator.surroundings.pace import Pace
-from emulator.world.known import Applied
-from emulator.world.planning import plan
+from emulator.scenario.schema import Scenario
+from emulator.sim.clock import Pace
 
 SPARED = {"type": "blackout", "target": "bs-0", "probability": 1e-9}
 LOSS = {"type": "loss", "target": "bs-1", "p": 0.5, "for_s": 4.0}

@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
-from conftest import Spec, law, perform, scenario, server_group, unfold, user_group
+from conftest import Spec, distribution, perform, scenario, server_group, unfold, user_group
 from scipy.special import lambertw
 
-from agents.bodies import TaskEnd
+from agents.messages import TaskEnd
 
 MEAN_S = 1.0  # E[S]; the formulas below take it as the unit of time
 BATCHES = 40
@@ -44,7 +44,7 @@ def queue(arrival: Spec, service: str, tasks: int, rate_hz: float, seed: int) ->
         seed=seed,
         duration_s=tasks / rate_hz,
         users=[user_group(arrival=arrival)],
-        servers=[server_group(law(service, MEAN_S), queue_len_max=10_000)],
+        servers=[server_group(distribution(service, MEAN_S), queue_len_max=10_000)],
     )
 
 
@@ -181,7 +181,7 @@ def test_waits_of_two_classes_are_those_of_cobham(kind: str, scv: float, tasks: 
         seed=5,
         duration_s=tasks * MEAN_S / sum(rhos),
         users=users,
-        servers=[server_group(law(kind, MEAN_S, scv), queue_len_max=10_000)],
+        servers=[server_group(distribution(kind, MEAN_S, scv), queue_len_max=10_000)],
     )
     waits_s: dict[int, list[float]] = defaultdict(list)  # class -> mean wait of each step
 

@@ -12,12 +12,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from agents.protocols.todg import Todg, TodgOptions
-from agents.scheduled import rules
-from agents.scheduled.conflict import ConflictGraph
-from agents.scheduled.discipline import ServersSeen, UsersSeen
-from agents.scheduled.frame import Frame, Machine, Slotting
-from agents.scheduled.queues import Admission, Backlog
+from agents.todg import rules
+from agents.todg.allocation.conflict_graph import ConflictGraph
+from agents.todg.discipline import ServersSeen, UsersSeen
+from agents.todg.frame import Frame, Machine, Slotting
+from agents.todg.protocol import Todg, TodgOptions
+from agents.todg.queues import Admission, Backlog
 from tests.todg_reference import attach, clashes, utility
 
 CLASSES = (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conftest import Spec, law, scenario, server_group, user_group
+from conftest import Spec, distribution, scenario, server_group, user_group
 
 SLOT_S = 0.05
 
@@ -29,8 +29,8 @@ def network(**changes: Any) -> Spec:
                 {"name": "bs", "count": 2, "access": "scheduled", "channels": 2, "grant_s": SLOT_S}
             ],
             servers=[
-                server_group(law("gamma", 0.005, 0.1), name="rack", speed=1.0),
-                server_group(law("gamma", 0.005, 0.1), name="box", speed=0.5),
+                server_group(distribution("gamma", 0.005, 0.1), name="rack", speed=1.0),
+                server_group(distribution("gamma", 0.005, 0.1), name="box", speed=0.5),
             ],
             channel={
                 "kind": "adaptive",

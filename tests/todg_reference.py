@@ -11,12 +11,12 @@ import numpy as np
 from msgspec import Struct
 from networkx import all_pairs_shortest_path_length
 
-from agents.bodies import AllocationBody
-from agents.scheduled.allocation import Allocator
-from agents.scheduled.conflict import Attachment, ConflictGraph
-from agents.scheduled.oracle import select, weigh
-from agents.scheduled.region import Floats
-from agents.slot_bodies import Table
+from agents.messages import AllocationBody
+from agents.messages.slots import Table
+from agents.reference.exact_schedule import select, weigh
+from agents.todg.allocation.allocator import Allocator
+from agents.todg.allocation.conflict_graph import Attachment, ConflictGraph
+from agents.todg.allocation.region import Floats
 
 Loses = Callable[[int, int, AllocationBody], bool]
 """(source, target, body): is this message lost? Asked once for each message sent."""
@@ -111,7 +111,7 @@ def play(
     messages, bits = 0, 0.0
     seen: list[float] = []
     for at in allocators.values():
-        at.begin(slot, 0, weights[list(at.hood.users)].astype(np.float32))
+        at.begin(slot, 0, weights[list(at.neighbourhood.users)].astype(np.float32))
     most = max((at.steps for at in allocators.values()), default=0)
     for number in range(most):
         mail = [(bs, *letter) for bs, at in allocators.items() for letter in at.step(number)]

@@ -39,7 +39,7 @@ def at_server(kind: Kind, slots: float, longest: int, v: float, promised: float,
     )
 
 
-def stay_max(queue: Constants, mode: str) -> int:
+def sojourn_max(queue: Constants, mode: str) -> int:
     if queue.threshold < 1:
         return 1
     if mode == "hol":
@@ -113,7 +113,7 @@ class Door:
         self.g, self.pace = 0.0, float(at.inflow)
 
     def admit(self, arrivals: int, backlog: int, served: int) -> int:
-        w = stay_max(self.at, self.mode)
+        w = sojourn_max(self.at, self.mode)
         if backlog > 0:
             self.pace = self.pace * (w - 1) / w + served / w
         in_vain = (

@@ -13,8 +13,8 @@ from click.shell_completion import CompletionItem
 from msgspec import structs
 
 if TYPE_CHECKING:
-    from emulator.reading.source import Problem, Reading
-    from emulator.spec.scenario import Scenario
+    from emulator.checks.source import Problem, Reading
+    from emulator.scenario.schema import Scenario
 
 from emulator import interrupts
 
@@ -26,9 +26,9 @@ def _complete_scenario(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offers what Fresco comes with, and to the shell that it may be a file."""
-    from emulator.reading import shelf
+    from emulator.checks import shipped
 
-    names = [CompletionItem(name) for name in shelf.names() if name.startswith(incomplete)]
+    names = [CompletionItem(name) for name in shipped.names() if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type="file")]
 
 
@@ -49,10 +49,10 @@ def token() -> str | None:
 
     ValueError where that file cannot be read or is empty.
     """
-    if (told := os.environ.get("FRESCO_TOKEN")) or not (
+    if (reported := os.environ.get("FRESCO_TOKEN")) or not (
         path := os.environ.get("FRESCO_TOKEN_FILE")
     ):
-        return told
+        return reported
     try:
         held = Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -136,7 +136,7 @@ def read(
     seed: int | None = None,
 ) -> "Reading":
     """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
-    from emulator.reading import source
+    from emulator.checks import source
 
     overrides: dict[str, Any] = {}
     for assignment in sets:
@@ -156,10 +156,10 @@ def read(
 
 def find(name: str) -> Path:
     """Returns the file that a scenario argument means; exits 2 where there is none."""
-    from emulator.reading import shelf
+    from emulator.checks import shipped
 
     try:
-        return shelf.find(name)
+        return shipped.find(name)
     except LookupError as error:
         fail(str(error.args[0]))
 

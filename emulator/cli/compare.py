@@ -25,9 +25,9 @@ from emulator.cli.arguments import (
 from emulator.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from emulator.experiments.compare import Comparison, Progress
     from emulator.runtime.session import Verdict
-    from emulator.show.compare import Comparison, Progress
-    from emulator.spec.scenario import Scenario
+    from emulator.scenario.schema import Scenario
 
 TABLE_WIDTH = 100  # columns; the longest names and intervals fit
 
@@ -59,7 +59,7 @@ def compare(
 ) -> None:
     """Compare protocols on SCENARIO in virtual time, paired by seed.
 
-    Every protocol meets the same weather, arrivals and faults at a seed, so the differences are
+    Every protocol meets the same channels, arrivals and faults at a seed, so the differences are
     much sharper than the numbers themselves.
     """
 
@@ -114,7 +114,7 @@ def sweep(
     fresco sweep todg --set protocol.V=5,10,20,40,80
     fresco sweep popec-async --set control.channel.loss=0,0.1,0.3 -s duration_s=30
     """
-    from emulator.show import sweep as sweeping
+    from emulator.experiments import sweep as sweeping
 
     swept = [assignment for assignment in fields if _values(assignment)]
     if len(swept) != 1:
@@ -147,9 +147,9 @@ def _measure(
     as_json: bool = False,
 ) -> None:
     """Runs all variants, says and writes what they give; every run that ended is kept."""
+    from emulator.experiments import compare as comparing
     from emulator.runtime import folders
     from emulator.runtime.session import EXIT_STATUS, INTERRUPTED
-    from emulator.show import compare as comparing
 
     console = _console(as_json)
     folder = out_folder(out, folder_name)

@@ -30,7 +30,7 @@ class FaultType(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from emulator.reading.vocabulary import types
+        from emulator.checks.fault_words import types
 
         return _starting(incomplete, types())
 
@@ -61,7 +61,7 @@ class Parameter(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from emulator.reading.vocabulary import types
+        from emulator.checks.fault_words import types
 
         fields = types().get(ctx.params.get("kind", ""), {}).get("properties", {})
         return _starting(

@@ -8,7 +8,7 @@ import click
 @click.command("types")
 def fault_types() -> None:
     """List what can break, with parameters, ranges and defaults."""
-    from emulator.reading.vocabulary import types
+    from emulator.checks.fault_words import types
 
     modifiers: dict[str, Any] = {}
     for name, schema in types().items():

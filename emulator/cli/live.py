@@ -62,11 +62,11 @@ def fault() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def fault_list(client: Client, as_json: bool) -> None:
     """List the faults of the run so far."""
-    told = client.ask("GET", "faults")
+    reported = client.ask("GET", "faults")
     if as_json:
-        click.echo(json.dumps(told["faults"], indent=1))
+        click.echo(json.dumps(reported["faults"], indent=1))
         return
-    Terminal().print(_fault_table(told["faults"], told["now_s"]))
+    Terminal().print(_fault_table(reported["faults"], reported["now_s"]))
 
 
 @fault.command()
@@ -109,8 +109,8 @@ def inject(
     if dry_run:
         _say_hit(client.ask("POST", "faults?dry_run=true", body))
         return
-    told = client.ask("POST", "faults", body)
-    _say_done(told, "extended" if told["extended"] else "began")
+    reported = client.ask("POST", "faults", body)
+    _say_done(reported, "extended" if reported["extended"] else "began")
 
 
 @fault.command()
@@ -133,7 +133,7 @@ def patch(number: int, parameters: tuple[str, ...], lasts: str | None, client: C
 
 
 def _values(parameters: Sequence[str]) -> dict[str, Any]:
-    from emulator.reading import source
+    from emulator.checks import source
 
     values = {}
     for given in parameters:
@@ -144,8 +144,8 @@ def _values(parameters: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _say_hit(told: dict[str, Any]) -> None:
-    known = told["faults"][0]
+def _say_hit(reported: dict[str, Any]) -> None:
+    known = reported["faults"][0]
     if _is_spared(known):
         return
     more = known["n"] - len(known["resolved"])
@@ -161,30 +161,30 @@ def _is_spared(known: dict[str, Any]) -> bool:
     return False
 
 
-def _say_done(told: dict[str, Any], what: str) -> None:
-    known = told["faults"][0]
+def _say_done(reported: dict[str, Any], what: str) -> None:
+    known = reported["faults"][0]
     if _is_spared(known):
         return
-    _must_hold(told, f"fault {known['id']}")
-    done, of = told["applied"]
+    _must_hold(reported, f"fault {known['id']}")
+    done, of = reported["applied"]
     ends = "" if known["until_s"] is None else f"; heals at {known['until_s']:g} s"
     click.echo(
-        f"fault {known['id']} {what} at {told['at_s']} s: {known['n']} hit, "
+        f"fault {known['id']} {what} at {reported['at_s']} s: {known['n']} hit, "
         f"applied {done}/{of}{ends}"
     )
-    _warn(told)
+    _warn(reported)
 
 
-def _must_hold(told: dict[str, Any], what: str) -> None:
+def _must_hold(reported: dict[str, Any], what: str) -> None:
     """Exits 3 where nothing is in effect yet."""
-    if "at_s" not in told:
-        fail(f"{what}: {told['warning']}", status=3)
+    if "at_s" not in reported:
+        fail(f"{what}: {reported['warning']}", status=3)
 
 
-def _warn(told: dict[str, Any]) -> None:
+def _warn(reported: dict[str, Any]) -> None:
     """Exits 3 where some host does not obey yet."""
-    if "warning" in told:
-        click.echo(f"warning: {told['warning']}", err=True)
+    if "warning" in reported:
+        click.echo(f"warning: {reported['warning']}", err=True)
         sys.exit(3)
 
 
@@ -196,22 +196,22 @@ def heal(number: int | None, everything: bool, client: Client) -> None:
     """Heal the fault ID, or all."""
     if (number is None) != everything:
         fail("say which: an ID, or --all")
-    told = client.ask("DELETE", "faults" if number is None else f"faults/{number}")
-    _must_hold(told, "healing")
-    if not told["faults"]:
+    reported = client.ask("DELETE", "faults" if number is None else f"faults/{number}")
+    _must_hold(reported, "healing")
+    if not reported["faults"]:
         click.echo("nothing was active")
         return
-    done, of = told["applied"]
-    click.echo(f"healed {len(told['faults'])}, applied {done}/{of}")
-    _warn(told)
+    done, of = reported["applied"]
+    click.echo(f"healed {len(reported['faults'])}, applied {done}/{of}")
+    _warn(reported)
 
 
 @fault.command()
 @run_folder_argument
 def export(folder: Path) -> None:
     """Print a run with all that was injected by hand as a scenario (default: the latest run)."""
+    from emulator.checks import source
     from emulator.live import replay
-    from emulator.reading import source
 
     click.echo(source.dump(replay.export(folder)), nl=False)
 
@@ -258,10 +258,10 @@ def _steer(verb: str, about: str, done: str) -> click.Command:
     @click.command(verb, help=about)
     @_of_run
     def command(client: Client) -> None:
-        told = client.ask("POST", f"run/{verb}")
-        _must_hold(told, verb)
-        click.echo(f"{done} at {told['at_s']} s")
-        _warn(told)
+        reported = client.ask("POST", f"run/{verb}")
+        _must_hold(reported, verb)
+        click.echo(f"{done} at {reported['at_s']} s")
+        _warn(reported)
 
     return command
 
@@ -283,7 +283,7 @@ def _head(run: dict[str, Any]) -> str:
 
 
 def _numbers(tiles: list[dict[str, str]], run: dict[str, Any]) -> list[tuple[str, str]]:
-    from emulator.record.units import readable
+    from emulator.results.units import readable
 
     return [
         (tile["label"], readable(tile["unit"], run["numbers"].get(tile["name"]))) for tile in tiles

@@ -124,13 +124,13 @@ def run(
     fresco run s.yaml --address auto                    on the Ray cluster of this machine
     fresco run s.yaml -s users.0.count=200 -p random    change anything
     """
-    from emulator.live.exporter import Exporter
+    from emulator.live.prometheus import Exporter
     from emulator.runtime import folders
     from emulator.runtime.connect import RunError
     from emulator.runtime.muster import Carrier, StartWatch
     from emulator.runtime.recorder import Progress
     from emulator.runtime.session import EXIT_STATUS, Session
-    from emulator.show.display import Display, closing, stopping
+    from emulator.views.terminal import Display, closing, stopping
 
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
@@ -190,7 +190,7 @@ def run(
     else:
         interrupts.on_first(interrupts.interrupt)
     if is_live and dashboard is not False:
-        from emulator.live.control import Service
+        from emulator.live.service import Service
 
         try:
             place = (dashboard_host, dashboard_port, token())
@@ -290,7 +290,7 @@ def report(folder: Path, csv: bool, formats: tuple[str, ...]) -> None:
 @fresco.command()
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors."""
-    from emulator.spec.scenario import Scenario
+    from emulator.scenario.schema import Scenario
 
     click.echo(json.dumps(Scenario.model_json_schema(), indent=1))
 
@@ -306,8 +306,8 @@ def doctor(with_ray: bool) -> None:
 
 def _results(folder: Path, csv: bool, formats: Sequence[str] = ()) -> Path:
     """Writes tables and report from a run folder; returns the report's path."""
-    from emulator.record import tables
-    from emulator.show import report as reporting
+    from emulator.results import tables
+    from emulator.views import report as reporting
 
     result = reporting.read(folder)
     tables.write(folder, result.metrics, csv)

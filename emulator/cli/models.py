@@ -71,7 +71,7 @@ def distill(
     import msgspec
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from emulator.show import training_curve
+    from emulator.views import training_curve
     from models import cifar, data, distill, zoo
     from models.presets import PRESETS, preset
     from models.recipes import RECIPES
@@ -124,7 +124,7 @@ def distill(
     with Progress(*columns, console=console, transient=True) as progress, results(folder):
         bar = progress.add_task(name, total=options.epochs)
 
-        def told(epoch: distill.Epoch) -> None:
+        def reported(epoch: distill.Epoch) -> None:
             with interrupts.held():
                 curve.append(epoch)
                 said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
@@ -140,7 +140,7 @@ def distill(
                 recipe,
                 options,
                 master,
-                told,
+                reported,
                 checkpoint,
                 device,
             )

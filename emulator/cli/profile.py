@@ -103,7 +103,7 @@ def profile(
     for line in _conditions(measured[0], rounds):
         console.print(line, highlight=False)
     picture = folder / "latency.html"
-    from emulator.show import figures, plots
+    from emulator.views import figures, plots
 
     with results(folder):
         if writes:
@@ -160,8 +160,8 @@ def _conditions(measured: "Latency", rounds: int) -> list[str]:
 
 def _page(name: str, measured: "Sequence[Latency]", rounds: int, figure: "Figure") -> str:
     """Returns a page with the spread of the times by batch size, and the table."""
-    from emulator.show.figures import embedded
-    from emulator.show.page import page, table
+    from emulator.views.figures import embedded
+    from emulator.views.html import page, table
 
     body = (
         f'<h1>{escape(name)}</h1><p class="soft">{escape(measured[0].processor)}. '

@@ -1,6 +1,6 @@
 """What faults have in common: when they happen, to how many, how they grow, and to whom.
 
-Chance, choice and repetition are decided once, in `spec/occurrences.py`; what kernels get is a
+Chance, choice and repetition are decided once, in `scenario/occurrences.py`; what kernels get is a
 fault that names whom it hits and happens.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from agents.bodies import NodeId
+from agents.messages import NodeId
 from emulator.faults.effects import HEALTHY, Effect
 from emulator.faults.selectors import Place, Selector, selects
 

@@ -34,20 +34,20 @@ def deviate(distribution: Distribution, u: float) -> float:
 class Chance(Struct, frozen=True, kw_only=True):
     """What is drawn anew for each attempt on a link, from a stream that nothing else draws from.
 
-    The stream is named after the link, `stream` and the values of the fields `laws`; equal ones are
+    The stream is named after the link, `stream` and the values of the fields `distributions`; equal ones are
     independent. With a `correlation` each uniform is the one before again with that probability.
     """
 
     stream: ClassVar[str]
-    laws: ClassVar[tuple[str, ...]]
+    distributions: ClassVar[tuple[str, ...]]
     reason: ClassVar[str] = ""  # of an attempt that it lets fail
 
     share: float  # of its strength, where it grows
     correlation: float = 0.0
 
     @property
-    def law(self) -> str:
-        return "/".join(str(getattr(self, field)) for field in self.laws)
+    def distribution(self) -> str:
+        return "/".join(str(getattr(self, field)) for field in self.distributions)
 
     def drawn(self, u: float, size_bits: float) -> float:
         """Maps a uniform to how much later an attempt is, in s; or to 1 where it fails, else 0."""
@@ -90,8 +90,10 @@ def _joined(values: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 
 def _key(part: Any) -> tuple[Any, ...]:
-    if isinstance(part, Chance):  # by law first, so that the order does not change as some grow
-        return part.stream, part.law, *msgspec.structs.astuple(part)
+    if isinstance(
+        part, Chance
+    ):  # by distribution first, so that the order does not change as some grow
+        return part.stream, part.distribution, *msgspec.structs.astuple(part)
     return tuple(part)
 
 

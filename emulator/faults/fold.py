@@ -3,7 +3,7 @@
 A fault is a named value, the same in YAML, on the wire and in the journal; what each is and does
 stands in `links.py` and `nodes.py`, what all share in `base.py`. The effective state of a link is a
 fold of the active faults over the healthy baseline (`effects.py`), so healing them in any order
-returns exactly to it. `surroundings/disturbance.py` applies the effect.
+returns exactly to it. `sim/disturbance.py` applies the effect.
 """
 
 import math
@@ -12,11 +12,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agents.bodies import NodeId
+from agents.messages import NodeId
 from emulator.faults.base import LinkKind
 from emulator.faults.effects import HEALTHY, Effect, combined
-from emulator.faults.links import LinkFault
-from emulator.faults.nodes import NodeFault
+from emulator.faults.link_types import LinkFault
+from emulator.faults.node_types import NodeFault
 
 AnyFault = LinkFault | NodeFault
 Fault = Annotated[AnyFault, Field(discriminator="type")]

@@ -7,7 +7,7 @@ from emulator.faults.fold import AnyFault
 from emulator.faults.timeline import Order
 
 Handler = Callable[[Any, float], None]
-Feel = Callable[[list[AnyFault], float, float], None]
+Apply = Callable[[list[AnyFault], float, float], None]
 """Puts the active faults into effect, now, and due at the second instant: a runtime may be late."""
 
 
@@ -21,12 +21,12 @@ class Agenda(Protocol):
 
 
 class Orders:
-    """Follows orders; calls `feel` once for all that changes at one instant, so that a fault that
+    """Follows orders; calls `apply` once for all that changes at one instant, so that a fault that
     follows on another leaves no gap in which all is well."""
 
-    def __init__(self, agenda: Agenda, feel: Feel) -> None:
+    def __init__(self, agenda: Agenda, apply: Apply) -> None:
         self._agenda = agenda
-        self._feel = feel
+        self._apply = apply
         self._active: dict[int, AnyFault] = {}  # by number
         self._changed = False  # since it was felt
 
@@ -56,4 +56,4 @@ class Orders:
     def _settle(self, now_s: float, due_s: float) -> None:
         if self._changed and not self._agenda.precedes(due_s):
             self._changed = False
-            self._feel(list(self._active.values()), now_s, due_s)
+            self._apply(list(self._active.values()), now_s, due_s)

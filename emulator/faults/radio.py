@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from agents.bodies import NodeId
+from agents.messages import NodeId
 from emulator.faults.base import RADIO_KINDS, BaseFault, Directed, LinkFaultBase, LinkKind
 from emulator.faults.effects import Effect
 from emulator.faults.selectors import NodeSelector, Place, selects

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 from pydantic import AfterValidator
 
-from agents.bodies import NodeId
+from agents.messages import NodeId
 
 NodeKind = Literal["user", "base_station", "server"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from emulator.faults.fold import AnyFault
-from emulator.record.journal import FaultChange
+from emulator.results.journal import FaultChange
 
 Op = Literal["begin", "patch", "extend", "heal", "hold", "release", "end"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from aiohttp import web
 
+from emulator.build.known_fault import Applied, Known
+from emulator.checks.fault_words import Refused
 from emulator.live.guard import refusal
-from emulator.reading.vocabulary import Refused
 from emulator.runtime.steering import Steering
-from emulator.world.known import Applied, Known
 
 ACK_MAX_S = 2.5  # wall; who obeys later is said not to obey yet
 
@@ -93,22 +93,22 @@ class Changes:
         extended: bool = False,
     ) -> web.Response:
         """Answers when all hosts obey; after `ACK_MAX_S` it warns that they do not yet."""
-        told: dict[str, Any] = {"extended": extended}
+        reported: dict[str, Any] = {"extended": extended}
         held_up = self._held_up()
         try:
             # Shielded: the run still has to say what became of it, also to nobody.
             answer = asyncio.shield(asyncio.wrap_future(waiting))
             applied = await asyncio.wait_for(answer, ACK_MAX_S)
-            told |= {"at_s": applied.at_s, "applied": [applied.hosts, applied.of]}
+            reported |= {"at_s": applied.at_s, "applied": [applied.hosts, applied.of]}
             if applied.hosts < applied.of:
                 share = f"only {applied.hosts} of {applied.of} hosts said they obey"
                 held_up = held_up or self._held_up()
-                told["warning"] = f"{share}: {held_up}" if held_up else share
+                reported["warning"] = f"{share}: {held_up}" if held_up else share
         except TimeoutError:
             why = self._held_up() or f"no host said within {ACK_MAX_S:g} s that it obeys"
-            told["warning"] = f"accepted, not in effect: {why}"
+            reported["warning"] = f"accepted, not in effect: {why}"
         return web.json_response(
-            told | {"faults": [each.as_dict() for each in known]}, status=status
+            reported | {"faults": [each.as_dict() for each in known]}, status=status
         )
 
     def _held_up(self) -> str:

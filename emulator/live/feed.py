@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from emulator.build.plan import Plan
 from emulator.faults.fold import fold
 from emulator.live.recent import Recent
 from emulator.live.tiles import tiles
-from emulator.record.metrics import Metrics
+from emulator.results.metrics import Metrics
 from emulator.runtime.recorder import Progress
 from emulator.runtime.steering import Steering
-from emulator.show.panels import panels
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from emulator.scenario.topology import members
+from emulator.views.panels import panels
 
 FRAME_S = 0.2  # wall; five frames a second are all that anybody sees
 ROW_S = 0.5  # wall

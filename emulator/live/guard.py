@@ -37,8 +37,8 @@ def _split(url: str) -> SplitResult:
 
 def refusal(status: int, message: str, field: str = "") -> web.Response:
     """Answers with an explained error."""
-    told = {"error": message} | ({"field": field} if field else {})
-    return web.json_response(told, status=status)
+    reported = {"error": message} | ({"field": field} if field else {})
+    return web.json_response(reported, status=status)
 
 
 def guard(host: str, token: str | None, changes_hz: float = CHANGES_HZ) -> Middleware:

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from emulator.record.window import Window, p95
+from emulator.results.window import Window, p95
 
 ROWS = 10  # of `feed.ROW_S`; the numbers in the tiles cover so many
 

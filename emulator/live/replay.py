@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from emulator.checks import source
+from emulator.checks.fault_words import parse
 from emulator.faults.base import INSTANT_DIGITS
 from emulator.faults.fold import AnyFault
-from emulator.reading import source
-from emulator.reading.vocabulary import parse
-from emulator.record import journal
-from emulator.record.journal import FaultChange
-from emulator.spec.occurrences import places_of, schedule
-from emulator.spec.scenario import Scenario
-from emulator.spec.topology import build, layout
+from emulator.results import journal
+from emulator.results.journal import FaultChange
+from emulator.scenario.occurrences import places_of, schedule
+from emulator.scenario.schema import Scenario
+from emulator.scenario.topology import build, layout
 
 
 def export(folder: Path) -> Scenario:

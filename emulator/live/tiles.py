@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
-from emulator.spec.scenario import Scenario
-from emulator.spec.scheduling import is_scheduled, readings_of
+from emulator.scenario.schema import Scenario
+from emulator.scenario.slots import is_scheduled, readings_of
 
 
 class Tile(Struct, frozen=True):

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+from emulator.build.plan import Plan
 from emulator.faults.timeline import Order
-from emulator.record import journal
-from emulator.record.journal import Frame, HostLost
+from emulator.results import journal
+from emulator.results.journal import Frame, HostLost
 from emulator.runtime.connect import Say, ray_cluster
 from emulator.runtime.loop import Step
 from emulator.runtime.muster import Hosts, StartWatch, some
 from emulator.runtime.steering import Steering
-from emulator.surroundings.pace import Lateness, Pace
-from emulator.world.plan import Plan
+from emulator.sim.clock import Lateness, Pace
 
 FETCH_S = 0.25  # wall; between two fetches of the reports
 SILENCE_MAX_S = 15.0  # wall; a host that answers nothing for so long is counted as dead

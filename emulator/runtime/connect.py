@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import Struct
 
 from emulator import interrupts
-from emulator.spec.scenario import Runtime
+from emulator.scenario.schema import Runtime
 
 PROBE_MAX_S = 2.0  # wall; who answers nothing for so long is silent
 OBJECT_STORE_BYTES = 100 * 1024 * 1024  # hosts exchange small messages, nothing goes through it

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from emulator.build.known_fault import Known, State, hit_by, links_of
+from emulator.build.plan import Plan
+from emulator.checks import fault_words
+from emulator.checks import faults as check_faults
+from emulator.checks.fault_words import TTL_MAX_S, Refused
 from emulator.faults.fold import AnyFault
-from emulator.reading import faults as check_faults
-from emulator.reading import vocabulary
-from emulator.reading.vocabulary import TTL_MAX_S, Refused
-from emulator.spec.occurrences import certain, places_of, settle
+from emulator.scenario.occurrences import certain, places_of, settle
 from emulator.streams import Streams
-from emulator.world.known import Known, State, hit_by, links_of
-from emulator.world.plan import Plan
 
 
 class FaultResolver:
@@ -31,7 +31,7 @@ class FaultResolver:
         old: Mapping[str, Any] = MappingProxyType({}),
     ) -> AnyFault:
         """Checks a fault as people give it against this run; `old` is what they change."""
-        fault = vocabulary.read(given, now_s, ttl_max_s, old)
+        fault = fault_words.read(given, now_s, ttl_max_s, old)
         problems = check_faults.fault_problems(self._scenario, fault, self._places)
         for where, message, remedy in problems:
             raise Refused(422, f"{where[-1]}: {message}; {remedy}", str(where[-1]))

@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from emulator.record.journal import NAME as JOURNAL
-from emulator.record.journal import Unwritten
+from emulator.results.journal import NAME as JOURNAL
+from emulator.results.journal import Unwritten
 from models.files import whole
 
 ROOM_BYTES = 2**20  # tables and report of a small run; less than this is a full disk
@@ -115,15 +115,15 @@ def announce(folder: Path, url: str) -> IO[str]:
 
 def going_on(root: Path) -> list[Path]:
     """Returns the folders of the runs under `root` that go on and can be asked."""
-    found = (told.parent for told in root.glob(f"*/*/{CONTROL}"))
+    found = (reported.parent for reported in root.glob(f"*/*/{CONTROL}"))
     return sorted(folder for folder in found if not folder.is_symlink() and goes_on(folder))
 
 
 def goes_on(folder: Path) -> bool:
     """Says whether somebody holds the lock: a run that was killed left its file, not its lock."""
     try:
-        with (folder / CONTROL).open() as told:
-            fcntl.flock(told, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with (folder / CONTROL).open() as reported:
+            fcntl.flock(reported, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:

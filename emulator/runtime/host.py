@@ -20,14 +20,14 @@ import ray
 from msgspec import Struct
 
 from agents.api import Message, NodeId
+from emulator.build.assemble import assemble
+from emulator.build.plan import Plan
 from emulator.faults.timeline import Order
-from emulator.record import journal
-from emulator.record.journal import Frame
+from emulator.results import journal
+from emulator.results.journal import Frame
 from emulator.runtime.loop import remains
-from emulator.surroundings.network import Flight
-from emulator.surroundings.pace import Pace
-from emulator.world.assemble import assemble
-from emulator.world.plan import Plan
+from emulator.sim.clock import Pace
+from emulator.sim.network import Flight
 
 FLUSH_S = 0.002  # wall; batching by 2 ms costs 5 us a message instead of 500
 REPORT_S = 0.1  # wall; how much a crash can lose

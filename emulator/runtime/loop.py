@@ -12,13 +12,13 @@ from functools import partial
 from msgspec import Struct
 
 from agents.user import User
+from emulator.build.assemble import assemble
+from emulator.build.plan import Plan
 from emulator.faults.timeline import Order
-from emulator.record.journal import Record, Remains
+from emulator.results.journal import Record, Remains
 from emulator.runtime.steering import Steering
-from emulator.surroundings.kernel import Kernel
-from emulator.surroundings.pace import Lateness, Pace, VirtualPace
-from emulator.world.assemble import assemble
-from emulator.world.plan import Plan
+from emulator.sim.clock import Lateness, Pace, VirtualPace
+from emulator.sim.kernel import Kernel
 
 HELD_S = 0.25  # wall; a held run looks so often whether it goes on
 COLLECT_EVERY = 200_000  # new containers between two garbage collections; Python's own: 700

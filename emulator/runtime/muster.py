@@ -9,10 +9,10 @@ from typing import Any
 from msgspec import Struct
 
 from agents.api import NodeId
+from emulator.build.plan import Plan
 from emulator.runtime.connect import Machine, RunError, machines, probe, why_silent
-from emulator.spec.scenario import Device, Scenario
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from emulator.scenario.schema import Device, Scenario
+from emulator.scenario.topology import members
 
 POLL_S = 0.1  # wall; an interrupt waits no longer
 ONE_EACH_MAX = 16  # nodes; up to here every node is an actor of its own, above they are packed

@@ -13,19 +13,19 @@ from pathlib import Path
 from msgspec import Struct
 
 from agents.protocols import PROTOCOLS
-from agents.scheduled.frame import Frame as ScheduleFrame
+from agents.todg.frame import Frame as ScheduleFrame
+from emulator.build.plan import Plan
 from emulator.faults.selectors import selects
 from emulator.faults.timeline import Timeline
-from emulator.record.allocations import Allocations
-from emulator.record.journal import Frame, Log, Record, Writer
-from emulator.record.metrics import Metrics
-from emulator.record.stats import Group, GroupStats
+from emulator.results.journal import Frame, Log, Record, Writer
+from emulator.results.metrics import Metrics
+from emulator.results.optimality import Allocations
+from emulator.results.stats import Group, GroupStats
 from emulator.runtime.loop import Step
 from emulator.runtime.steering import Steering
-from emulator.spec.scenario import Scenario
-from emulator.spec.scheduling import is_scheduled, rate_hz, readings_of
-from emulator.spec.topology import members
-from emulator.world.plan import Plan
+from emulator.scenario.schema import Scenario
+from emulator.scenario.slots import is_scheduled, rate_hz, readings_of
+from emulator.scenario.topology import members
 
 
 class Progress(Struct, frozen=True):

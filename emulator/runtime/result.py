@@ -15,13 +15,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from emulator.reading import shelf, source
-from emulator.record import tables
+from emulator.checks import shipped, source
+from emulator.results import tables
 from emulator.runtime import folders
 from emulator.runtime.connect import RunError
 from emulator.runtime.recorder import Show
 from emulator.runtime.session import Session
-from emulator.spec.scenario import Scenario
+from emulator.scenario.schema import Scenario
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,9 +54,9 @@ class Result:
         return parquet.read_table(self.folder / f"{name}.parquet")
 
     def __repr__(self) -> str:
-        told = self.summary
-        what = f"{told['scenario']}, {told['protocol']}, seed {told['seed']}"
-        return f"<Result of {what}: {told['verdict']} after {told['emulated_s']:g} s>"
+        reported = self.summary
+        what = f"{reported['scenario']}, {reported['protocol']}, seed {reported['seed']}"
+        return f"<Result of {what}: {reported['verdict']} after {reported['emulated_s']:g} s>"
 
 
 def run(
@@ -88,7 +88,7 @@ def run(
             raise ValueError("a Scenario is run as it is; changes are for a file or a name")
         chosen = scenario
     else:
-        path = shelf.find(str(scenario))
+        path = shipped.find(str(scenario))
         chosen = source.read(path, overrides | dict(changes or {}), protocol).expecting()[0]
     files = TemporaryDirectory() if out is None else None
     folder = folders.new_folder(Path(files.name if files is not None else str(out)), chosen.name)

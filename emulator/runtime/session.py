@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emulator import interrupts
-from emulator.reading import source
-from emulator.record.journal import HostLost, Unwritten
-from emulator.record.measures import METRICS
-from emulator.record.metrics import Metrics, told_bounds
+from emulator.build.known_fault import Known
+from emulator.build.planning import plan
+from emulator.checks import source
+from emulator.results.journal import HostLost, Unwritten
+from emulator.results.measures import METRICS
+from emulator.results.metrics import Metrics, broken_bounds
 from emulator.runtime import loop
 from emulator.runtime.connect import RunError
 from emulator.runtime.folders import LATEST, name_latest
@@ -26,10 +28,8 @@ from emulator.runtime.loop import Step
 from emulator.runtime.muster import StartWatch
 from emulator.runtime.recorder import Progress, Recorder, Show
 from emulator.runtime.steering import Steering
-from emulator.spec.scenario import Expect, Scenario
-from emulator.spec.scheduling import bounds_s, is_scheduled
-from emulator.world.known import Known
-from emulator.world.planning import plan
+from emulator.scenario.schema import Expect, Scenario
+from emulator.scenario.slots import bounds_s, is_scheduled
 from models.files import write_whole
 
 INTERRUPTED = "interrupted by the user"
@@ -205,7 +205,7 @@ class Session:
             )
         bounds_broken = self.metrics.bounds_broken
         if self._verdict == "good" and bounds_broken is not None and any(bounds_broken.values()):
-            self._end("failed", told_bounds(bounds_broken))
+            self._end("failed", broken_bounds(bounds_broken))
         self._expectations = [check(each, self.metrics) for each in self.plan.scenario.expect]
         if self._verdict == "good":
             for each in self._expectations:

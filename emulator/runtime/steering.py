@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal
 
+from emulator.build.known_fault import Applied, Known, lasting
+from emulator.build.plan import Plan
+from emulator.checks import fault_words
+from emulator.checks.fault_words import NOT_BY_HAND, Refused
 from emulator.faults.fold import AnyFault
 from emulator.faults.timeline import Order
-from emulator.reading import vocabulary
-from emulator.reading.vocabulary import NOT_BY_HAND, Refused
-from emulator.record.journal import FaultChange
+from emulator.results.journal import FaultChange
 from emulator.runtime.fault_resolver import FaultResolver
-from emulator.spec.occurrences import as_settled
-from emulator.surroundings.pace import Pace
-from emulator.world.known import Applied, Known, lasting
-from emulator.world.plan import Plan
+from emulator.scenario.occurrences import as_settled
+from emulator.sim.clock import Pace
 
 ACTIVE_MAX = 200
 CHOICE = {"target", "a", "b", "mode", "value"}  # what says whom a fault hits
@@ -258,7 +258,7 @@ class Steering:
             if change.op == "begin" and known.source == "scenario":  # perhaps not the first time
                 fault = self._plan.scenario.faults[change.number]
                 known.fault = fault.model_copy(update={"at_s": change.at_s})
-                known.settled = settled = vocabulary.parse(change.fault)
+                known.settled = settled = fault_words.parse(change.fault)
                 known.resolved, known.ended_s, known.applied = (
                     self._resolver.resolve(settled),
                     None,

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from emulator.reading.devices import network
-from emulator.spec.scenario import LiveAccelerator
+from emulator.checks.devices import network
+from emulator.scenario.schema import LiveAccelerator
 from models import cifar, data, distill, latency, picture_folder, zoo
 from models.distill_options import Options
 from models.splits import DataError, Split, Splits, checked

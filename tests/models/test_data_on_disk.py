@@ -31,8 +31,10 @@ def batch(count: int, classes: int) -> tuple[Any, list[int]]:
 
 def write_python(folder: Path, file: str, key: str, images: Any, labels: list[int]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"data": images.reshape(len(images), -1), key: labels}
-    (folder / file).write_bytes(pickle.dumps({k.encode(): v for k, v in told.items()}, protocol=2))
+    reported = {"data": images.reshape(len(images), -1), key: labels}
+    (folder / file).write_bytes(
+        pickle.dumps({k.encode(): v for k, v in reported.items()}, protocol=2)
+    )
 
 
 def test_python_batches(tmp_path: Path) -> None:

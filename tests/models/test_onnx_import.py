@@ -11,9 +11,9 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from emulator.checks.devices import network
 from emulator.cli.main import fresco as verbs
-from emulator.reading.devices import network
-from emulator.spec.scenario import LiveAccelerator
+from emulator.scenario.schema import LiveAccelerator
 from models import data, latency, onnx_import, zoo
 from models.engine import Engine
 from models.onnx_engine import exported

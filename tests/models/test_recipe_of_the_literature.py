@@ -32,8 +32,8 @@ def write(root: Path, train: int) -> None:
     folder.mkdir()
     for name, count in (("train", train + 32), ("test", 40)):
         pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
-        told = {b"data": pixels, b"fine_labels": rng.integers(0, 100, count).tolist()}
-        (folder / name).write_bytes(pickle.dumps(told, protocol=2))
+        reported = {b"data": pixels, b"fine_labels": rng.integers(0, 100, count).tolist()}
+        (folder / name).write_bytes(pickle.dumps(reported, protocol=2))
 
 
 def run(root: Path, name: str, *extra: str) -> list[dict[str, float]]:

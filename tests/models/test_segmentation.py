@@ -38,9 +38,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 def test_labels_move_with_their_picture(augment: str, small: Splits) -> None:
     # Pictures that are their own labels: whatever a view does, they stay equal.
     labels = small.train.labels
-    told = Split(np.repeat(labels[:, None], 3, axis=1), labels)
-    splits = Splits(told, told, told, 6, 1.0, ignored=VOID)
-    pixels = Pixels(told, splits, augment, torch.device("cpu"))
+    reported = Split(np.repeat(labels[:, None], 3, axis=1), labels)
+    splits = Splits(reported, reported, reported, 6, 1.0, ignored=VOID)
+    pixels = Pixels(reported, splits, augment, torch.device("cpu"))
 
     for view in range(0, pixels.views, 7 if augment == "crop" else 1):
         chosen, views = torch.tensor([0, 5]), torch.tensor([view, view])

@@ -1,0 +1,1 @@
+"""What sees the whole network, which no node may: problems, optima, plans made before a run."""

@@ -1,0 +1,294 @@
+"""From a plan to nodes, links and accelerators: the one place where scenario and agents meet.
+
+Any host assembles its share of the world from the plan; which host carries a node changes nothing
+about it.
+"""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from agents.api import Node, NodeId
+from agents.base_station import BaseStation, Channels
+from agents.edge_server import EdgeServer
+from agents.moments import Moments
+from agents.policy import (
+    Cell,
+    CellPolicy,
+    CellView,
+    Policy,
+    Protocol,
+    Reach,
+    ServerPolicy,
+    ServerView,
+    UserPolicy,
+    UserView,
+)
+from agents.protocols import PROTOCOLS
+from agents.queues import PriorityQueue
+from agents.todg.readings import BREACHES
+from agents.station import Station
+from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
+from agents.user import Demand, User
+from emulator.results.readings import Read, Readout
+from emulator.scenario import distributions
+from emulator.scenario import schema
+from emulator.scenario.fields import Distribution
+from emulator.scenario.nominal import images_of, nominal_moments
+from emulator.scenario.slots import readings_of
+from emulator.scenario.topology import members
+from emulator.streams import Streams
+from emulator.sim.crossing import Remote
+from emulator.sim.accelerator import Accelerator, Fitted, Live, Replay, Students
+from emulator.sim.kernel import Kernel
+from emulator.sim.clock import Pace
+from emulator.sim.stopwatch import Stopwatch
+from emulator.sim.thermal import Heating
+from emulator.build.plan import Plan
+from emulator.build.links import Wiring
+
+P = TypeVar("P", UserPolicy, CellPolicy, ServerPolicy)
+
+
+class Assembly:
+    """Makes the nodes, links and accelerators of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.scenario = plan.scenario
+        self.layout = plan.layout
+        self.streams = Streams(plan.scenario.seed)
+        self.protocol: Protocol = PROTOCOLS[self.scenario.protocol.kind]
+        self.options = msgspec.convert(self.scenario.protocol.options, self.protocol.options)
+        self.servers = dict(members(self.scenario.servers))
+        self.base_stations = dict(members(self.scenario.base_stations))
+        self.users = dict(members(self.scenario.users))
+        self.nominal = {
+            group.name: nominal_moments(group.accelerator, group.speed)
+            for group in self.scenario.servers
+        }
+        self.images = images_of(self.scenario)
+        self.demands = {group.name: self._demand(group) for group in self.scenario.users}
+        self.reach = {bs: self._reach(bs) for bs in self.base_stations}
+        self.wiring = Wiring(plan, self.streams)
+        self.allotments = plan.allotments
+        self._stopwatch = Stopwatch() if plan.stopwatch else None
+        self._policies: dict[NodeId, Policy] = {}
+        self._own: dict[NodeId, Accelerator] = {}
+        self._cold: dict[NodeId, Accelerator] = {}  # the same without their devices' heat
+        self._kept: dict[tuple[str, ...], Uniform] = {}
+
+    def kernel(
+        self,
+        names: Collection[NodeId],
+        pace: Pace | None,
+        remote: Remote | None,
+        die: Callable[[], None] | None,
+    ) -> Kernel:
+        self._own = {n: self._accelerator(n, d) for n in names if (d := self._device(n))}
+        network, control = self.wiring.networks(names)
+        nodes = {name: self.fresh(name) for name in names}
+        reported = readings_of(self.scenario)
+        readout = Readout([each.name for each in reported if each.counts] + [*BREACHES])
+        for name, node in nodes.items():
+            readout.put(name, self.reads(node))
+        return Kernel(
+            nodes=nodes,
+            network=network,
+            control=control,
+            readings=readout if reported else None,
+            accelerators=self._own,
+            orders=self.plan.orders,
+            pace=pace,
+            remote=remote,
+            stopwatch=self._stopwatch,
+            workshop=self,
+            die=die,
+        )
+
+    # What the kernel asks for while a run goes on
+
+    def fresh(self, name: NodeId) -> Node:
+        if name in self.users:
+            return self._user(name, self.users[name])
+        if name in self.base_stations:
+            return self._base_station(name, self.base_stations[name])
+        return self._server(name, self.servers[name])
+
+    def reads(self, node: Node) -> Sequence[Read]:
+        return [self._policies[node.id].readings] if self.protocol.readings else ()
+
+    def accelerator(self, name: NodeId, model: str = "") -> Accelerator:
+        device = self._device(name)
+        own, cold = self._own[name], self._cold[name]
+        if model and device is not None and device.accelerator.kind != "fitted":
+            swapped = device.accelerator.model_copy(update={"model": model, "students": []})
+            cold = self._make(name, device.model_copy(update={"accelerator": swapped}))
+        if isinstance(own, Heating):
+            own.cold = cold  # the device stays as hot as it is
+            return own
+        return cold
+
+    def draw(self, *name: str) -> Uniform:
+        return self.streams.uniform(*name)
+
+    def cells(self, name: NodeId) -> Sequence[NodeId]:
+        if name in self.base_stations:
+            return list(self.base_stations)
+        return [bs for bs, _ in self.layout.cells[name]]
+
+    # Nodes
+
+    def _user(self, name: NodeId, group: schema.UserGroup) -> User:
+        cells = self._cells(name, group)
+        view = UserView(
+            name,
+            cells,
+            group.priority,
+            group.weight,
+            group.cpu is not None,
+            self.allotments.get(name),
+        )
+        return User(
+            name,
+            self.demands[group.name],
+            policy=self._policy(self.protocol.user(view, *self._draws(name))),
+            uniform=self._stream("demand", name),
+            queue=PriorityQueue(group.queue_len_max),
+            cpu=None if group.cpu is None else self._cpu(name, group.cpu),
+        )
+
+    def _cpu(self, user: NodeId, device: schema.Device) -> Station:
+        moments = Moments(*nominal_moments(device.accelerator, device.speed))
+        policy = self.protocol.server(ServerView(user, moments), *self._draws(user, "cpu"))
+        return _station(user, device, moments, policy)
+
+    def _policy(self, policy: P) -> P:
+        self._policies[policy.view.name] = policy
+        return policy
+
+    def _draws(self, *name: str) -> tuple[Uniform, msgspec.Struct]:
+        """Returns what every policy gets beside its view."""
+        return self._stream("policy", *name), self.options
+
+    def _stream(self, *name: str) -> Uniform:
+        """Returns a stream of a node: one that is made anew draws on, and repeats nothing."""
+        if name not in self._kept:
+            self._kept[name] = self.streams.uniform(*name)
+        return self._kept[name]
+
+    def _cells(self, user: NodeId, group: schema.UserGroup) -> tuple[Cell, ...]:
+        cells = []
+        for bs, distance_m in self.layout.cells[user]:
+            channel = self.wiring.channel(user, bs, self.scenario.channel)
+            airtime_s = channel.airtime_s(group.input_bits, 0.0, 0.5)
+            access = self.base_stations[bs].access
+            reach = self.reach[bs]
+            cells.append(Cell(bs, distance_m, access, reach, channel.nominal_success, airtime_s))
+        return tuple(cells)
+
+    def _demand(self, group: schema.UserGroup) -> Demand:
+        return Demand(
+            arrivals=self._arrivals(group.arrival),
+            priority=group.priority,
+            size_bits=group.input_bits,
+            images=self.images,
+            deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
+            expires=group.drop_late,
+            work=group.work,
+        )
+
+    def _base_station(self, name: NodeId, group: schema.BaseStationGroup) -> Node:
+        slot_s = group.grant_s if group.access == "slotted" else 0.0
+        users = self.layout.users[name]
+        allotment = self.allotments.get(name)
+        view = CellView(name, self.reach[name], users, group.channels or 0, slot_s, allotment)
+        return BaseStation(
+            name,
+            users=users,
+            policy=self._policy(self.protocol.cell(view, *self._draws(name))),
+            channels=Channels(group.channels or 0, group.grant_s, group.access == "slotted"),
+            beacon_s=self.scenario.beacon_s if self.protocol.beacons else 0.0,
+        )
+
+    def _server(self, name: NodeId, group: schema.ServerGroup) -> Node:
+        moments = Moments(*nominal_moments(group.accelerator, group.speed))
+        view = ServerView(name, moments, self.allotments.get(name))
+        policy = self._policy(self.protocol.server(view, *self._draws(name)))
+        return EdgeServer(
+            name,
+            _station(name, group, moments, policy),
+            policy,
+            self.layout.base_stations[name],
+            report_s=self.scenario.report_s if self.protocol.reports else 0.0,
+        )
+
+    def _reach(self, bs: NodeId) -> tuple[Reach, ...]:
+        return tuple(
+            Reach(
+                server,
+                delay_s,
+                self.servers[server].speed,
+                *self.nominal[self.servers[server].name],
+            )
+            for server, delay_s in self.layout.servers[bs]
+        )
+
+    def _arrivals(self, spec: schema.Arrivals) -> Arrivals:
+        match spec:
+            case schema.PoissonArrivals(rate_hz=rate_hz):
+                return Poisson(rate_hz)
+            case schema.PeriodicArrivals(period_s=period_s):
+                return Periodic(period_s)
+            case schema.AtWillArrivals(wait_s=wait_s, timeout_s=timeout_s):
+                return AtWill(wait_s, timeout_s)
+            case schema.OnGrantArrivals():
+                return OnGrant()
+            case schema.TraceArrivals(file=file):
+                return Trace(self.plan.arrivals[file])
+
+    def _device(self, name: NodeId) -> schema.Device | None:
+        if name in self.servers:
+            return self.servers[name]
+        return self.users[name].cpu if name in self.users else None
+
+    def _accelerator(self, name: NodeId, device: schema.Device) -> Accelerator:
+        self._cold[name] = cold = self._make(name, device)
+        return Heating(cold, device.thermal) if device.thermal else cold
+
+    def _make(self, name: NodeId, device: schema.Device) -> Accelerator:
+        uniform = self._stream("service", name)
+        speed = device.speed
+        match device.accelerator:
+            case schema.FittedAccelerator(service=distribution):
+                return Fitted(_draw(distribution), speed, uniform)
+            case schema.ReplayAccelerator() as spec:
+                return Replay(_students(spec, speed), uniform)
+            case schema.LiveAccelerator(batch_max=batch_max, threads=threads) as spec:
+                students = _students(spec, speed)
+                return Live(students, batch_max, threads, uniform, self._stopwatch)
+
+
+def _station(
+    name: NodeId, device: schema.Device, moments: Moments, policy: ServerPolicy
+) -> Station:
+    accelerator = device.accelerator
+    return Station(
+        name,
+        PriorityQueue(device.queue_len_max),
+        moments,
+        batch_max=1 if accelerator.kind == "fitted" else accelerator.batch_max,
+        select=policy.select,
+    )
+
+
+def _students(
+    spec: schema.ReplayAccelerator | schema.LiveAccelerator, speed: float
+) -> Students:
+    return Students((spec.model, *spec.students), spec.batch_max, speed, spec.engine)
+
+
+def _draw(distribution: Distribution) -> distributions.Draw:
+    return distributions.draw_of(distribution.distribution, distribution.mean_s, distribution.scv)

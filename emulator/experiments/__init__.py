@@ -1,0 +1,1 @@
+"""Many runs of one scenario: protocols compared, a setting swept."""
