@@ -17,7 +17,7 @@ from emulator.build.known_fault import Applied, Known, lasting
 from emulator.build.plan import Plan
 from emulator.checks.fault_words import NOT_BY_HAND, Conflict, Invalid, NotFound, Refused
 from emulator.faults.activation import Change, FaultOrder, after
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.runtime.fault_resolver import FaultResolver
 from emulator.scenario.occurrences import as_settled
 from emulator.sim.clock import ClockOrder, Order, Pace

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emulator.faults.effects import Fault
+from emulator.faults.fold import Fault
+from emulator.results.measures import METRICS
 from emulator.scenario import device_classes
 from emulator.scenario.channel_kinds import Channel
 from emulator.scenario.fields import Distribution, NotNegative, Positive, Probability, Spec
@@ -259,8 +260,8 @@ class Runtime(Spec):
 class Expect(Spec):
     """A number that must hold at the end; makes a scenario a test."""
 
-    metric: str
-    of: str = Field("all", description="A user group, or 'all'.")
+    metric: str = Field(json_schema_extra={"enum": [*METRICS]})
+    of: str = Field("all", description="A user group, a server, or 'all'.")
     above: float | None = None
     below: float | None = None
 
