@@ -1,4 +1,4 @@
-"""Groups of verbs that know what you meant."""
+"""Groups of commands that suggest the nearest one when a word is misspelt."""
 
 import tempfile
 import traceback

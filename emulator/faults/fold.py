@@ -1,8 +1,8 @@
 """Faults: all of them as one type, and how several fold into one effect on a link.
 
 A fault is a named value, the same in YAML, on the wire and in the journal; what each is and does
-stands in `links.py` and `nodes.py`, what all share in `base.py`. The effective state of a link is a
-fold of the active faults over the healthy baseline (`effects.py`), so healing them in any order
+stands in `link_types.py` and `node_types.py`, what all share in `base.py`. The effective state of a
+link is a fold of the active faults over the healthy baseline (`effects.py`), so healing them in any order
 returns exactly to it. `sim/disturbance.py` applies the effect.
 """
 

@@ -1,4 +1,5 @@
-"""The faults of radio signals and shared channels; as in `links.py`, where their union stands."""
+"""The faults of radio signals and shared channels, as in `link_types.py`; their union
+stands there."""
 
 from typing import Annotated, ClassVar, Literal
 

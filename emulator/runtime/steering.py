@@ -1,4 +1,4 @@
-"""What people ask of a run while it goes on: faults, pause, stop. Between two threads.
+"""What people ask of a run while it goes on: faults, pause, stop. Used by two threads.
 
 The control service asks and waits for an answer; the runtime calls `turn` between events, decides
 the emulated instant from which the order holds, and has every kernel obey at that same instant.

@@ -1,4 +1,6 @@
-"""The scenario: what a YAML file may say, as types. `source.py` reads the file and explains errors.
+"""The scenario: what a YAML file may say, as types.
+
+`checks/source.py` reads the file and explains errors.
 
 SI units, named in the field; no field converts. A group of `count: n` nodes named `x` makes nodes
 `x-0` to `x-(n-1)`. `protocol` takes, beside `kind`, the options of that protocol.
