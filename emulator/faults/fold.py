@@ -2,8 +2,8 @@
 
 A fault is a named value, the same in YAML, on the wire and in the journal; what each is and does
 stands in `link_types.py` and `node_types.py`, what all share in `base.py`. The effective state of a
-link is a fold of the active faults over the healthy baseline (`effects.py`), so healing them in any order
-returns exactly to it. `sim/disturbance.py` applies the effect.
+link is a fold of the active faults over the healthy baseline (`effects.py`), so healing them in any
+order returns exactly to it. `sim/disturbance.py` applies the effect.
 """
 
 import math
