@@ -116,7 +116,10 @@ class Display:
         self._console.print(f"{self._clock(progress)}  " + "  ".join(parts), soft_wrap=True)
 
     def _clock(self, progress: Progress) -> str:
-        return f"{progress.step.now_s:7.2f} / {self._scenario.duration_s:g} s"
+        now_s, end_s = progress.step.now_s, self._scenario.duration_s
+        left_s = (end_s - now_s) / progress.speed if progress.speed > 0.0 else 0.0
+        left = f"  {left_s:.0f} s left" if left_s >= 1.0 else ""
+        return f"{now_s:7.2f} / {end_s:g} s{left}"
 
     def _page(self, progress: Progress) -> RenderableType:
         metrics, step, scenario = progress.metrics, progress.step, self._scenario
