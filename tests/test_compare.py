@@ -187,7 +187,7 @@ def test_one_seed_is_refused() -> None:
 
 
 LIVE_THEN_COMPARE = """
-from emulator.views import compare
+from emulator.experiments import compare
 from emulator.runtime.loop import play
 from emulator.scenario.schema import Scenario
 from emulator.build.planning import plan

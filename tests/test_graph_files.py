@@ -60,7 +60,7 @@ def load(folder: Path, written: str | bytes | Spec, name: str = "net.json") -> A
 def reported(folder: Path, written: str | bytes | Spec, name: str = "net.json") -> list[str]:
     with pytest.raises(ScenarioError) as caught:
         load(folder, written, name)
-    assert {problem.line for problem in caught.value.problems} == {9}
+    assert {problem.line for problem in caught.value.problems} == {11}
     return [f"{problem.message}; {problem.remedy}" for problem in caught.value.problems]
 
 
@@ -352,5 +352,5 @@ def test_check_and_run_refuse_alike(verb: list[str], tmp_path: Path) -> None:
     ended = CliRunner().invoke(fresco, [verb[0], str(path), *verb[1:]])
 
     assert ended.exit_code == 2
-    assert "net.yaml:9:24: topology.file: net.json: unknown attribute 'loss' of the" in ended.output
+    assert "net.yaml:11:24: topology.file: net.json: unknown attribute 'loss' of the" in ended.output
     assert not (tmp_path / "runs").exists()
