@@ -352,5 +352,7 @@ def test_check_and_run_refuse_alike(verb: list[str], tmp_path: Path) -> None:
     ended = CliRunner().invoke(fresco, [verb[0], str(path), *verb[1:]])
 
     assert ended.exit_code == 2
-    assert "net.yaml:11:24: topology.file: net.json: unknown attribute 'loss' of the" in ended.output
+    assert (
+        "net.yaml:11:24: topology.file: net.json: unknown attribute 'loss' of the" in ended.output
+    )
     assert not (tmp_path / "runs").exists()
