@@ -86,6 +86,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.end()
 
 
+def test_a_name_that_is_no_text_is_told_as_text(running: Running) -> None:
+    source = {"X-Fresco-Source": "caf\xe9"}  # Latin-1, in bytes; it must be UTF-8
+
+    answer = running.ask("POST", "/api/v1/faults?dry_run=true", BLACKOUT, source)
+
+    assert answer.status == 200
+    assert answer.body["faults"][0]["source"] == "caf?"
+
+
 def test_a_fault_is_injected_extended_patched_and_healed(running: Running) -> None:
     began = running.ask("POST", "/api/v1/faults", BLACKOUT)
     again = running.ask("POST", "/api/v1/faults", BLACKOUT)
