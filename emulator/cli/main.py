@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from emulator import interrupts
 from emulator.cli import compare as verbs_compare
@@ -37,6 +38,10 @@ from emulator.cli.arguments import (
 from emulator.cli.groups import Verbs
 from emulator.cli.terminal import Terminal
 from models.files import write_whole
+
+if TYPE_CHECKING:
+    from emulator.live.service import Service
+    from emulator.runtime.session import Session
 
 
 @click.group(
@@ -132,26 +137,21 @@ def run(
     from emulator.runtime.session import EXIT_STATUS, Session
     from emulator.views.terminal import Display, closing, stopping
 
+    context = click.get_current_context()
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
     reading = read(scenario, **overrides)
     chosen, skipped = reading.expecting()
     on_ray = chosen.runtime.kind == "ray"
-    if (
-        address is not None
-        and not on_ray
-        and click.get_current_context().get_parameter_source("address")
-        is click.core.ParameterSource.COMMANDLINE
-    ):
+    is_live = on_ray or paced
+    if not on_ray and context.get_parameter_source("address") is ParameterSource.COMMANDLINE:
         fail("--address needs the Ray runtime: add --runtime ray")
     if paced and on_ray:
         fail("--paced is for the loop: the Ray runtime always keeps to the wall clock")
-    is_live = on_ray or paced
     if dashboard and not is_live:
         fail("virtual time is over before anybody could watch: add --paced for a dashboard")
-    stopwatch = accelerator == "live" if accelerator else on_ray or paced
     console = Terminal(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
-    if accelerator == "live" and not (on_ray or paced):
+    if accelerator == "live" and not is_live:
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
     if not quiet:
         warn(reading.warnings())
@@ -160,14 +160,17 @@ def run(
     folder = out_folder(out, chosen.name)
     refused = partial(folders.discard_unbegun, folder)
     interrupts.before_leaving(refused)
-    click.get_current_context().call_on_close(refused)
-    display, exporter = Display(chosen, console), Exporter(chosen, metrics_per_user)
-    server = None
+    context.call_on_close(refused)
+    display = Display(chosen, console)
+    audience: list[Exporter | Service] = []
     if metrics_port is not None:
+        exporter = Exporter(chosen, metrics_per_user)
         try:
             url, server = exporter.serve(metrics_port)
         except OSError as error:
             fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
+        context.call_on_close(server.shutdown)
+        audience.append(exporter)
         console.print(f"metrics: {url}", highlight=False)
     service = None
 
@@ -183,50 +186,38 @@ def run(
             packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
             write_whole(folder / "hosts.json", packed)
 
-    how: dict[str, Any] = {"paced": paced, "stopwatch": stopwatch, "address": address}
-    session = Session(chosen, folder, latest=True, watch=Watch(), **how)
-    if is_live:
-        interrupts.on_first(stopping(session.steering, console))
-    else:
-        interrupts.on_first(interrupts.interrupt)
+    session = Session(
+        chosen,
+        folder,
+        latest=True,
+        paced=paced,
+        stopwatch=None if accelerator is None else accelerator == "live",
+        address=address,
+        watch=Watch(),
+    )
+    end = stopping(session.steering, console) if is_live else interrupts.interrupt
+    interrupts.on_first(end)
     if is_live and dashboard is not False:
-        from emulator.live.service import Service
-
-        try:
-            place = (dashboard_host, dashboard_port, token())
-            service = Service(
-                session.plan, session.steering, folder, *place, per_user=metrics_per_user
-            )
-            service.start()
-        except OSError as error:
-            free = "; leave --dashboard-port out, and any free one is taken"
-            fail(f"dashboard: {error.strerror or error}{free if dashboard_port else ''}")
-        except ValueError as error:
-            fail(f"dashboard: {error}")
+        place = (dashboard_host, dashboard_port)
+        service = _dashboard(session, folder, *place, per_user=metrics_per_user)
+        context.call_on_close(service.stop)
+        audience.append(service)
         console.print(f"dashboard: {service.url}", highlight=False)
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
-            if server is not None:
-                exporter.take(progress)  # first: what people see is then on the page too
-            if service is not None:
-                service.take(progress)
+            for each in audience:  # first: what people see here is then there too
+                each.take(progress)
             show(progress)
 
         try:
             summary = session.run(shown)
             # A run that broke in its middle is not over: who scrapes is to notice.
             if summary["verdict"] != "broken" or summary["emulated_s"] >= chosen.duration_s:
-                exporter.finish()
-                if service is not None:
-                    service.finish()
+                for each in audience:
+                    each.finish()
         except RunError as error:
             fail(str(error), status=3)
-        finally:
-            if service is not None:
-                service.stop()
-    if server is not None:
-        server.shutdown()
     closing(summary, chosen, console)
     status = EXIT_STATUS[summary["verdict"]]
     try:
@@ -302,6 +293,25 @@ def doctor(with_ray: bool) -> None:
     from emulator.cli.doctor import examine
 
     sys.exit(0 if examine(Terminal(), with_ray) else 3)
+
+
+def _dashboard(
+    session: "Session", folder: Path, host: str, port: int | None, per_user: bool
+) -> "Service":
+    """Starts the control service of a run; complains and exits 2 where it cannot listen."""
+    from emulator.live.service import Service
+
+    try:
+        service = Service(
+            session.plan, session.steering, folder, host, port, token(), per_user=per_user
+        )
+        service.start()
+    except OSError as error:
+        free = "; leave --dashboard-port out, and any free one is taken"
+        fail(f"dashboard: {error.strerror or error}{free if port else ''}")
+    except ValueError as error:
+        fail(f"dashboard: {error}")
+    return service
 
 
 def _results(folder: Path, csv: bool, formats: Sequence[str] = ()) -> Path:

@@ -134,23 +134,19 @@ class Done(Struct, frozen=True):
         return cls(faults, extended, applied.at_s, [applied.hosts, applied.of], warning)
 
 
-class User(Struct, frozen=True):
+class Place(Struct, frozen=True):
     id: str
     at_m: list[float]
-    group: str
-    priority: Count
-    cells: list[str]
 
 
-class BaseStation(Struct, frozen=True):
-    id: str
-    at_m: list[float]
+class BaseStation(Place, frozen=True):
     servers: list[str]
 
 
-class Server(Struct, frozen=True):
-    id: str
-    at_m: list[float]
+class User(Place, frozen=True):
+    group: str
+    priority: Count
+    cells: list[str]
 
 
 class AgeCode(Struct, frozen=True):
@@ -165,7 +161,7 @@ class Topology(Struct, frozen=True):
 
     users: list[User]
     base_stations: list[BaseStation]
-    servers: list[Server]
+    servers: list[Place]
     age_code: AgeCode
     tiles: list[Tile]
     panels: list[Panel]

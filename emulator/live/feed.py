@@ -78,7 +78,7 @@ class Feed:
                 answers.BaseStation(bs, at(bs), [server for server, _ in servers])
                 for bs, servers in layout.servers.items()
             ],
-            servers=[answers.Server(server, at(server)) for server in layout.base_stations],
+            servers=[answers.Place(server, at(server)) for server in layout.base_stations],
             age_code=answers.AgeCode(AGE_MIN_S, AGE_MAX_S),
             tiles=tiles(self._plan),
             panels=panels(self._plan),
