@@ -1,7 +1,7 @@
 """A base station: chooses servers for the tasks that name none, and shares out its channels.
 
-Mechanics only: which server and which user's channel is its policy's choice. What is sent `via` it
-passes without waking it; it hears of that only when the far side of it loses a task.
+Mechanics only: which server and which user's channel is its policy's choice. The network
+relays what is sent `via` it without calling it; it is told only when a task is lost beyond it.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What users of the freshness protocol believe of their radio links, against what got through.
+"""What users of PoPeC believe of their radio links, against what got through.
 
     python -m benchmarks.beliefs [--seed 1] [SCENARIO ...]
 

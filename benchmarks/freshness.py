@@ -1,4 +1,4 @@
-"""The mathematics of the freshness protocol without its messages: formula, rounds, time per step.
+"""The mathematics of PoPeC without its messages: formula, rounds, time per step.
 
     python -m benchmarks.freshness formula|synchronous|steps
 

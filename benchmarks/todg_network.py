@@ -82,7 +82,7 @@ def _guarded(seed: int) -> tuple[int, int, float, dict[str, int]]:
     balance = metrics.balance()
     scenario: Scenario = source.load(TODG, {})
     worst = max(
-        metrics.groups[group.name].sojourn_max_s / (group.deadline_s or math.inf)
+        metrics.groups[group.name].stays.max_s / (group.deadline_s or math.inf)
         for group in scenario.users
     )
     return balance["generated"], (metrics.violations or 0), worst, balance

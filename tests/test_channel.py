@@ -63,8 +63,8 @@ def crowd(channel: Spec, attempts_max: int = 1, **changes: object) -> Spec:
 def lost_share(played: Played, reason: str) -> tuple[float, int]:
     """Returns the share of uplink attempts lost for that reason, and how many there were."""
     metrics = played.metrics
-    attempts = metrics.attempts["bs-0", "uplink"]
-    return metrics.losses["bs-0", "uplink", reason] / attempts, attempts
+    attempts = metrics.links.attempts["bs-0", "uplink"]
+    return metrics.links.losses["bs-0", "uplink", reason] / attempts, attempts
 
 
 # Gilbert-Elliott
@@ -332,7 +332,7 @@ def test_granted_channels_never_collide(attempts_max: int) -> None:
 
     metrics = perform(spec).metrics
 
-    assert {reason for _, _, reason in metrics.losses} == {"loss"}
+    assert {reason for _, _, reason in metrics.links.losses} == {"loss"}
     assert metrics.summary()["all"]["completed"] > 500
 
 
@@ -343,8 +343,8 @@ def test_an_attempt_that_collides_and_fades_is_lost_once() -> None:
 
     metrics = perform(spec).metrics
 
-    uplink = [count for (_, kind, _), count in metrics.losses.items() if kind == "uplink"]
-    assert sum(uplink) == metrics.attempts["bs-0", "uplink"]
+    uplink = [count for (_, kind, _), count in metrics.links.losses.items() if kind == "uplink"]
+    assert sum(uplink) == metrics.links.attempts["bs-0", "uplink"]
 
 
 # Resends

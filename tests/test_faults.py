@@ -1,7 +1,9 @@
 """How faults choose their links, fold into one effect, and leave nothing behind."""
 
 import math
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from conftest import Spec, distribution, perform, scenario, server_group, user_group
@@ -12,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from agents.messages import Beacon, TaskEnd
 from emulator.checks.check import problems
 from emulator.checks.fault_words import types
-from emulator.faults.effects import HEALTHY, AnyFault, Fault, fold
+from emulator.faults.effects import HEALTHY, RULES, Effect
+from emulator.faults.fold import AnyFault, Fault, fold
 from emulator.faults.node_types import WELL, condition_of
 from emulator.faults.selectors import selects
 from emulator.scenario.schema import Scenario
@@ -47,10 +50,12 @@ def lost_share(active: list[AnyFault], attempts: int, channel_loss: float = 0.0)
 
 
 P, MORE = st.floats(0.0, 1.0), st.floats(0.1, 100.0)
+BER = st.floats(1e-9, 0.5)
 KINDS: dict[str, st.SearchStrategy[AnyFault]] = {
     "blackout": st.sampled_from([fault("blackout", direction=d) for d in ("up", "both")]),
     "loss": st.builds(lambda p, c: fault("loss", p=p, correlation=c), P, st.floats(0.0, 0.9)),
     "corrupt": st.builds(lambda p, s: fault("corrupt", p=p, ramp_s=s), P, st.floats(0.1, 2.0)),
+    "bit_errors": st.builds(lambda p, s: fault("bit_errors", ber=p, ramp_s=s), BER, MORE),
     "duplicate": st.builds(lambda p: fault("duplicate", p=p), P),
     "reorder": st.builds(lambda p, d: fault("reorder", p=p, delay_s=d), P, MORE),
     "channel_loss": st.builds(lambda n: fault("channel_loss", channels=[n, 7]), st.integers(0, 3)),
@@ -96,6 +101,24 @@ THREE_DELAYS = [fault("delay", delay_s=delay_s) for delay_s in (0.1, 0.2, 0.3)]
 
 def test_what_follows_is_about_the_whole_vocabulary() -> None:
     assert KINDS.keys() == types().keys()
+
+
+def test_the_docs_list_every_fault_with_its_parameters_and_how_several_combine() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "scenarios.md").read_text()
+    section = text.split("\n## Faults\n")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()[2:]]
+
+    assert {kind.strip("`") for kind, *_ in rows} == types().keys()
+    for kind, _, parameters, together in rows:
+        schema = types()[kind.strip("`")]
+        own = {name for name, spec in schema["properties"].items() if not spec.get("modifier")}
+        named = set(re.findall(r"`(\w+)`", parameters))
+        assert own - {"for_s", "target"} <= named, kind
+        assert together == schema["together"], kind
+
+
+def test_every_part_of_an_effect_has_a_rule() -> None:
+    assert RULES.keys() == set(Effect.__struct_fields__)
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)

@@ -13,11 +13,12 @@ from emulator.build.planning import plan
 from emulator.checks import source
 from emulator.live.answers import Frame
 from emulator.live.feed import Feed
-from emulator.live.panels import CURVES_MAX, panels, tiles
 from emulator.live.recent import ROWS, Recent
-from emulator.runtime.recorder import Progress
+from emulator.live.tiles import tiles
+from emulator.runtime.recorder import Progress, fresh_metrics
 from emulator.runtime.steering import Steering
 from emulator.scenario.schema import Scenario
+from emulator.views.panels import CURVES_MAX, panels
 
 SPEC = scenario(
     duration_s=20.0,
@@ -32,17 +33,18 @@ SPEC = scenario(
 
 
 def test_a_row_says_what_its_tasks_say_and_nothing_where_none_ended() -> None:
-    recent = Recent(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    recent = Recent()
     rows, ends, peaks = [], [], 0
     born_s: dict[str, float] = {}
-    for step, _ in unfold(SPEC):
-        recent.take(step.records)
+    for step, metrics in unfold(SPEC):
+        recent.take(metrics.window)
         done = [r for r in step.records if isinstance(r, TaskEnd) and r.outcome == "completed"]
-        row = recent.row(step.now_s)
+        window = recent.row()
+        row = window.columns() | window.details(metrics.servers)
         rows.append((step.now_s, row))
         ends += done
         if not done:
-            assert "delay_s/p95" not in row
+            assert row["delay_s/p95"] is row["part_s/queue"] is None
             continue
         delays_s = [end.ended_s - end.born_s for end in done]
         queued_s = [end.started_s - end.arrived_s for end in done]
@@ -61,37 +63,37 @@ def test_a_row_says_what_its_tasks_say_and_nothing_where_none_ended() -> None:
     assert len(ends) > 50
     assert peaks > 10
     dark = [row for now_s, row in rows if 11.0 < now_s < 14.5]
-    assert all("delay_s/p95" not in row for row in dark)
+    assert all(row["delay_s/p95"] is None for row in dark)
     assert all(row.get("loss_ratio/bs-0", 1.0) == 1.0 for row in dark)
 
 
 def test_a_birth_that_is_yet_to_come_counts_as_now_and_hides_no_later_news() -> None:
-    recent = Recent(plan(Scenario.model_validate(SPEC), stopwatch=False))
+    metrics = fresh_metrics(Scenario.model_validate(SPEC), None)
     rows = []
     for born_s, ended_s in ((0.5, 1.0), (6.0, 2.0), (2.5, 3.0)):  # the second by a clock set back
         instants = (ended_s, ended_s, ended_s)
         reported = TaskEnd(
             "fast-0", 0, 0, born_s, 9.0, ended_s, "completed", "", "edge-0", *instants
         )
-        recent.take([reported])
-        rows.append(recent.row(ended_s))
+        metrics.fold([reported], ended_s)
+        rows.append(metrics.window.columns())
 
     assert [row["delay_s/p95"] for row in rows] == [0.5, 0.0, 0.5]
     assert [row["paoi_s/0"] for row in rows] == [1.0, 1.5, 1.0]
 
 
 def test_the_last_tiles_cover_the_last_rows_only() -> None:
-    recent = Recent(plan(Scenario.model_validate(SPEC), stopwatch=False))
-    steps = [step for step, _ in unfold(SPEC)]
-    for step in steps:
-        recent.take(step.records)
-        recent.row(step.now_s)
+    recent, steps = Recent(), []
+    for step, metrics in unfold(SPEC):
+        steps.append(step)
+        recent.take(metrics.window)
+        recent.row()
     span_s = steps[-1].now_s - steps[-ROWS - 1].now_s
     ends = [r for step in steps[-ROWS:] for r in step.records if isinstance(r, TaskEnd)]
     late_s = [end.ended_s - end.born_s for end in ends if end.outcome == "completed"]
     lost = sum(end.outcome != "completed" for end in ends)
 
-    shown = recent.tiles()
+    shown = recent.tiles(urgent=0)
 
     assert len(late_s) > 2
 
@@ -101,14 +103,14 @@ def test_the_last_tiles_cover_the_last_rows_only() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED)
 def test_every_scenario_has_panels_that_fit(path: Path) -> None:
-    planned = plan(source.load(path), stopwatch=False)
+    chosen = source.load(path)
 
-    shown = panels(planned)
+    shown = panels(chosen)
 
     columns = [curve.column for panel in shown for curve in panel.curves]
     assert len(columns) == len(set(columns))
     assert all(0 < len(panel.curves) <= CURVES_MAX for panel in shown)
-    assert len({tile.name for tile in tiles(planned)}) == len(tiles(planned))
+    assert len({tile.name for tile in tiles(chosen)}) == len(tiles(chosen))
 
 
 def test_a_frame_has_every_tile_and_only_finite_numbers(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from matplotlib.text import Text
 from PIL import Image
 from test_report import SPEC, play_into
 
+from agents.messages import TaskEnd
 from emulator.cli.main import fresco
-from emulator.results.stats import SOJOURN_BINS, GroupStats
+from emulator.results.stats import SOJOURN_BINS, Group, GroupStats
 from emulator.scenario.schema import Scenario
 from emulator.views import figures, plots, report
 from emulator.views.network_map import NAMED_MAX, network_map
@@ -39,7 +40,7 @@ WITHIN = {
     "x": "value",
     "at": [0.05, 0.2, 3.0],
     "series": [{"label": "urgent", "values": [0.0, 0.5, 1.0]}],
-    "marks": [0.5],
+    "marks": [{"value": 0.5, "label": "deadline"}],
 }
 BANDS = [("blackout bs-0", 1.5, 2.5), ("loss bs-1-and-its-neighbours p=0.3", 2.0, 4.0)]
 SAMPLES_S = {
@@ -50,43 +51,40 @@ HOSTILE = '<script>alert("$x^2$ & co")</script>'
 
 
 def curves(**changes: Any) -> Figure:
-    return plots.curves("Age of information", "_s", OVER_TIME | changes, BANDS, 6.0)
+    return plots.curves("Age of information", "s", OVER_TIME | changes, BANDS, 6.0)
 
 
-def stays(longest_s: float, finished: dict[float, int], given_up: dict[float, int]) -> GroupStats:
+def stays(finished: dict[float, int], given_up: dict[float, int]) -> GroupStats:
     """Makes the numbers of a group whose deadline is 2 s; counts are by sojourn time."""
-    stats = GroupStats(0, deadline_s=2.0)
-    stats.sojourn_max_s = longest_s
-    for bins, counts in (
-        (stats.sojourns_finished_s, finished),
-        (stats.sojourns_given_up_s, given_up),
-    ):
+    stats = GroupStats(Group(0, deadline_s=2.0))
+    for outcome, counts in (("completed", finished), ("expired", given_up)):
         for sojourn_s, count in counts.items():
             for _ in range(count):
-                bins.add(sojourn_s)
+                end = TaskEnd("user-0", 0, 0, 0.0, 2.0, sojourn_s, outcome, finished_s=sojourn_s)
+                stats.stays.count(end)
     return stats
 
 
 def sojourns(longest_s: float = 1.2) -> Figure:
-    kept = stays(longest_s, {0.51: 30, 1.19: 2}, {0.01: 1})
-    late = stays(7.0, {0.1: 4}, {3.0: 2, 7.0: 1})
+    kept = stays({0.51: 30, longest_s: 2}, {0.01: 1})
+    late = stays({0.1: 4}, {3.0: 2, 7.0: 1})
     return plots.sojourns({"alarm": kept, "survey": late}, {"alarm": 1.9})
 
 
 def trade(**changes: Any) -> Figure:
     points: dict[str, Any] = {"xs": [1.0, 2.0, 30.0], "ys": [0.5, 0.7, 0.6]}
     points |= {"half_widths": [0.0, 0.1, 0.2], "names": ["a", "b", "c"]}
-    axes = {"across": plots.Axis("messages"), "up": plots.Axis("delay, mean", "delay_mean_s")}
+    axes = {"across": plots.Axis("messages"), "up": plots.Axis("delay, mean", "s")}
     return plots.trade(**points | axes | changes)
 
 
 def bars(**more: tuple[float, float, str]) -> Figure:
     means = {"random": (0.2, 0.05, "200 ms ± 50 ms"), "nearest": (0.1, 0.2, "100 ms ± 200 ms")}
-    return plots.bars("delay, mean", "delay_mean_s", means | more)
+    return plots.bars("delay, mean", "s", means | more)
 
 
 def training() -> Figure:
-    panels = [("Validation top-1", "accuracy", [0.5, 0.75, 0.9]), ("Loss", "", [2.0, 1.0, 0.5])]
+    panels = [("Validation top-1", "ratio", [0.5, 0.75, 0.9]), ("Loss", "", [2.0, 1.0, 0.5])]
     return plots.training([1, 2, 3], panels)
 
 
@@ -101,7 +99,7 @@ def the_map(count: int = 3) -> Figure:
 
 KINDS: list[Callable[[], Figure]] = [
     curves,
-    lambda: plots.curves("Share of results within a delay", "_ratio", WITHIN, (), 6.0),
+    lambda: plots.curves("Share of results within a delay", "ratio", WITHIN, (), 6.0),
     sojourns,
     trade,
     bars,
@@ -136,7 +134,7 @@ def test_curves_over_time_are_the_data_with_gaps_lone_values_and_faults() -> Non
 
 
 def test_a_curve_over_delays_marks_the_deadline() -> None:
-    (axes,) = plots.curves("Share", "_ratio", WITHIN, BANDS, 6.0).axes
+    (axes,) = plots.curves("Share", "ratio", WITHIN, BANDS, 6.0).axes
 
     curve, _, deadline = axes.lines
     assert (axes.get_xscale(), said(axes)) == ("log", ("delay (s)", "Share (%)"))
@@ -159,7 +157,7 @@ def test_residuals_have_a_logarithmic_axis_that_one_small_value_does_not_rule() 
 def test_many_faults_share_one_name() -> None:
     bands = [(f"blackout bs-{n}", float(n), n + 0.5) for n in range(5)]
 
-    figure = plots.curves("Age", "_s", OVER_TIME, bands, 6.0)
+    figure = plots.curves("Age", "s", OVER_TIME, bands, 6.0)
 
     assert len(figure.axes[0].patches) == 5
     assert sorted(named(figure)) == ["calm", "faults", "urgent"]
@@ -304,7 +302,7 @@ def test_a_page_takes_a_figure_in_with_its_own_colours(make: Callable[[], Figure
 
 
 def test_names_are_shown_as_they_are() -> None:
-    figure = plots.bars("delay", "_s", {HOSTILE: (1.0, 0.1, HOSTILE)})
+    figure = plots.bars("delay", "s", {HOSTILE: (1.0, 0.1, HOSTILE)})
 
     text = figures.embedded(figure, HOSTILE)
 
@@ -335,7 +333,7 @@ def test_report_writes_every_figure_that_it_shows(tmp_path: Path) -> None:
     page = report.write(folder, report.read(folder)).read_text()
     plotted = re.findall(r'class="plot" role="img" aria-label="([^"]+)"', page)
     names = {figures.file_name(title) for title in plotted} | {"network-map", "sojourn-times"}
-    assert {"age-of-information", "peak-age-by-class", "delay"} <= names
+    assert {"age-of-information", "peak-age-by-class", "tasks-lost"} <= names
     kept = {file.name for file in (folder / "figures").iterdir()}
     assert kept == {f"{name}.{form}" for name in names for form in ("pdf", "png")}
     assert page.count("<svg") == 2

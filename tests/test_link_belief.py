@@ -1,4 +1,4 @@
-"""What users of the freshness protocol believe of their radio links, against what happened there.
+"""What users of PoPeC believe of their radio links, against what happened there.
 
 Outcomes are drawn from named seeds; what is believed is compared with a count that a test keeps
 itself, by watching the radio.

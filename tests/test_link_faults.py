@@ -18,10 +18,11 @@ from emulator.build.assemble import assemble
 from emulator.build.plan import Plan
 from emulator.build.planning import plan
 from emulator.faults.activation import FaultOrder
-from emulator.faults.effects import AnyFault, Fault, fold
+from emulator.faults.effects import deviate
+from emulator.faults.fold import AnyFault, Fault, fold
 from emulator.scenario.schema import Scenario
 from emulator.sim.channel import Bernoulli, Rayleigh, airtime
-from emulator.sim.disturbance import Disturbance, Persistent, deviate
+from emulator.sim.disturbance import Disturbance, Persistent
 from emulator.sim.network import Deliver, Drop, Link, Resend
 from emulator.streams import Streams
 
@@ -80,6 +81,32 @@ def test_two_equal_correlated_losses_are_independent() -> None:
     lost = sum(isinstance(link.judge(1000.0, 1, 0.01 * k), Drop) for k in range(count))
 
     assert_share(lost / count, 1.0 - 0.7 * 0.7, count / 3.0)
+
+
+@pytest.mark.parametrize("bits", [100.0, 3_000.0, 100_000.0])
+@pytest.mark.parametrize("bers", [(1e-5,), (2e-5, 2e-5, 1e-4)])
+def test_an_attempt_is_whole_when_each_of_its_bits_is(bers: Sequence[float], bits: float) -> None:
+    count, loss = 20_000, 0.1
+    link = uplink(*(fault("bit_errors", ber=ber) for ber in bers), loss=loss)
+
+    for k in range(count):
+        link.judge(bits, 1, 0.01 * k)
+
+    whole = math.prod((1.0 - ber) ** bits for ber in bers)  # naive: bit by bit
+    losses = link.tally.losses
+    assert_share(losses["loss"] / count, loss, count)
+    assert_share(losses.get("corrupt-fault", 0) / count, (1.0 - loss) * (1.0 - whole), count)
+
+
+def test_bit_errors_grow_to_their_rate() -> None:
+    count = 20_000
+    link = uplink(fault("bit_errors", ber=1e-4, ramp_s=2.0 * count))
+
+    lost = [isinstance(link.judge(10_000.0, 1, float(k)), Drop) for k in range(count)]
+
+    # The rate grows from 0 to half of 1e-4: the mean of 1 - exp(-x) for x from 0 to 0.5, nearly.
+    assert_share(sum(lost) / count, 1.0 - (1.0 - math.exp(-0.5)) / 0.5, count)
+    assert sum(lost[: count // 2]) < 0.5 * sum(lost[count // 2 :])
 
 
 # Copies and order
@@ -217,8 +244,8 @@ def test_jitter_beyond_the_delay_adds_nothing_and_takes_nothing(
     distribution: str, correlation: float
 ) -> None:
     count, delay_s, jitter_s = 40_000, 0.05, 0.9
-    distribution = {"distribution": distribution, "correlation": correlation}
-    jittered = fault("delay", delay_s=delay_s, jitter_s=jitter_s, **distribution)
+    drawn = {"distribution": distribution, "correlation": correlation}
+    jittered = fault("delay", delay_s=delay_s, jitter_s=jitter_s, **drawn)
 
     found_s = np.array(delays_s(uplink(jittered), count))
 

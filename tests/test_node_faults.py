@@ -18,7 +18,7 @@ from emulator.build.assemble import assemble
 from emulator.build.planning import plan
 from emulator.checks.check import problems
 from emulator.faults.activation import FaultOrder
-from emulator.faults.effects import AnyFault, Fault
+from emulator.faults.fold import AnyFault, Fault
 from emulator.faults.node_types import WELL, condition_of
 from emulator.results.journal import LinkCount, Presence, Readings, Record
 from emulator.scenario.schema import Scenario
@@ -258,7 +258,7 @@ def test_scheduled_nodes_come_back_to_work_and_no_deadline_is_overrun(broken: Sp
 
     records, metrics, _ = perform(network(faults=[during]))
 
-    assert metrics.everyone().overdue == 0
+    assert metrics.summary()["all"]["overdue"] == 0
     assert metrics.violations == 0
     back = [end for end in ends(records) if end.arrived_s > 2.2 and end.outcome == "completed"]
     assert len(back) > 40

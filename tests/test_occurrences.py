@@ -15,7 +15,7 @@ from emulator.checks.check import problems, warnings
 from emulator.checks.fault_words import types
 from emulator.checks.message_types import message_types
 from emulator.faults.base import BaseFault
-from emulator.faults.effects import AnyFault, Fault
+from emulator.faults.fold import AnyFault, Fault
 from emulator.faults.selectors import Place, select, selects
 from emulator.results.journal import FaultChange
 from emulator.runtime.recorder import Recorder

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from agents.protocols import PROTOCOLS
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.scenario import channel_kinds, schema
 from emulator.scenario.schema import BaseStationGroup
 

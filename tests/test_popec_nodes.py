@@ -1,4 +1,4 @@
-"""The negotiating policies of the freshness protocol by themselves, fed by hand.
+"""The negotiating policies of PoPeC by themselves, fed by hand.
 
 No kernel and no network: `Fed` keeps a policy's wakes and plays them when a test lets time pass.
 All claims are those of docs/popec.md. Nothing is drawn at random.

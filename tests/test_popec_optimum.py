@@ -188,7 +188,7 @@ def test_a_network_in_which_nothing_gets_through_runs_and_brings_nothing(kind: s
         resend={"attempts_max": 1},
     )
 
-    assert perform(spec).metrics.everyone().outcomes.total() == 0
+    assert perform(spec).metrics.outcomes.total() == 0
 
 
 def test_a_fixed_rate_that_fits_is_what_each_user_gets() -> None:

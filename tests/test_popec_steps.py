@@ -1,4 +1,4 @@
-"""The exact steps of the freshness protocol against scipy, on random and degenerate instances."""
+"""The exact steps of PoPeC against scipy, on random and degenerate instances."""
 
 import math
 from collections.abc import Callable

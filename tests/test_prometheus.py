@@ -34,8 +34,8 @@ from ruamel.yaml import YAML
 from agents.messages import TaskEnd
 from emulator.checks import source
 from emulator.live.prometheus import LAST_SCRAPE_MAX_S, USERS_MAX, Exporter
+from emulator.results.histogram import Bins
 from emulator.results.journal import Readings
-from emulator.results.stats import Bins
 from emulator.runtime.recorder import Progress
 from emulator.scenario.schema import Scenario
 

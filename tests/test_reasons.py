@@ -11,7 +11,7 @@ from rich.console import Console
 from agents.messages import ended
 from agents.reasons import Reason
 from agents.tasks import Task
-from emulator.faults.effects import AnyFault, fold
+from emulator.faults.fold import AnyFault, fold
 from emulator.faults.link_types import Blackout, Partition, Rate
 from emulator.faults.node_types import BsOutage
 from emulator.results import journal
@@ -81,7 +81,7 @@ def test_tasks_that_find_no_room_or_no_server_are_not_lost_on_the_way() -> None:
 
     table = guarantees.given_up(session.metrics)
 
-    assert session.metrics.everyone().drops.keys() == {"queue-full", "crash"}
+    assert session.metrics.given_up.keys() == {"queue-full", "crash"}
     assert "no room: the queue was full" in table
     assert "its server had crashed" in table
     assert "on the way" not in table

@@ -11,11 +11,12 @@ from conftest import Spec, distribution, scenario, server_group, user_group
 
 from agents.messages import TaskEnd
 from emulator.results import journal, tables
+from emulator.results.measures import METRICS
+from emulator.results.units import readable
 from emulator.runtime.session import Session
 from emulator.scenario.schema import Scenario
 from emulator.views import report
 from emulator.views.html import STATIC
-from emulator.views.terminal import ROWS, readable
 
 GROUPS = ("urgent", "calm")
 SPEC: Spec = scenario(
@@ -81,7 +82,7 @@ def test_the_page_shows_the_numbers_and_the_fault(folder: Path) -> None:
     assert f"<td>blackout</td>{cells}" in page
     assert data["bands"] == [{"from_s": 5.0, "to_s": 10.0, "label": "blackout bs-0"}]
     ages = data["panels"][0]
-    assert [curve["label"] for curve in ages["series"]] == ["urgent", "calm"]
+    assert [curve["label"] for curve in ages["series"]] == ["urgent", "calm", "all"]
     at_worst = max(range(len(ages["at"])), key=lambda i: ages["series"][0]["values"][i])
     assert 9.0 < ages["at"][at_worst] < 11.0  # the age is highest when the blackout ends
 
@@ -102,11 +103,13 @@ def test_the_page_shows_every_number_of_the_summary(folder: Path) -> None:
 
     page = report.write(folder, report.read(folder)).read_text()
 
-    shown = {key for _, key, _ in ROWS} | {key for _, key in report.STAGES}
     for group in ("urgent", "calm", "all"):
-        for key in shown:
+        for key, metric in METRICS.items():
             value = summary["metrics"][group][key]
-            assert value is None or f"<td>{readable(key, value)}</td>" in page
+            assert value is None or f"<td>{readable(metric.unit, value)}</td>" in page
+    for found in summary["servers"].values():
+        for key, value in found.items():
+            assert f"<td>{readable(METRICS[key].unit, value)}</td>" in page
     for count in summary["balance"].values():
         assert f"<td>{count:,}</td>" in page
 

@@ -9,7 +9,7 @@ import yaml
 from conftest import SHIPPED
 
 from emulator.checks import source
-from emulator.results.stats import METRICS
+from emulator.results.measures import METRICS
 from emulator.runtime.session import Session
 from emulator.scenario.schema import Device, ServerGroup
 from models.devices import CLASSES
@@ -20,7 +20,9 @@ DOCS = Path(__file__).parent.parent / "docs"
 def test_the_docs_list_every_metric_that_a_scenario_may_expect() -> None:
     _, section = (DOCS / "scenarios.md").read_text().split("\n## Metrics\n")
 
-    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == METRICS
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == {
+        name: metric.about for name, metric in METRICS.items()
+    }
 
 
 SLOWEST = 1 / 50  # a timing that is stretched further shows the machine's noise, not the device

@@ -1,13 +1,16 @@
 """Runs from Python: a session step by step, and what a run leaves."""
 
 import gc
+import io
 import json
 import re
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from conftest import Spec, distribution, perform, scenario, server_group, user_group
+from rich.console import Console
 
 import emulator
 from agents.messages import TaskEnd
@@ -16,6 +19,7 @@ from emulator.checks.fault_words import Refused
 from emulator.live import replay
 from emulator.runtime.session import LEFT
 from emulator.scenario.schema import Scenario
+from emulator.views.terminal import Display
 
 LOSS = {"type": "loss", "target": "user-*", "p": 0.8, "for_s": 3.0}
 
@@ -46,6 +50,19 @@ def ends(session: emulator.Session) -> list[TaskEnd]:
             session.inject(LOSS)
             asked = True
     return found
+
+
+def test_a_run_says_how_many_seconds_are_left() -> None:
+    session = prepared()
+    said = io.StringIO()
+    with Display(Scenario.model_validate(lossy()), Console(file=said, width=200)).open() as show:
+        for progress in session:
+            if progress.step.now_s >= 3.0:
+                break
+        show(msgspec.structs.replace(progress, speed=3.0))  # emulated seconds in one of the wall
+
+    left_s = (12.0 - progress.step.now_s) / 3.0
+    assert f"/ 12 s  {left_s:.0f} s left" in said.getvalue()
 
 
 def test_step_by_step_and_in_one_go_are_the_same_run() -> None:

@@ -16,7 +16,8 @@ from emulator.build.known_fault import Applied
 from emulator.build.planning import plan
 from emulator.checks.fault_words import Conflict, Invalid, Refused, types
 from emulator.faults.activation import Activation, FaultOrder
-from emulator.faults.effects import HEALTHY, fold
+from emulator.faults.effects import HEALTHY
+from emulator.faults.fold import fold
 from emulator.faults.link_types import Loss
 from emulator.live import replay
 from emulator.live.changes import STATUS

@@ -214,7 +214,7 @@ def test_same_seed_same_digest_and_work_gets_done(protocol: str) -> None:
     first, second = perform(spec), perform(spec)
 
     assert first.digest == second.digest
-    assert first.metrics.everyone().outcomes["completed"] > 50
+    assert first.metrics.outcomes["completed"] > 50
 
 
 def test_local_only_sends_nothing_by_radio() -> None:
@@ -222,7 +222,7 @@ def test_local_only_sends_nothing_by_radio() -> None:
     users = [kind("alarm", cpu=cpu)]
     records, metrics, _ = perform(network(protocol={"kind": "local-only"}, users=users))
 
-    assert metrics.everyone().outcomes["completed"] > 30
+    assert metrics.outcomes["completed"] > 30
     assert not any(isinstance(r, LinkCount) and r.kind == "uplink" for r in records)
 
 

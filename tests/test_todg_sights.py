@@ -121,22 +121,20 @@ def test_told_slots_are_one_of_each_equal_stretch() -> None:
 def test_the_histogram_of_stays_is_that_of_the_journal(played: Played, group: str) -> None:
     ends = ends_of(played, group)
     stats = played.metrics.groups[group]
-    edges = np.array(
-        [0.0, *(stats.deadline_s * n / SOJOURN_BINS for n in range(1, SOJOURN_BINS + 1))]
-    )
+    due_s = stats.group.deadline_s
+    edges = np.array([0.0, *(due_s * n / SOJOURN_BINS for n in range(1, SOJOURN_BINS + 1))])
 
-    for counts, completed in (
-        (stats.sojourns_finished_s, True),
-        (stats.sojourns_given_up_s, False),
-    ):
+    for counts, completed in ((stats.stays.finished_s, True), (stats.stays.given_up_s, False)):
         stays = [sojourn_s(end) for end in ends if (end.outcome == "completed") == completed]
         # Bins hold their upper bound, numpy's their lower: mirrored, they are the same.
         expected, _ = np.histogram([-each for each in stays], bins=-edges[::-1])
         assert counts.counts() == [*expected[::-1].tolist(), 0]
     longest_s = max(map(sojourn_s, ends))
-    assert played.metrics.summary()[group]["sojourn_max_ratio"] == longest_s / stats.deadline_s
-    shares = played.metrics.series.columns[f"sojourn_ratio/{group}"]
-    assert max(each for each in shares if each is not None) == longest_s / stats.deadline_s
+    assert (
+        played.metrics.summary()[group]["sojourn_max_ratio"] == longest_s / stats.group.deadline_s
+    )
+    curve = played.metrics.series.columns[f"sojourn_s/{group}"]
+    assert max(each for each in curve if each is not None) == longest_s
 
 
 def test_the_reasons_add_up_to_all_that_was_given_up(played: Played) -> None:
@@ -179,7 +177,7 @@ def test_violations_are_counted_while_the_run_goes_on() -> None:
     assert last is not None
     assert counted[0] == 0
     assert counted == sorted(counted)
-    assert counted[-1] == last.everyone().overdue > 0
+    assert counted[-1] == last.summary()["all"]["overdue"] > 0
     assert last.series.columns["violations"] == counted
 
 

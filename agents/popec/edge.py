@@ -1,4 +1,4 @@
-"""One edge of a user in the freshness protocol: all it knows of one base station or server.
+"""One edge of a user in PoPeC: all it knows of one base station or server.
 
 Source: docs/popec.md, Who solves what.
 """

@@ -1,4 +1,4 @@
-"""What a resource of the freshness protocol knows of the users that joined it.
+"""What a resource of PoPeC knows of the users that joined it.
 
 Source: docs/popec.md, Who solves what.
 """

@@ -1,4 +1,4 @@
-"""What the freshness protocol can be told. Explained in docs/popec.md."""
+"""What PoPeC can be told. Explained in docs/popec.md."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""What one user of the freshness protocol solves by itself, along the paths that it has.
+"""What one user of PoPeC solves by itself, along the paths that it has.
 
 Its edges are one per base station and server, but only some base stations lead to some servers:
-no copy of an edge counts on a way that is not there. Source: docs/popec.md, Who solves what.
+rates count only along paths that exist. Source: docs/popec.md, Who solves what.
 """
 
 import math

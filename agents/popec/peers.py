@@ -1,4 +1,4 @@
-"""The peers of one user in the freshness protocol: what it sends them, and who of them is silent.
+"""The peers of one user in PoPeC: what it sends them, and who of them is silent.
 
 Repeats what was lost and gives up who answers no more. Source: docs/popec.md, Asynchronous.
 """

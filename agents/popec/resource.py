@@ -1,4 +1,4 @@
-"""The resources' part of the freshness protocol: base stations and servers share what they have.
+"""The resources' part of PoPeC: base stations and servers share what they have.
 
 Both collect asks until enough are fresh, solve their own problem, and answer. They differ in the
 problem only. Source: docs/popec.md, Who solves what.

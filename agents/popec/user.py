@@ -1,4 +1,4 @@
-"""The user's part of the freshness protocol: asks for rates, adjusts, asks again.
+"""The user's part of PoPeC: asks for rates, adjusts, asks again.
 
 One edge for each base station and server that it reaches, with one state t per edge. Everything
 here is decided from the user's own numbers and from what came back to it. Source:

@@ -1,6 +1,6 @@
 """Protocols that decide once, before the run, and then act on it: what adapting has to beat.
 
-Each is a rule of `allotment_rules.py` for the network as it is without faults. Source:
+Each is a rule of `share_rules.py` for the network as it is without faults. Source:
 docs/popec.md, Scenarios.
 """
 

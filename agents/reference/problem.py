@@ -1,6 +1,6 @@
 """The freshness problem as a whole: what the network looks like, and how fresh an allocation is.
 
-No node ever holds a `Problem`: it is for the oracle, the static rules, the tests and the plots.
+No node ever holds a `Problem`: it is for `optimum.py`, the static rules, the tests and the plots.
 What counts is what goes along the paths (user, base station, server) that exist: `Paths`. Source:
 docs/popec.md, What is decided. Equation 1 is approximate where a user is split over servers.
 

@@ -1,4 +1,4 @@
-"""Static rules of allocation, from naive to optimal: what the freshness protocol must beat.
+"""Static rules of allocation, from naive to optimal: what PoPeC must beat.
 
 Each is a pure function of the whole problem, which no node knows, and answers with a feasible
 allocation. Rules that do not know of stability are capped at server load `LOAD_MAX`, which flatters

@@ -1,4 +1,4 @@
-"""What all nodes of a scheduled network know from the start: slots, kinds of task, earshot.
+"""What all nodes of a scheduled network know from the start: slots, kinds of task, who hears whom.
 
 Kinds, users, base stations and servers have numbers, in the order of the scenario. All of it is
 public and constant, as a network's configuration is; nothing of it is measured.

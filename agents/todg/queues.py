@@ -1,7 +1,7 @@
 """The queues of the TODG-style protocol: a backlog with bounded sojourn times, admission.
 
 `Backlog` holds one flow's tasks at its user, or one class's at a server, first in first out, and
-drops from the head what the bound of its `QueueRule` would otherwise not survive
+drops tasks at the head where keeping them could break the bound of its `QueueRule`
 (Neely, arXiv 1006.4649; docs/todg.md, The bound). `Admission` is the virtual queue G.
 
 The order within a slot matters, and is the caller's duty: `take` what was served, `settle` once,

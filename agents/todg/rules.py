@@ -45,7 +45,7 @@ class TaskClass(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """The constants of the protocol, from `todg.TodgOptions` and the network.
+    """The constants of the protocol, from `protocol.TodgOptions` and the network.
 
     `v_slots` V; `persistence` eps / u; `server_persistence` e_s, share of a server's rate promised
     to each class; `inflow_slots` m; `server_share` psi; `arrivals_max` A_max in tasks per slot.

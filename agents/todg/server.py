@@ -2,8 +2,8 @@
 
 What arrives in a slot joins its queue when the slot ends, unless it can be served before. Whenever
 the accelerator is free it takes a batch of one kind; what is in service has left the queue, and is
-given up at its deadline. Each slot begins with a board to the base stations: how many wait. Source:
-docs/todg.md, One slot; service is an accelerator's, not the work units of a slotted model.
+given up at its deadline. Each slot begins with a `Board` to the base stations: how many wait.
+Source: docs/todg.md, One slot; service is an accelerator's, not the work units of a slotted model.
 """
 
 from collections.abc import Iterator, Sequence

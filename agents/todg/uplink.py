@@ -1,4 +1,4 @@
-"""The radio of a user with scheduled frames: it reports what waits, and bursts if granted.
+"""The radio of a user with scheduled access: it reports what waits, and bursts if granted.
 
 A burst carries the tasks whose last bit is in it; of the one at the head a part may stay behind.
 Source: docs/todg.md, One slot.

@@ -9,7 +9,8 @@ from msgspec import Struct
 from agents.messages import NodeId
 from emulator.faults.activation import Op
 from emulator.faults.base import LinkKind
-from emulator.faults.effects import AnyFault, LinkFault
+from emulator.faults.fold import AnyFault
+from emulator.faults.link_types import LinkFault
 from emulator.scenario.occurrences import Places, meant
 from emulator.scenario.slots import is_scheduled
 from emulator.build.plan import Plan

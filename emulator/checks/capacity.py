@@ -1,4 +1,4 @@
-"""Whether what a scenario offers fits through what it offers it to: slots, links, servers.
+"""Whether the load that a scenario offers fits through its slots, links and servers.
 
 As in `check.py`. What never arrives is a problem; what is more than fits, or hardly ever gets
 through, is a warning.

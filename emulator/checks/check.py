@@ -19,10 +19,12 @@ from emulator.checks import faults as check_faults
 from emulator.checks import graph as check_graph
 from emulator.checks import slots as check_scheduled
 from emulator.checks.complaints import Complaint, kinds_of, readable, suggest
-from emulator.results.stats import ALL, METRICS
+from emulator.results.measures import METRICS
+from emulator.results.stats import ALL
 from emulator.scenario import channel_kinds, schema, traces
 from emulator.scenario.schema import Scenario
 from emulator.scenario.slots import is_scheduled
+from emulator.scenario.topology import members
 
 SLOTTED = ("slotted", "scheduled")
 
@@ -184,14 +186,22 @@ def _all_channels(
 
 
 def _expectations(chosen: Scenario) -> Iterator[Complaint]:
-    groups = [ALL, *(group.name for group in chosen.users)]
+    of = {
+        "group": [ALL, *(group.name for group in chosen.users)],
+        "server": [ALL, *(name for name, _ in members(chosen.servers))],
+        "network": [ALL],
+    }
     for index, expect in enumerate(chosen.expect):
         where = ("expect", index)
-        if expect.metric not in METRICS:
+        metric = METRICS.get(expect.metric)
+        if metric is None:
             text = f"unknown metric '{expect.metric}'"
             yield (*where, "metric"), text, suggest(expect.metric, METRICS)
-        if expect.of not in groups:
-            yield (*where, "of"), f"unknown group '{expect.of}'", suggest(expect.of, groups)
+        elif expect.of not in of[metric.of]:
+            text = f"unknown {metric.of} '{expect.of}'"
+            if metric.of == "network":
+                text = f"{metric.name} is of the whole network, not of '{expect.of}'"
+            yield (*where, "of"), text, suggest(expect.of, of[metric.of])
         if expect.above is None and expect.below is None:
             yield where, "expects nothing", "give above, below or both"
         elif None not in (expect.above, expect.below) and expect.above >= expect.below:  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""What the devices of a scenario must say, and whether what is to serve can. As in `check.py`."""
+"""Whether the devices of a scenario are consistent and can serve. As in `check.py`."""
 
 import math
 from collections.abc import Iterator

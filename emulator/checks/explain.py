@@ -1,4 +1,5 @@
-"""What is wrong with the types and ranges of a scenario, in words, and the likeliest mend.
+"""What is wrong with the types and ranges of a scenario, misspelt keys among it, in words,
+and the likeliest correction.
 
 Complaints of pydantic get the path in the data, a message and a remedy. `mend` does what the remedy
 says, so that one reading of a file can also find what does not fit together.

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from emulator.checks.complaints import suggest
-from emulator.faults.effects import AnyFault, Fault
+from emulator.faults.fold import AnyFault, Fault
 
 TTL_S, TTL_MAX_S = 30.0, 3600.0  # emulated; of interactive faults
 TEXT_MAX = 128  # characters, of each value but the note
@@ -70,6 +70,7 @@ def types() -> dict[str, dict[str, Any]]:
         schemas[name] = {
             "title": name,
             "description": schema.get("description", ""),
+            "together": model.together,
             "type": "object",
             **({"ends_run": True} if model.ends_run else {}),
             "properties": fields,

@@ -9,17 +9,14 @@ from emulator.build.plan import Plan
 from emulator.checks import node_faults as check_node_faults
 from emulator.checks.complaints import Complaint, suggest
 from emulator.checks.message_types import message_types
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.faults.link_types import (
-    ChannelLoss,
-    Fading,
-    Interference,
     MessageDelay,
     MessageDrop,
     Partition,
-    Shadowing,
 )
 from emulator.faults.node_types import NodeFault
+from emulator.faults.radio import ChannelLoss
 from emulator.faults.selectors import Place, is_plain, parts, selects
 from emulator.scenario.occurrences import (
     OCCURRENCES_MAX,
@@ -66,7 +63,7 @@ def _problems_of(
     has_map: bool = True,
 ) -> Iterator[Complaint]:
     fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
-    if isinstance(fault, Fading | Interference | Shadowing) and not fades:
+    if fault.needs_snr and not fades:
         radio_kind = chosen.channel.kind
         text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
         yield (*where, "type"), text, "use loss, or channel kind rayleigh"

@@ -1,4 +1,4 @@
-"""What a scenario with scheduled access must say together. Complaints as in `check.py`."""
+"""Whether a scenario with scheduled access is consistent. Complaints as in `check.py`."""
 
 import math
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ def fault_types() -> None:
         for field, spec in fields.items():
             if field not in also:
                 click.echo(_parameter(field, spec, field in schema["required"]))
-        click.echo(f"    also: {', '.join(also)}")
+        click.echo(f"    also: {', '.join(also)}; several together: {schema['together']}")
     click.secho("Where a fault takes them also", bold=True)
     for field, spec in modifiers.items():
         click.echo(_parameter(field, spec, False))

@@ -294,12 +294,10 @@ def _head(run: dict[str, Any]) -> str:
 
 
 def _numbers(tiles: list[dict[str, str]], run: dict[str, Any]) -> list[tuple[str, str]]:
-    from emulator.views.terminal import readable
+    from emulator.results.units import readable
 
-    suffix = {"s": "_s", "ratio": "_ratio", "per s": "_hz"}
     return [
-        (tile["label"], readable(suffix.get(tile["unit"], ""), run["numbers"].get(tile["name"])))
-        for tile in tiles
+        (tile["label"], readable(tile["unit"], run["numbers"].get(tile["name"]))) for tile in tiles
     ]
 
 

@@ -1,4 +1,4 @@
-"""Where verbs say what they do."""
+"""The console output of the commands."""
 
 import os
 import sys

@@ -27,38 +27,21 @@ from rich.table import Table
 from emulator import interrupts
 from emulator.build.planning import plan
 from emulator.results.journal import Log, Unwritten
-from emulator.results.stats import ALL, MORE_IS_BETTER
-from emulator.results.stats import METRICS as MEANINGS
+from emulator.results.measures import METRICS
+from emulator.results.stats import ALL
+from emulator.results.units import readable
 from emulator.runtime.loop import play
 from emulator.runtime.recorder import Recorder
 from emulator.runtime.session import INTERRUPTED
 from emulator.scenario.schema import Scenario
 from emulator.views.html import page
 from emulator.views.html import table as html_table
-from emulator.views.terminal import NAMES, readable
 from models.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METRICS = (
-    "aoi_mean_s",
-    "paoi_mean_s",
-    "paoi_weighted_s",
-    "paoi_p95_s",
-    "delay_mean_s",
-    "delay_p95_s",
-    "miss_ratio",
-    "drop_ratio",
-    "accuracy",
-    "fresh_correct_hz",
-    "utility",
-    "backlog_mean",
-    "sojourn_max_ratio",
-    "weight_ratio_mean",
-    "messages_per_slot",
-    "bytes_per_slot",
-)
+COMPARED = [metric for metric in METRICS.values() if metric.is_compared]
 WORKERS = 2  # each run is one core's work
 CONFIDENCE = 0.95
 ROUNDING = 1e-9  # relative
@@ -112,7 +95,7 @@ class Comparison(Struct, frozen=True):
         """Returns the table for a terminal; `variant` is what differs from run to run."""
         counted = f"{len(self.seeds)} of {self.asked}" if self.cause else f"{len(self.seeds)}"
         title = f"{self.scenario}: {counted} seeds, mean ± half of the 95 % interval"
-        missing = ", ".join(NAMES[metric] for metric in self.left_out)
+        missing = ", ".join(METRICS[metric].label for metric in self.left_out)
         caption = f"not in every run: {missing}" if missing else None
         table = Table(title=title, title_justify="left", title_style="bold", caption=caption)
         for head in ("metric", variant, "mean", f"minus {self.protocols[0]}, paired", "better"):
@@ -123,7 +106,7 @@ class Comparison(Struct, frozen=True):
             if row.metric != before and before:
                 table.add_section()
             table.add_row(
-                NAMES[row.metric] if row.metric != before else "",
+                METRICS[row.metric].label if row.metric != before else "",
                 *self._cells(row),
                 style="dim" if row.difference is not None and not row.differs else "",
             )
@@ -151,17 +134,18 @@ class Comparison(Struct, frozen=True):
         for row in self.rows:
             found, text = row.estimate, self._cells(row)[1]
             means.setdefault(row.metric, {})[row.protocol] = (found.mean, found.half_width, text)
-        return {metric: plots.bars(NAMES[metric], metric, each) for metric, each in means.items()}
+        shown = ((METRICS[name], each) for name, each in means.items())
+        return {metric.name: plots.bars(metric.label, metric.unit, each) for metric, each in shown}
 
     def _page(self, found: "Mapping[str, Figure]") -> str:
         """Returns a card per metric: bars with intervals, and the paired differences below."""
         from emulator.views import figures
 
         cards = ""
-        for metric, figure in found.items():
-            rows = [row for row in self.rows if row.metric == metric]
+        for metric, figure in ((METRICS[name], figure) for name, figure in found.items()):
+            rows = [row for row in self.rows if row.metric == metric.name]
             said = "; ".join(" ".join(self._cells(row)[:2]) for row in rows)
-            picture = figures.embedded(figure, f"{NAMES[metric]}: {said}")
+            picture = figures.embedded(figure, f"{metric.label}: {said}")
             gaps = [
                 [f"minus {self.protocols[0]}, paired", "", "better", ""],
                 *(
@@ -171,12 +155,12 @@ class Comparison(Struct, frozen=True):
                 ),
             ]
             cards += (
-                f'<section class="card"><h2>{escape(NAMES[metric])}</h2>'
-                f'<p class="soft">{escape(_meaning(metric))}</p>'
+                f'<section class="card"><h2>{escape(metric.label)}</h2>'
+                f'<p class="soft">{escape(metric.about)}</p>'
                 f"{picture}{html_table(gaps) if len(gaps) > 1 else ''}</section>"
             )
         seeds = ", ".join(map(str, self.seeds))
-        missing = ", ".join(NAMES[metric] for metric in self.left_out)
+        missing = ", ".join(METRICS[metric].label for metric in self.left_out)
         left = f"; not in every run: {missing}" if missing else ""
         alert = f'<p class="alert" role="alert">{escape(self.cause)}</p>' if self.cause else ""
         body = (
@@ -205,7 +189,7 @@ class Lines:
         self._append([("metric", "protocol", "seed", "value")])
 
     def take(self, job: Job, summary: Summary) -> None:
-        values = ((metric, summary[metric]) for metric in METRICS)
+        values = ((metric.name, summary[metric.name]) for metric in COMPARED)
         self._append([(metric, *job, value) for metric, value in values if value is not None])
 
     def _append(self, rows: Sequence[Sequence[object]]) -> None:
@@ -238,7 +222,7 @@ def measure(
     done = [seed for seed in seeds if all((p, seed) in found for p in protocols)]
     rows: list[Row] = []
     left_out: list[str] = []
-    for metric in METRICS if len(done) > 1 else ():
+    for metric in (each.name for each in COMPARED if len(done) > 1):
         columns = {p: [found[p, seed][metric] for seed in done] for p in protocols}
         complete = {p: [v for v in values if v is not None] for p, values in columns.items()}
         if not any(complete.values()):
@@ -265,7 +249,7 @@ def measure(
 
 def is_better(metric: str, gap: float) -> bool:
     """Says whether a protocol is better where it has `gap` more of a metric than another one."""
-    return gap > 0.0 if metric in MORE_IS_BETTER else gap < 0.0
+    return gap > 0.0 if METRICS[metric].more_is_better else gap < 0.0
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -341,9 +325,5 @@ def said(metric: str, estimate: Estimate) -> str:
     half_width = estimate.half_width
     if half_width < ROUNDING * abs(estimate.mean):
         half_width = 0.0  # sums of floats
-    return f"{sign}{readable(metric, abs(estimate.mean))} ± {readable(metric, half_width)}"
-
-
-def _meaning(metric: str) -> str:
-    """Says what a metric is; a percentile's own text refers to the line above it."""
-    return MEANINGS[metric].replace("the same", "birth of a task to receipt of its result")
+    unit = METRICS[metric].unit
+    return f"{sign}{readable(unit, abs(estimate.mean))} ± {readable(unit, half_width)}"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.experiments.compare import Comparison, Row, said
-from emulator.results.stats import METRICS
+from emulator.results.measures import METRICS
+from emulator.results.units import readable
 from emulator.views.html import page, table
-from emulator.views.terminal import NAMES, readable
 from models.files import whole, write_whole
 
 if TYPE_CHECKING:
@@ -63,25 +63,25 @@ def write(
         halves = [0.0 if row.difference is None else row.difference.half_width for row in found]
         return [row.estimate.mean for row in found], halves
 
-    for across, up in TRADE_OFFS:
-        if {across, up} <= set(metrics):
-            means, _ = points(across)
-            if len({readable(up, mean) for mean in points(up)[0]}) == 1:
+    for across, up in ((METRICS[across], METRICS[up]) for across, up in TRADE_OFFS):
+        if {across.name, up.name} <= set(metrics):
+            means, _ = points(across.name)
+            if len({readable(up.unit, mean) for mean in points(up.name)[0]}) == 1:
                 continue  # this field does not trade it
-            axes = (Axis(NAMES[across], across), Axis(NAMES[up], up))
-            figure = trade(means, *points(up), values, *axes)
-            title = f"{NAMES[up]} against {NAMES[across]}"
-            drawn[f"{up}-against-{across}"] = figure
+            axes = (Axis(across.label, across.unit), Axis(up.label, up.unit))
+            figure = trade(means, *points(up.name), values, *axes)
+            title = f"{up.label} against {across.label}"
+            drawn[f"{up.name}-against-{across.name}"] = figure
             picture = figures.embedded(figure, title)
             cards += _card(title, f"each point one value of {field}", picture)
     numbers = [_number(value, place) for place, value in enumerate(values)]
     words = dict(zip(numbers, values, strict=True))
     swept = Axis(field, words=words)
-    for metric in metrics:
-        metric_axis = Axis(NAMES[metric], metric)
-        drawn[metric] = trade(numbers, *points(metric), values, swept, metric_axis)
-        picture = figures.embedded(drawn[metric], f"{NAMES[metric]} against {field}")
-        cards += _card(NAMES[metric], METRICS[metric], picture)
+    for each in (METRICS[name] for name in metrics):
+        axes = (swept, Axis(each.label, each.unit))
+        drawn[each.name] = trade(numbers, *points(each.name), values, *axes)
+        picture = figures.embedded(drawn[each.name], f"{each.label} against {field}")
+        cards += _card(each.label, each.about, picture)
     figures.save(folder, drawn, formats)
     seeds = ", ".join(map(str, comparison.seeds))
     cause = escape(comparison.cause)
@@ -105,7 +105,7 @@ def _values(values: Sequence[str], metrics: Sequence[str], rows: Rows) -> str:
     lines: list[Sequence[str]] = [["", *values]]
     for metric in metrics:
         found = [rows[metric, value].estimate for value in values]
-        lines.append([NAMES[metric], *(said(metric, each) for each in found)])
+        lines.append([METRICS[metric].label, *(said(metric, each) for each in found)])
     return table(lines)
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 
 Op = Literal["begin", "patch", "extend", "heal"]
 F = TypeVar("F")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from agents.messages import NodeId
+from emulator.faults.effects import HEALTHY, Effect
 from emulator.faults.selectors import Place, Selector, selects
 
 LinkKind = Literal[
@@ -37,6 +38,8 @@ class BaseFault(BaseModel):
     grows: ClassVar[str] = ""  # the parameter that `ramp_s` lets grow; "": there is none
     ends_run: ClassVar[bool] = False  # nothing heals it
     whom: ClassVar[str] = "node"  # what its target may name, in words
+    together: ClassVar[str]  # how several combine, in words; the rules are those of `effects.py`
+    needs_snr: ClassVar[bool] = False  # a channel that knows a signal-to-noise ratio
 
     at_s: float = Field(ge=0.0, description="When it begins, in emulated seconds.")
     for_s: float | None = Field(None, gt=0.0, description="How long it lasts; absent: to the end.")
@@ -113,6 +116,14 @@ class BaseFault(BaseModel):
     def may_mean(self, place: Place) -> bool:
         """Says whether its target may name such a node."""
         return True
+
+    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
+        """Says whether it does something to such a link."""
+        return False
+
+    def effect(self, share: float) -> Effect:
+        """Returns what it does to a link that it touches, with a share of its strength."""
+        return HEALTHY
 
     def described(self) -> dict[str, Any]:
         """Describes it as a scenario would, without what is as by default."""

@@ -1,81 +1,79 @@
-"""Faults: how several fold into one effect on a link.
+"""What faults do to one link, and how the effects of several combine.
 
-A fault is a named value, the same in YAML, on the wire and in the journal; what each is stands in
-`link_types.py` and `node_types.py`, what all share in `base.py`. The effective state of a link is
-a fold of the active faults over the healthy baseline, so healing them in any order returns exactly
-to it. `sim/disturbance.py` applies the effect.
+Every fault yields its own `Effect` (`link_types.py`, `radio.py`); each part of an effect combines
+by one rule, so that order is nothing and healing all returns exactly to the baseline.
 """
 
 import math
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from statistics import NormalDist
+from typing import Any, ClassVar, Literal
 
+import msgspec
 from msgspec import Struct
-from pydantic import Field
 
-from agents.messages import NodeId
 from agents.reasons import Reason
-from emulator.faults.base import LinkKind
-from emulator.faults.link_types import (
-    Blackout,
-    BurstLoss,
-    ChannelLoss,
-    Corrupt,
-    Delay,
-    Distribution,
-    Duplicate,
-    Fading,
-    Interference,
-    Loss,
-    MessageDelay,
-    MessageDrop,
-    Partition,
-    Rate,
-    Reorder,
-    Shadowing,
-)
-from emulator.faults.node_types import BsOutage, NodeFault
 
-LinkFault = (
-    Blackout
-    | Loss
-    | Corrupt
-    | BurstLoss
-    | Duplicate
-    | Reorder
-    | Fading
-    | Shadowing
-    | Interference
-    | Delay
-    | Rate
-    | ChannelLoss
-    | Partition
-    | MessageDrop
-    | MessageDelay
-)
-OnLinks = LinkFault | BsOutage  # what touches links
-AnyFault = LinkFault | NodeFault
-Fault = Annotated[AnyFault, Field(discriminator="type")]
+Distribution = Literal["uniform", "normal", "pareto"]
+PARETO_SHAPE = 3.0  # netem's; the heaviest whole one with a standard deviation
+_NORMAL = NormalDist()
+
+
+def deviate(distribution: Distribution, u: float) -> float:
+    """Maps a uniform to a deviation of mean 0: of half-width 1, or of standard deviation 1."""
+    match distribution:
+        case "uniform":
+            return 2.0 * u - 1.0
+        case "normal":
+            return _NORMAL.inv_cdf(min(max(u, 1e-300), 1.0 - 1e-16))
+        case "pareto":
+            shape = PARETO_SHAPE
+            mean = shape / (shape - 1.0)
+            deviation = math.sqrt(shape / (shape - 2.0)) / (shape - 1.0)
+            return float(((1.0 - u) ** (-1.0 / shape) - mean) / deviation)
+
+
+class Chance(Struct, frozen=True, kw_only=True):
+    """What is drawn anew for each attempt on a link, from a stream that nothing else draws from.
+
+    The stream is named after the link, `stream` and the values of the fields `named_by`; equal
+    ones are independent. With a `correlation` each uniform is the one before again with that
+    probability.
+    """
+
+    stream: ClassVar[str]
+    named_by: ClassVar[tuple[str, ...]]
+    reason: ClassVar[Reason] = Reason.NONE  # of an attempt that it lets fail
+
+    share: float  # of its strength, where it grows
+    correlation: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return "/".join(str(getattr(self, field)) for field in self.named_by)
+
+    def drawn(self, u: float, size_bits: float) -> float:
+        """Maps a uniform to how much later an attempt is, in s; or to 1 where it fails, else 0."""
+        raise NotImplementedError
 
 
 class Effect(Struct, frozen=True):
     """What the active faults do to one link at one instant. The default is the healthy baseline.
 
-    A `share` is how much of its strength a growing fault has; what is drawn for it must not depend
-    on that, so the full strength stands beside it.
+    A `share` in a part is how much of its strength a growing fault has; what is drawn for it must
+    not depend on that, so the full strength stands beside it.
     """
 
     blocked_by: Reason = Reason.NONE  # while it is open
     pass_p: float = 1.0  # probability that independent loss faults let an attempt pass
-    runs: tuple[tuple[float, float, float], ...] = ()  # (p, correlation, share) of losses in runs
+    losses: tuple[Chance, ...] = ()  # of attempts
     bursts: tuple[tuple[float, float, float], ...] = ()  # (p, r, slot_s) of each burst chain
     clean_p: float = 1.0  # probability that what got through is not corrupted
     fade_db: float = 0.0
     shadows: tuple[tuple[float, float], ...] = ()  # (sigma_db, share)
-    delay_s: float = 0.0  # of delays without jitter
-    # Of those with: (distribution, jitter_s, correlation, share, delay_s)
-    jitters: tuple[tuple[Distribution, float, float, float, float], ...] = ()
-    lates: tuple[tuple[float, float, float], ...] = ()  # (p, delay_s, share) of reordering
+    delay_s: float = 0.0  # of delays that are not drawn
+    delays: tuple[Chance, ...] = ()  # of attempts
+    lates: tuple[Chance, ...] = ()  # of what arrives: others overtake it
     single_p: float = 1.0  # probability that what arrives is not duplicated
     rate_bps: float = math.inf
     dead_channels: frozenset[int] = frozenset()
@@ -86,85 +84,36 @@ class Effect(Struct, frozen=True):
 HEALTHY = Effect()
 
 
-def fold(
-    active: Iterable[AnyFault],
-    source: NodeId,
-    target: NodeId,
-    kind: LinkKind,
-    now_s: float = math.inf,
-) -> Effect:
-    """Folds the active faults onto one link: OR, product, sum or minimum, so order is nothing.
+def _product(values: Iterable[float]) -> float:
+    return math.prod(sorted(values))  # sorted: a product of floats depends on the order
 
-    `now_s` says how far faults that grow have come; infinity: all have their full strength.
-    """
-    blocked_by, rate_bps = Reason.NONE, math.inf
-    passes: list[float] = []
-    runs: list[tuple[float, float, float]] = []
-    bursts: list[tuple[float, float, float]] = []
-    cleans: list[float] = []
-    fades_db: list[float] = []
-    shadows: list[tuple[float, float]] = []
-    delays_s: list[float] = []
-    jitters: list[tuple[Distribution, float, float, float, float]] = []
-    lates: list[tuple[float, float, float]] = []
-    singles: list[float] = []
-    dead: set[int] = set()
-    drops: list[tuple[str, float]] = []
-    holds: list[tuple[str, float]] = []
-    for fault in active:
-        if not isinstance(fault, OnLinks) or not fault.touches(source, target, kind):
-            continue
-        share = fault.share(now_s)
-        match fault:
-            case Blackout() | Partition() | Rate(rate_bps=0.0):
-                blocked_by = max(blocked_by, Reason(fault.type))
-            case BsOutage():
-                blocked_by = max(blocked_by, Reason.BS_OUTAGE)
-            case Loss(p=p, correlation=0.0):
-                passes.append(1.0 - share * p)
-            case Loss(p=p, correlation=correlation):
-                runs.append((p, correlation, share))
-            case Corrupt(p=p):
-                cleans.append(1.0 - share * p)
-            case Duplicate(p=p):
-                singles.append(1.0 - share * p)
-            case Reorder(p=p, delay_s=late_s):
-                lates.append((p, late_s, share))
-            case ChannelLoss(channels=channels):
-                dead.update(channels)
-            case BurstLoss():
-                bursts.append((fault.p, fault.r, fault.slot_s))
-            case Fading(depth_db=depth_db):
-                fades_db.append(share * depth_db)
-            case Interference(rise_db=rise_db):
-                fades_db.append(share * rise_db)
-            case Shadowing(sigma_db=sigma_db):
-                shadows.append((sigma_db, share))
-            case Delay(delay_s=more_s, jitter_s=0.0):
-                delays_s.append(share * more_s)
-            case Delay(delay_s=more_s, jitter_s=jitter_s, correlation=correlation):
-                jitters.append((fault.distribution, jitter_s, correlation, share, more_s))
-            case Rate(rate_bps=cap_bps):
-                rate_bps = min(rate_bps, cap_bps)
-            case MessageDrop(message=message, p=p):
-                drops.append((message, share * p))
-            case MessageDelay(message=message, delay_s=hold_s):
-                holds.append((message, share * hold_s))
-    effect = Effect(
-        blocked_by=blocked_by,
-        pass_p=math.prod(sorted(passes)),  # sorted: a product of floats depends on the order
-        runs=tuple(sorted(runs)),
-        bursts=tuple(sorted(bursts)),
-        clean_p=math.prod(sorted(cleans)),
-        fade_db=math.fsum(fades_db),
-        shadows=tuple(sorted(shadows)),
-        delay_s=math.fsum(delays_s),
-        jitters=tuple(sorted(jitters)),
-        lates=tuple(sorted(lates)),
-        single_p=math.prod(sorted(singles)),
-        rate_bps=rate_bps,
-        dead_channels=frozenset(dead),
-        message_drops=tuple(sorted(drops)),
-        message_delays=tuple(sorted(holds)),
-    )
+
+def _joined(values: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return tuple(sorted((each for value in values for each in value), key=_key))
+
+
+def _key(part: Any) -> tuple[Any, ...]:
+    if isinstance(part, Chance):  # by name first, so that the order does not change as some grow
+        return part.stream, part.name, *msgspec.structs.astuple(part)
+    return tuple(part)
+
+
+RULES: dict[str, Callable[[list[Any]], Any]] = {
+    "blocked_by": max,
+    "pass_p": _product,
+    "clean_p": _product,
+    "single_p": _product,
+    "fade_db": math.fsum,
+    "delay_s": math.fsum,
+    "rate_bps": min,
+    "dead_channels": lambda values: frozenset().union(*values),
+    **dict.fromkeys(("losses", "bursts", "shadows", "delays", "lates"), _joined),
+    **dict.fromkeys(("message_drops", "message_delays"), _joined),
+}
+
+
+def combined(effects: list[Effect]) -> Effect:
+    """Returns what several do together."""
+    parts = {name: rule([getattr(e, name) for e in effects]) for name, rule in RULES.items()}
+    effect = Effect(**parts)
     return HEALTHY if effect == HEALTHY else effect

@@ -1,51 +1,110 @@
-"""The faults of links. How they fold into one effect stands in `effects.py`."""
+"""The faults of links: settings, effect, and how several combine, each in one place."""
 
+import math
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from agents.messages import NodeId
+from agents.reasons import Reason
 from emulator.faults.base import (
-    RADIO_KINDS,
-    BaseFault,
     Directed,
     LinkFaultBase,
     LinkKind,
     LinkTarget,
 )
-from emulator.faults.selectors import NodeSelector, Place, selects
+from emulator.faults.effects import Chance, Distribution, Effect, deviate
+from emulator.faults.radio import ChannelLoss, Fading, Interference, Shadowing
+from emulator.faults.selectors import NodeSelector, selects
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, description="Probability, in [0, 1].")]
 Correlation = Annotated[
     float,
     Field(ge=0.0, lt=1.0, description="Of each draw with the one before, on the same link."),
 ]
-Distribution = Literal["uniform", "normal", "pareto"]
 
 
 class Blackout(LinkFaultBase):
     """Nothing gets through."""
 
+    together: ClassVar[str] = "any"
+
     type: Literal["blackout"]
+
+    def effect(self, share: float) -> Effect:
+        return Effect(blocked_by=Reason(self.type))
 
 
 class Loss(LinkFaultBase):
     """Each attempt is lost with a further probability `p`."""
 
+    together: ClassVar[str] = "1 - product of (1 - p)"
     grows: ClassVar[str] = "p"
 
     type: Literal["loss"]
     p: Probability
     correlation: Correlation = 0.0
 
+    def effect(self, share: float) -> Effect:
+        if self.correlation:
+            run = LossRun(p=self.p, correlation=self.correlation, share=share)
+            return Effect(losses=(run,))
+        return Effect(pass_p=1.0 - share * self.p)
+
+
+class LossRun(Chance, frozen=True, kw_only=True):
+    """That of a `loss` with a correlation."""
+
+    stream: ClassVar[str] = "loss-run"
+    named_by: ClassVar[tuple[str, ...]] = ("p", "correlation")
+    reason: ClassVar[Reason] = Reason.LOSS_FAULT
+
+    p: float
+
+    def drawn(self, u: float, size_bits: float) -> float:
+        return float(u < self.share * self.p)
+
 
 class Corrupt(LinkFaultBase):
     """Each attempt that gets through is received but useless with probability `p`."""
 
+    together: ClassVar[str] = "1 - product of (1 - p)"
     grows: ClassVar[str] = "p"
 
     type: Literal["corrupt"]
     p: Probability
+
+    def effect(self, share: float) -> Effect:
+        return Effect(clean_p=1.0 - share * self.p)
+
+
+class WrongBit(Chance, frozen=True, kw_only=True):
+    """That at least one bit of an attempt is wrong."""
+
+    stream: ClassVar[str] = "bit-errors"
+    named_by: ClassVar[tuple[str, ...]] = ("ber",)
+    reason: ClassVar[Reason] = Reason.CORRUPT_FAULT
+
+    ber: float
+
+    def drawn(self, u: float, size_bits: float) -> float:
+        return float(u < -math.expm1(size_bits * math.log1p(-self.share * self.ber)))
+
+
+class BitErrors(LinkFaultBase):
+    """Each bit is wrong with probability `ber`; one wrong bit corrupts all of an attempt.
+
+    So what is larger is lost more often: of n bits, with probability 1 - (1 - ber)^n.
+    """
+
+    together: ClassVar[str] = "1 - product of (1 - ber)"
+    grows: ClassVar[str] = "ber"
+
+    type: Literal["bit_errors"]
+    ber: float = Field(gt=0.0, le=0.5, description="Bit error rate; of a random bit it is 0.5.")
+
+    def effect(self, share: float) -> Effect:
+        return Effect(losses=(WrongBit(ber=self.ber, share=share),))
 
 
 class Duplicate(LinkFaultBase):
@@ -54,45 +113,47 @@ class Duplicate(LinkFaultBase):
     A copy of a task is recognised and costs an attempt; protocol messages reach the node twice.
     """
 
+    together: ClassVar[str] = "1 - product of (1 - p)"
     grows: ClassVar[str] = "p"
 
     type: Literal["duplicate"]
     p: Probability
 
+    def effect(self, share: float) -> Effect:
+        return Effect(single_p=1.0 - share * self.p)
+
 
 class Reorder(LinkFaultBase):
     """What arrives arrives `delay_s` later with probability `p`, so that others overtake it."""
 
+    together: ClassVar[str] = "independent"
     grows: ClassVar[str] = "p"
 
     type: Literal["reorder"]
     p: Probability
     delay_s: float = Field(gt=0.0)
 
+    def effect(self, share: float) -> Effect:
+        return Effect(lates=(Late(p=self.p, delay_s=self.delay_s, share=share),))
 
-class ChannelLoss(BaseFault):
-    """Base stations hear nothing on some of their shared channels.
 
-    Only users of scheduled access look first, and see it.
-    """
+class Late(Chance, frozen=True, kw_only=True):
+    """That of a `reorder`."""
 
-    whom: ClassVar[str] = "base station with shared channels"
+    stream: ClassVar[str] = "reorder"
+    named_by: ClassVar[tuple[str, ...]] = ("p", "delay_s")
 
-    type: Literal["channel_loss"]
-    target: NodeSelector = Field(description="Base stations whose access is not dedicated.")
-    channels: list[Annotated[int, Field(ge=0)]] = Field(
-        min_length=1, description="Numbers of the channels, from 0."
-    )
+    p: float
+    delay_s: float
 
-    def may_mean(self, place: Place) -> bool:
-        return place.channels > 0
-
-    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        return kind == "uplink" and selects(self.target, target)
+    def drawn(self, u: float, size_bits: float) -> float:
+        return self.delay_s if u < self.share * self.p else 0.0
 
 
 class BurstLoss(LinkFaultBase):
     """Losses in bursts: an overall share `loss`, in runs of `burst_length` slots on average."""
+
+    together: ClassVar[str] = "independent"
 
     type: Literal["burst_loss"]
     loss: float = Field(gt=0.0, lt=1.0)
@@ -118,43 +179,8 @@ class BurstLoss(LinkFaultBase):
             )
         return self
 
-
-class Fading(LinkFaultBase):
-    """The signal is `depth_db` weaker; for channels that know a signal-to-noise ratio."""
-
-    grows: ClassVar[str] = "depth_db"
-
-    type: Literal["fading"]
-    depth_db: float = Field(gt=0.0, le=200.0)
-
-
-class Shadowing(LinkFaultBase):
-    """Each link's signal is weaker or stronger for good: normal in dB; for channels with an SNR.
-
-    What stands in the way of one link stands in the way of both directions.
-    """
-
-    grows: ClassVar[str] = "sigma_db"
-
-    type: Literal["shadowing"]
-    sigma_db: float = Field(gt=0.0, le=50.0, description="Standard deviation over links, in dB.")
-
-
-class Interference(Directed):
-    """Receivers hear a noise that is `rise_db` stronger; for channels that know an SNR."""
-
-    grows: ClassVar[str] = "rise_db"
-    whom: ClassVar[str] = "user or base station"
-
-    type: Literal["interference"]
-    target: NodeSelector = Field(description="Who hears it: users, base stations or both.")
-    rise_db: float = Field(gt=0.0, le=200.0, description="By how much noise rises, in dB.")
-
-    def may_mean(self, place: Place) -> bool:
-        return place.kind != "server"
-
-    def touches(self, source: NodeId, target: NodeId, kind: LinkKind) -> bool:
-        return self.goes(kind) and kind in RADIO_KINDS and selects(self.target, target)
+    def effect(self, share: float) -> Effect:
+        return Effect(bursts=((self.p, self.r, self.slot_s),))
 
 
 class Delay(LinkFaultBase):
@@ -163,6 +189,7 @@ class Delay(LinkFaultBase):
     Never shorter: where the deviation would take away more than `delay_s`, the fault adds nothing.
     """
 
+    together: ClassVar[str] = "sum; jitters independent"
     grows: ClassVar[str] = "delay_s"
 
     type: Literal["delay"]
@@ -175,16 +202,54 @@ class Delay(LinkFaultBase):
     distribution: Distribution = Field("uniform", description="Of the deviation; its mean is 0.")
     correlation: Correlation = 0.0
 
+    def effect(self, share: float) -> Effect:
+        if self.jitter_s:
+            jitter = Jitter(
+                distribution=self.distribution,
+                jitter_s=self.jitter_s,
+                correlation=self.correlation,
+                delay_s=self.delay_s,
+                share=share,
+            )
+            return Effect(delays=(jitter,))
+        return Effect(delay_s=share * self.delay_s)
+
+
+class Jitter(Chance, frozen=True, kw_only=True):
+    """That of a `delay` with jitter."""
+
+    stream: ClassVar[str] = "jitter"
+    named_by: ClassVar[tuple[str, ...]] = ("distribution", "jitter_s", "correlation")
+
+    distribution: Distribution
+    jitter_s: float
+    delay_s: float
+
+    def drawn(self, u: float, size_bits: float) -> float:
+        deviation_s = self.jitter_s * deviate(self.distribution, u)
+        return self.share * max(0.0, self.delay_s + deviation_s)
+
 
 class Rate(LinkFaultBase):
     """No attempt is faster than `rate_bps`; 0: nothing gets through."""
 
+    together: ClassVar[str] = "minimum"
+
     type: Literal["rate"]
     rate_bps: float = Field(ge=0.0)
+
+    def effect(self, share: float) -> Effect:
+        return (
+            Effect(rate_bps=self.rate_bps)
+            if self.rate_bps
+            else Effect(blocked_by=Reason(self.type))
+        )
 
 
 class Partition(Directed):
     """Nothing passes between the nodes of `a` (of which `mode` chooses) and those of `b`."""
+
+    together: ClassVar[str] = "any"
 
     type: Literal["partition"]
     a: list[NodeSelector] = Field(
@@ -200,6 +265,9 @@ class Partition(Directed):
             selects(b, source) and selects(a, target)
         )
 
+    def effect(self, share: float) -> Effect:
+        return Effect(blocked_by=Reason(self.type))
+
 
 MESSAGE_ABOUT = "Types of protocol messages, as in 'ask', 'ask,share' or '*'."
 
@@ -207,18 +275,46 @@ MESSAGE_ABOUT = "Types of protocol messages, as in 'ask', 'ask,share' or '*'."
 class MessageDrop(LinkTarget):
     """Protocol messages of some types vanish with probability `p` before a link carries them."""
 
+    together: ClassVar[str] = "1 - product of (1 - p)"
     grows: ClassVar[str] = "p"
 
     type: Literal["message_drop"]
     message: str = Field(description=MESSAGE_ABOUT)
     p: Probability = 1.0
 
+    def effect(self, share: float) -> Effect:
+        return Effect(message_drops=((self.message, share * self.p),))
+
 
 class MessageDelay(LinkTarget):
     """Protocol messages of some types wait `delay_s` before a link carries them."""
 
+    together: ClassVar[str] = "sum"
     grows: ClassVar[str] = "delay_s"
 
     type: Literal["message_delay"]
     message: str = Field(description=MESSAGE_ABOUT)
     delay_s: float = Field(gt=0.0)
+
+    def effect(self, share: float) -> Effect:
+        return Effect(message_delays=((self.message, share * self.delay_s),))
+
+
+LinkFault = (
+    Blackout
+    | Loss
+    | Corrupt
+    | BitErrors
+    | BurstLoss
+    | Duplicate
+    | Reorder
+    | Fading
+    | Shadowing
+    | Interference
+    | Delay
+    | Rate
+    | ChannelLoss
+    | Partition
+    | MessageDrop
+    | MessageDelay
+)

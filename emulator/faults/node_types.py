@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from agents.api import NodeId, NodeKind
 from agents.reasons import Reason
 from emulator.faults.base import BaseFault, LinkKind
+from emulator.faults.effects import Effect
 from emulator.faults.selectors import NodeSelector, Place, selects
 
 EVERY_KIND: tuple[NodeKind, ...] = ("user", "base_station", "server")
@@ -61,12 +62,15 @@ class _UserFault(_NodeFault):
 class ServerPause(_DeviceFault):
     """No batch starts; the running one is finished, tasks queue up meanwhile."""
 
+    together: ClassVar[str] = "any"
+
     type: Literal["server_pause"]
 
 
 class ServerSlowdown(_DeviceFault):
     """Every service takes `factor` times as long."""
 
+    together: ClassVar[str] = "product"
     grows: ClassVar[str] = "factor"
 
     type: Literal["server_slowdown"]
@@ -76,11 +80,15 @@ class ServerSlowdown(_DeviceFault):
 class ServerCrash(_ServerFault):
     """All that it holds is lost, and what comes while it is down; it restarts with nothing."""
 
+    together: ClassVar[str] = "any"
+
     type: Literal["server_crash"]
 
 
 class ModelSwap(_ServerFault):
     """Serves with another network, from the next batch on, instead of all that it holds."""
+
+    together: ClassVar[str] = "last begun"
 
     type: Literal["model_swap"]
     model: str = Field(description="A shipped network, or one in $FRESCO_MODELS, of the same data.")
@@ -89,6 +97,7 @@ class ModelSwap(_ServerFault):
 class BsOutage(_NodeFault):
     """Nothing passes the base station, and it forgets what it knew."""
 
+    together: ClassVar[str] = "any"
     kinds: ClassVar[tuple[NodeKind, ...]] = ("base_station",)
     whom: ClassVar[str] = "base station"
 
@@ -110,6 +119,9 @@ class BsOutage(_NodeFault):
             case _:
                 return selects(self.target, source)
 
+    def effect(self, share: float) -> Effect:
+        return Effect(blocked_by=Reason.BS_OUTAGE)
+
 
 class ClockSkew(_NodeFault):
     """The node's clock is wrong by `offset_s`, and more so by `drift_ppm` from its begin on.
@@ -120,6 +132,7 @@ class ClockSkew(_NodeFault):
     changes. Uplink and downlink are measured with two clocks and stay wrong by their difference.
     """
 
+    together: ClassVar[str] = "sum"
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
 
     type: Literal["clock_skew"]
@@ -140,6 +153,8 @@ class UserChurn(_UserFault):
     When it heals all are back. What a user held when it left is dropped, as is what comes for it.
     """
 
+    together: ClassVar[str] = "sum"
+
     type: Literal["user_churn"]
     leave_rate_hz: float | None = Field(
         None, gt=0.0, description="Of each that is present; absent: all leave when it begins."
@@ -153,6 +168,8 @@ class ArrivalBurst(_UserFault):
     Also the gap that is under way, which makes it an exact change of time: Poisson stays Poisson.
     """
 
+    together: ClassVar[str] = "product"
+
     type: Literal["arrival_burst"]
     factor: float = Field(gt=0.0, le=1000.0)
 
@@ -163,6 +180,7 @@ class ActorKill(_NodeFault):
     Only on Ray. Nothing heals it.
     """
 
+    together: ClassVar[str] = "ends the run"
     kinds: ClassVar[tuple[NodeKind, ...]] = EVERY_KIND
     ends_run: ClassVar[bool] = True
 

@@ -11,8 +11,9 @@ from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from emulator.build.known_fault import Applied, Known, State
-from emulator.live.panels import Panel, Tile
+from emulator.live.tiles import Tile
 from emulator.runtime.steering import Phase
+from emulator.views.panels import Panel
 
 RESOLVED_MAX = 50  # names in an answer
 Count = Annotated[int, Meta(ge=0)]

@@ -14,13 +14,15 @@ import msgspec
 import numpy as np
 
 from emulator.build.plan import Plan
-from emulator.faults.effects import fold
+from emulator.faults.fold import fold
 from emulator.live import answers
-from emulator.live.panels import panels, tiles
 from emulator.live.recent import Recent
+from emulator.live.tiles import tiles
+from emulator.results.metrics import Metrics
 from emulator.runtime.recorder import Progress
 from emulator.runtime.steering import Steering
 from emulator.scenario.topology import members
+from emulator.views.panels import panels
 
 FRAME_S = 0.2  # wall; five frames a second are all that anybody sees
 ROW_S = 0.5  # wall
@@ -40,7 +42,10 @@ class Feed:
         self.numbers: dict[str, float | None] = {}  # the values of the tiles, replaced not changed
         self.publish: Callable[[bytes], None] = lambda frame: None
         self._plan, self._steering, self._folder = plan, steering, answers.readable(folder)
-        self._recent = Recent(plan)
+        self._panels = panels(plan.scenario)
+        self._shown = {curve.column for panel in self._panels for curve in panel.curves}
+        self._urgent = min(group.priority for group in plan.scenario.users)
+        self._recent = Recent()
         self._steps: list[dict[str, float | None]] = []
         self._framed_s = self._rowed_s = -math.inf
         self._tiles: dict[str, float | None] = {}
@@ -80,8 +85,8 @@ class Feed:
             ],
             servers=[answers.Place(server, at(server)) for server in layout.base_stations],
             age_code=answers.AgeCode(AGE_MIN_S, AGE_MAX_S),
-            tiles=tiles(self._plan),
-            panels=panels(self._plan),
+            tiles=tiles(self._plan.scenario),
+            panels=self._panels,
         )
 
     def history(self) -> answers.History:
@@ -140,8 +145,9 @@ class Feed:
     def take(self, progress: Progress) -> bool:
         """Takes a step in; publishes a frame when one is due, and says whether one was."""
         self.now_s = progress.step.now_s
-        self._recent.take(progress.step.records)
-        self._steps.append(_curves_of(progress))
+        series = progress.metrics.series
+        self._recent.take(progress.metrics.window)
+        self._steps.append({name: series.newest(name) for name in self._shown})
         wall_s = time.monotonic()
         if wall_s - self._framed_s < FRAME_S:
             return False
@@ -149,7 +155,7 @@ class Feed:
         row = None
         if wall_s - self._rowed_s >= ROW_S and self._steps:
             self._rowed_s = wall_s
-            row = self._row()
+            row = self._row(progress.metrics)
             if not self.rows or self.now_s > self.rows[-1][0]:  # a held run stands still
                 kept = self.rows[::2] if len(self.rows) >= ROWS_MAX else self.rows
                 self.rows = [*kept, (self.now_s, row)]  # another one: the service may be reading
@@ -157,10 +163,14 @@ class Feed:
         self.publish(self.frame)
         return True
 
-    def _row(self) -> dict[str, float | None]:
-        row = _mean(self._steps) | self._recent.row(self.now_s)
+    def _row(self, metrics: Metrics) -> dict[str, float | None]:
+        """What is made of tasks is of all since the last row; the rest is a mean of steps."""
+        window = self._recent.row()
+        tasks = window.columns() | window.details(metrics.servers)
+        row = {name: value for name, value in _mean(self._steps).items() if name not in tasks}
+        row |= {name: value for name, value in tasks.items() if name in self._shown}
         self._steps = []
-        self._tiles = self._recent.tiles()
+        self._tiles = self._recent.tiles(self._urgent)
         for name, lost in row.items():
             kind, _, bs = name.partition("/")
             if kind == "loss_ratio" and lost is not None:
@@ -179,7 +189,7 @@ class Feed:
         numbers = self._tiles | {
             "age_mean": float(counted_s.mean()) if counted_s.size else None,
             "age_p95": float(np.quantile(counted_s, 0.95)) if counted_s.size else None,
-            "primal": metrics.series.columns.get("protocol/primal", [None])[-1],
+            "primal": metrics.series.newest("protocol/primal"),
             "overdue": metrics.violations,
             "faults": len(metrics.faults_active),
             "lateness": None if late is None else late.quantile_s(0.99),
@@ -195,16 +205,6 @@ class Feed:
             tiles=self.numbers,
             loss={bs: round(value, 2) for bs, value in self._loss.items()},
         )
-
-
-def _curves_of(progress: Progress) -> dict[str, float | None]:
-    """Returns the newest values of those curves that are not made of single tasks."""
-    series = progress.metrics.series
-    return {
-        name: values[-1] if len(values) == len(series.at_s) else None
-        for name, values in series.columns.items()
-        if name.startswith(("aoi_s/", "protocol/"))
-    }
 
 
 def _short(value: float | None) -> float | None:

@@ -19,8 +19,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from emulator.results.histogram import Bins
+from emulator.results.measures import METRICS
 from emulator.results.metrics import Metrics
-from emulator.results.stats import STAGES, Bins
+from emulator.results.stats import ALL
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import versions
 from emulator.scenario.schema import Scenario
@@ -73,8 +75,8 @@ class Exporter(Collector):
         """Makes the page of this step, and looks at the age of each user once."""
         now_s = progress.step.now_s
         for name, stats in progress.metrics.groups.items():
-            ages_s = self._ages_s.setdefault(name, Bins(stats.age_bounds_s))
-            for tracker in stats.users:
+            ages_s = self._ages_s.setdefault(name, Bins(stats.ages.bounds_s))
+            for tracker in stats.ages.users:
                 if tracker.is_present:
                     ages_s.add(tracker.age_s(now_s))
             ages_s.settle()
@@ -82,6 +84,7 @@ class Exporter(Collector):
             *self._classes(progress.metrics, now_s),
             *self._links(progress.metrics),
             *self._servers(progress.metrics),
+            *self._declared(progress.metrics),
             *self._protocol(progress.metrics),
             *self._negotiation(progress.metrics),
             *(self._users(progress.metrics, now_s) if self._per_user else ()),
@@ -114,33 +117,35 @@ class Exporter(Collector):
             "fresco_deadline_tasks", "Tasks that ended and had a deadline", labels=CLASS
         )
         for name, stats in metrics.groups.items():
-            labels = (name, str(stats.priority))
-            ages_s = [tracker.age_s(now_s) for tracker in stats.users if tracker.is_present]
+            labels = (name, str(stats.group.priority))
+            ages_s = [tracker.age_s(now_s) for tracker in stats.ages.users if tracker.is_present]
             if ages_s:
                 mean.add_metric(labels, sum(ages_s) / len(ages_s))
             _add(age, labels, self._ages_s[name])
-            _add(peak, labels, stats.peak_s)
-            _add(delay, ("total", *labels), stats.delay_s)
-            for stage, bins in zip(STAGES, stats.stages_s, strict=True):
+            _add(peak, labels, stats.ages.peak_s)
+            _add(delay, ("total", *labels), stats.delays.total_s)
+            for stage, bins in stats.delays.stages_s.items():
                 _add(delay, (stage, *labels), bins)
-            missed.add_metric(labels, stats.missed)
-            bound.add_metric(labels, stats.with_deadline)
+            missed.add_metric(labels, stats.tasks.missed)
+            bound.add_metric(labels, stats.tasks.with_deadline)
             for outcome in ("completed", "expired", "dropped"):
-                tasks.add_metric((outcome, *labels), stats.outcomes[outcome])
+                tasks.add_metric((outcome, *labels), stats.tasks.outcomes[outcome])
         yield from (mean, age, peak, delay, tasks, missed, bound)
 
     def _links(self, metrics: Metrics) -> Iterator[Metric]:
-        cells = sorted({bs for bs, _ in metrics.attempts})[:CELLS_MAX]
+        cells = sorted({bs for bs, _ in metrics.links.attempts})[:CELLS_MAX]
         attempts, losses = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
-        for (bs, kind), count in metrics.attempts.items():
+        for (bs, kind), count in metrics.links.attempts.items():
             attempts[bs if bs in cells else "other", kind] += count
-        for (bs, kind, reason), count in metrics.losses.items():
+        for (bs, kind, reason), count in metrics.links.losses.items():
             losses[bs if bs in cells else "other", kind, reason] += count
         yield _counter("fresco_link_attempts", "Transmission attempts", ("bs", "link"), attempts)
         labels = ("bs", "link", "reason")
         yield _counter("fresco_link_drops", "Transmission attempts lost", labels, losses)
         yield CounterMetricFamily(
-            "fresco_link_bytes", "Bytes that all attempts put on the air", value=metrics.bits / 8.0
+            "fresco_link_bytes",
+            "Bytes that all attempts put on the air",
+            value=metrics.links.bits / 8.0,
         )
 
     def _servers(self, metrics: Metrics) -> Iterator[Metric]:
@@ -155,23 +160,40 @@ class Exporter(Collector):
         busy = CounterMetricFamily(
             "fresco_server_busy_seconds", "Emulated time spent serving", labels=("server",)
         )
-        for server, report in metrics.servers.items():
-            backlog.add_metric((server,), report.backlog)
-            busy.add_metric((server,), report.busy_s)
-            _add(service, (self._models[server], server), metrics.service_s[server])
+        for name, server in metrics.servers.items():
+            backlog.add_metric((name,), server.report.backlog)
+            busy.add_metric((name,), server.report.busy_s)
+            _add(service, (self._models[name], name), server.service_s)
         yield from (backlog, busy, service)
+
+    def _declared(self, metrics: Metrics) -> Iterator[Metric]:
+        """Gauges of the metrics that no counter or histogram tells, since the warm-up ended."""
+        for metric in (each for each in METRICS.values() if each.is_gauge):
+            labels: dict[str, tuple[str, ...]] = {ALL: ()}
+            if metric.of == "group":
+                labels = {k: (k, str(stats.group.priority)) for k, stats in metrics.groups.items()}
+            elif metric.of == "server":
+                labels = {name: (name,) for name in metrics.servers}
+            keys = {"group": CLASS, "server": ("server",), "network": ()}[metric.of]
+            about = metric.about[0].upper() + metric.about[1:]
+            family = GaugeMetricFamily(metric.gauge, about, labels=keys)
+            for name, values in labels.items():
+                if (value := metrics.value(metric, name)) is not None:
+                    family.add_metric(values, value)
+            if family.samples:
+                yield family
 
     def _protocol(self, metrics: Metrics) -> Iterator[Metric]:
         """What the protocol reports of itself, at its latest: as in the report."""
-        columns, kind = metrics.series.columns, self._scenario.protocol.kind
+        series, kind = metrics.series, self._scenario.protocol.kind
         shown = GaugeMetricFamily(
             "fresco_protocol_reading",
             "What the protocol reports of itself",
             labels=("protocol", "reading"),
         )
         residual = GaugeMetricFamily("fresco_admm_residual", "Residual", labels=("kind",))
-        for reading in metrics.series.readings:
-            value = columns.get(f"protocol/{reading.name}", [None])[-1]
+        for reading in series.readings:
+            value = series.newest(f"protocol/{reading.name}")
             if value is None:
                 continue
             shown.add_metric((kind, reading.name), value)
@@ -181,7 +203,7 @@ class Exporter(Collector):
 
     def _negotiation(self, metrics: Metrics) -> Iterator[Metric]:
         """What nodes say to each other to decide, and the queues that TODG keeps for it."""
-        reported, kind = metrics.reported(), self._scenario.protocol.kind
+        reported, kind = metrics.hosts.reported(), self._scenario.protocol.kind
         for reading, name, about in (
             ("messages", "fresco_messages", "Control messages sent"),
             ("bytes", "fresco_message_bytes", "Bytes of the control messages sent"),

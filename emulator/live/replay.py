@@ -7,7 +7,7 @@ from emulator.checks import source
 from emulator.checks.fault_words import parse
 from emulator.faults.activation import after
 from emulator.faults.base import INSTANT_DIGITS
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.results import journal
 from emulator.results.journal import FaultChange
 from emulator.scenario.occurrences import places_of, schedule

@@ -9,7 +9,7 @@ from emulator.build.plan import Plan
 from emulator.checks import fault_words
 from emulator.checks import faults as check_faults
 from emulator.checks.fault_words import TTL_MAX_S, Invalid
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.scenario.occurrences import certain, places_of, settle
 from emulator.streams import Streams
 

@@ -1,4 +1,4 @@
-"""Has the hosts of a run come up: one Ray actor each, side by side on the machines of the cluster.
+"""Starts the hosts of a run: one Ray actor each, side by side on the machines of the cluster.
 
 A host that does not come up, and the machine that it should have come up on, are named.
 """

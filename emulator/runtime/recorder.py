@@ -16,10 +16,11 @@ from agents.protocols import PROTOCOLS
 from agents.todg.frame import Frame as ScheduleFrame
 from emulator.build.plan import Plan
 from emulator.faults.activation import Activation
+from emulator.faults.selectors import selects
 from emulator.results.journal import FaultChange, Frame, Log, Record, Writer
 from emulator.results.metrics import Metrics
 from emulator.results.optimality import Allocations
-from emulator.results.stats import GroupStats
+from emulator.results.stats import Group, GroupStats
 from emulator.runtime.loop import Step
 from emulator.runtime.steering import Steering
 from emulator.scenario.schema import Scenario
@@ -99,12 +100,14 @@ def fresh_metrics(scenario: Scenario, frame: ScheduleFrame | None) -> Metrics:
         {name: group.name for name, group in members(scenario.users)},
         {
             group.name: GroupStats(
-                group.priority,
-                group.weight,
+                Group(
+                    priority=group.priority,
+                    weight=group.weight,
+                    deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
+                    value=group.value,
+                    rate_hz=rate_hz(group.arrival, {}),
+                ),
                 deadlines_s,
-                deadline_s=math.inf if group.deadline_s is None else group.deadline_s,
-                value=group.value,
-                rate_hz=rate_hz(group.arrival, {}),
             )
             for group in scenario.users
         },
@@ -112,4 +115,5 @@ def fresh_metrics(scenario: Scenario, frame: ScheduleFrame | None) -> Metrics:
         readings_of(scenario),
         allocations=allocations,
         is_bounded=PROTOCOLS[scenario.protocol.kind].bounded,
+        hits=lambda fault, node: selects(fault["target"], node),
     )

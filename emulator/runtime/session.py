@@ -19,6 +19,7 @@ from emulator.build.known_fault import Known
 from emulator.build.planning import plan
 from emulator.checks import source
 from emulator.results.journal import HostLost, Unwritten
+from emulator.results.measures import METRICS
 from emulator.results.metrics import Metrics, broken_bounds
 from emulator.runtime import loop
 from emulator.runtime.connect import RunError
@@ -142,10 +143,10 @@ class Session:
             first = first or (wall_s, step.now_s)
             speed = (step.now_s - first[1]) / ((wall_s - first[0]) or 1.0)
             yield Progress(self.metrics, step, wall_s - self._began_s, speed)
-            if self.metrics.hosts_lost:
+            if self.metrics.hosts.lost:
                 # Who ends a run from outside often ends its hosts too.
                 self._verdict = "interrupted" if interrupts.asked() else "broken"
-                self._causes += map(_obituary, self.metrics.hosts_lost)
+                self._causes += map(_obituary, self.metrics.hosts.lost)
                 return
 
     @contextmanager
@@ -217,7 +218,7 @@ class Session:
 
     def _sum_up(self) -> dict[str, Any]:
         scenario, metrics, writer = self.plan.scenario, self.metrics, self._recorder.writer
-        pace = metrics.live_to_trace
+        pace = metrics.hosts.live_to_trace
         return {
             "scenario": scenario.name,
             "protocol": scenario.protocol.kind,
@@ -231,17 +232,20 @@ class Session:
             "digest": writer.digest,
             "records": writer.count,
             "balance": metrics.balance() if metrics.remains else None,
-            "uplink_loss_ratio": metrics.uplink_loss_ratio,
+            "uplink_loss_ratio": metrics.links.uplink_loss_ratio,
             "lateness_p50_s": self._late_s(0.5),
             "lateness_p99_s": self._late_s(0.99),
             "live_to_trace": pace,
-            "live_to_trace_by_host": {h: t.cpu_s / t.trace_s for h, t in metrics.timed.items()},
+            "live_to_trace_by_host": {
+                h: t.cpu_s / t.trace_s for h, t in metrics.hosts.timed.items()
+            },
             "warnings": list(_warnings(metrics)),
             "violations": metrics.violations,
             "bounds_broken": metrics.bounds_broken,
             "bounds_s": bounds_s(scenario, self.plan.frame()) if is_scheduled(scenario) else {},
             "given_up": {name: dict(stats.drops) for name, stats in metrics.groups.items()},
             "metrics": metrics.summary(),
+            "servers": metrics.of_servers(),
             "expect": self._expectations,
             "versions": versions(),
         }
@@ -249,7 +253,7 @@ class Session:
 
 def check(expect: Expect, metrics: Metrics) -> dict[str, Any]:
     """Compares one expectation with the measured value."""
-    value = metrics.summary()[expect.of][expect.metric]
+    value = metrics.value(METRICS[expect.metric], expect.of)
     bounds = [
         *([] if expect.above is None else [f"above {expect.above:g}"]),
         *([] if expect.below is None else [f"below {expect.below:g}"]),
@@ -292,7 +296,7 @@ def _warnings(metrics: Metrics) -> Iterator[str]:
         (node, what), count = letters[0]
         more = f", and {len(letters) - 1} more such" if len(letters) > 1 else ""
         yield f"dropped, as its node does not know it: {node}, {what}, {count:,} times{more}"
-    pace = metrics.live_to_trace
+    pace = metrics.hosts.live_to_trace
     if pace is not None and pace > LIVE_TO_TRACE_MAX:
         yield _slow_core(pace)
 

@@ -1,4 +1,4 @@
-"""What people ask of a run while it goes on: faults, pause, stop. Between two threads.
+"""What people ask of a run while it goes on: faults, pause, stop. Used by two threads.
 
 The control service asks and waits for an answer; the runtime calls `turn` between events, decides
 the emulated instant from which the order holds, and has every kernel obey at that same instant.
@@ -17,7 +17,7 @@ from emulator.build.known_fault import Applied, Known, lasting
 from emulator.build.plan import Plan
 from emulator.checks.fault_words import NOT_BY_HAND, Conflict, Invalid, NotFound, Refused
 from emulator.faults.activation import Change, FaultOrder, after
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.runtime.fault_resolver import FaultResolver
 from emulator.scenario.occurrences import as_settled
 from emulator.sim.clock import ClockOrder, Order, Pace

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agents.blocks import begin_of, next_block
 from agents.messages import NodeId
 from emulator.faults.activation import FaultOrder
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.faults.link_types import Partition
 from emulator.faults.selectors import Place, is_plain, select
 from emulator.scenario.topology import Layout, members

@@ -1,4 +1,6 @@
-"""The scenario: what a YAML file may say, as types. `source.py` reads the file and explains errors.
+"""The scenario: what a YAML file may say, as types.
+
+`checks/source.py` reads the file and explains errors.
 
 SI units, named in the field; no field converts. A group of `count: n` nodes named `x` makes nodes
 `x-0` to `x-(n-1)`. `protocol` takes, beside `kind`, the options of that protocol.
@@ -8,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emulator.faults.effects import Fault
+from emulator.faults.fold import Fault
+from emulator.results.measures import METRICS
 from emulator.scenario import device_classes
 from emulator.scenario.channel_kinds import Channel
 from emulator.scenario.fields import Distribution, NotNegative, Positive, Probability, Spec
@@ -259,8 +262,8 @@ class Runtime(Spec):
 class Expect(Spec):
     """A number that must hold at the end; makes a scenario a test."""
 
-    metric: str
-    of: str = Field("all", description="A user group, or 'all'.")
+    metric: str = Field(json_schema_extra={"enum": [*METRICS]})
+    of: str = Field("all", description="A user group, a server, or 'all'.")
     above: float | None = None
     below: float | None = None
 

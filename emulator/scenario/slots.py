@@ -1,4 +1,5 @@
-"""From a scenario to what is public where access is scheduled: slots, kinds of task, earshot."""
+"""From a scenario to what is public where access is scheduled: slots, kinds of task,
+who hears whom."""
 
 import math
 from collections.abc import Mapping, Sequence

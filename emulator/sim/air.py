@@ -1,4 +1,4 @@
-"""Attempts on the shared channels of one cell, and who hits whom there."""
+"""Attempts on the shared channels of one cell, and which of them collide."""
 
 from msgspec import Struct
 

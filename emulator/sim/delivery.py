@@ -15,7 +15,7 @@ from agents.messages import Body, Control, NodeId, Offload, Result, Undelivered
 from agents.messages.slots import Burst
 from agents.reasons import Reason
 from agents.tasks import HEADER_BITS
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.faults.link_types import Duplicate
 from emulator.sim.air import ROUNDING_S, Flight
 from emulator.sim.events import EventQueue, Handler

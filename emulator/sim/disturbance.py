@@ -6,20 +6,17 @@ link's life: a fault that comes or goes shifts no draw of another, nor of the he
 
 import math
 from collections.abc import Iterable, Sequence
-from statistics import NormalDist
 
 from agents.api import NodeId
 from agents.messages import Body, tag_of
+from agents.reasons import Reason
 from agents.tasks import Uniform
 from emulator.faults.base import LinkKind
-from emulator.faults.effects import AnyFault, Effect, fold
-from emulator.faults.link_types import Distribution
+from emulator.faults.effects import Chance, Effect, deviate
+from emulator.faults.fold import AnyFault, fold
 from emulator.faults.selectors import selects
 from emulator.sim.channel import BurstChain
 from emulator.streams import Streams
-
-PARETO_SHAPE = 3.0  # netem's; the heaviest whole one with a standard deviation
-_NORMAL = NormalDist()
 
 
 class Persistent:
@@ -40,20 +37,6 @@ class Persistent:
         return self._last
 
 
-def deviate(distribution: Distribution, u: float) -> float:
-    """Maps a uniform to a deviation of mean 0: of half-width 1, or of standard deviation 1."""
-    match distribution:
-        case "uniform":
-            return 2.0 * u - 1.0
-        case "normal":
-            return _NORMAL.inv_cdf(min(max(u, 1e-300), 1.0 - 1e-16))
-        case "pareto":
-            shape = PARETO_SHAPE
-            mean = shape / (shape - 1.0)
-            deviation = math.sqrt(shape / (shape - 2.0)) / (shape - 1.0)
-            return float(((1.0 - u) ** (-1.0 / shape) - mean) / deviation)
-
-
 class Disturbance:
     """That of one link; made when the first fault touches it."""
 
@@ -67,8 +50,8 @@ class Disturbance:
         self._effect = Effect()
         self._chains: list[BurstChain] = []
         self._normals: list[float] = []  # one per shadow
-        self._runs: list[Uniform] = []
-        self._jitters: list[Uniform] = []
+        self._losses: list[Uniform] = []
+        self._delays: list[Uniform] = []
         self._lates: list[Uniform] = []
 
     def apply(self, touching: Iterable[AnyFault]) -> None:
@@ -76,7 +59,7 @@ class Disturbance:
         self._active = list(touching)
         self._full_s = max((fault.full_s for fault in self._active), default=-math.inf)
         self._effect = effect = fold(self._active, *self._ends)
-        streams, draw = self._streams, self._uniform
+        streams = self._streams
         bursts = _named([f"{p}/{r}/{slot_s}" for p, r, slot_s in effect.bursts])
         self._chains = [
             BurstChain(*distribution, streams.uniform("burst-fault", *self._pair, *name))
@@ -86,23 +69,9 @@ class Disturbance:
             deviate("normal", streams.uniform("shadowing", *self._pair, *name)())
             for name in _named([f"{sigma_db}" for sigma_db, _ in effect.shadows])
         ]
-        runs = _named([f"{p}/{correlation}" for p, correlation, _ in effect.runs])
-        self._runs = [
-            draw(correlation, "loss-run", *name)
-            for (_, correlation, _), name in zip(effect.runs, runs, strict=True)
-        ]
-        jitters = _named(
-            [
-                f"{distribution}/{s}/{correlation}"
-                for distribution, s, correlation, *_ in effect.jitters
-            ]
+        self._losses, self._delays, self._lates = map(
+            self._draws, (effect.losses, effect.delays, effect.lates)
         )
-        self._jitters = [
-            draw(correlation, "jitter", *name)
-            for (_, _, correlation, *_), name in zip(effect.jitters, jitters, strict=True)
-        ]
-        lates = _named([f"{p}/{late_s}" for p, late_s, _ in effect.lates])
-        self._lates = [draw(0.0, "reorder", *name) for name in lates]
 
     def effect(self, now_s: float) -> Effect:
         """Returns what the faults do at `now_s`: some may still be growing."""
@@ -117,31 +86,26 @@ class Disturbance:
         pairs = zip(effect.shadows, self._normals, strict=True)
         return effect.fade_db + math.fsum(sigma * share * z for (sigma, share), z in pairs)
 
-    def strikes(self, effect: Effect) -> bool:
-        """Draws whether a correlated loss strikes this attempt."""
-        is_struck = False
-        for (p, _, share), draw in zip(effect.runs, self._runs, strict=True):
-            is_struck |= draw() < share * p  # every chain goes on, whatever another did
-        return is_struck
+    def strikes(self, effect: Effect, size_bits: float) -> Reason:
+        """Draws whether faults lose this attempt, and says why."""
+        reason = Reason.NONE
+        for chance, draw in zip(effect.losses, self._losses, strict=True):
+            if chance.drawn(draw(), size_bits):  # every one is drawn, whatever another did
+                reason = reason or chance.reason
+        return reason
 
     def in_burst(self, now_s: float) -> bool:
         return any(chain.bad(now_s) for chain in self._chains)
 
-    def delay_s(self, effect: Effect) -> float:
+    def delay_s(self, effect: Effect, size_bits: float) -> float:
         """Draws how much longer this attempt takes: no fault makes it shorter."""
-        if not self._jitters:
+        if not self._delays:
             return effect.delay_s
-        pairs = zip(effect.jitters, self._jitters, strict=True)
-        jittered_s = [
-            share * max(0.0, delay_s + s * deviate(distribution, draw()))
-            for (distribution, s, _, share, delay_s), draw in pairs
-        ]
-        return effect.delay_s + math.fsum(jittered_s)
+        return effect.delay_s + _sum_s(effect.delays, self._delays, size_bits)
 
-    def late_s(self, effect: Effect) -> float:
+    def late_s(self, effect: Effect, size_bits: float) -> float:
         """Draws how much later than others this arrival is."""
-        pairs = zip(effect.lates, self._lates, strict=True)
-        return math.fsum([s for (p, s, share), draw in pairs if draw() < share * p])
+        return _sum_s(effect.lates, self._lates, size_bits)
 
     def copies(self, now_s: float) -> bool:
         """Draws whether what arrives arrives twice."""
@@ -157,6 +121,13 @@ class Disturbance:
             return math.inf
         return math.fsum(s for message, s in effect.message_delays if selects(message, word))
 
+    def _draws(self, chances: Sequence[Chance]) -> list[Uniform]:
+        names = _named([f"{each.stream}/{each.name}" for each in chances])
+        return [
+            self._uniform(each.correlation, each.stream, each.name, number)
+            for each, (_, number) in zip(chances, names, strict=True)
+        ]
+
     def _uniform(self, correlation: float, *what: str) -> Uniform:
         uniform = self._uniforms.get(what)
         if uniform is None:
@@ -165,6 +136,11 @@ class Disturbance:
                 uniform = Persistent(correlation, uniform)
             self._uniforms[what] = uniform
         return uniform
+
+
+def _sum_s(chances: Sequence[Chance], draws: Sequence[Uniform], size_bits: float) -> float:
+    pairs = zip(chances, draws, strict=True)
+    return math.fsum(chance.drawn(draw(), size_bits) for chance, draw in pairs)
 
 
 def _named(distributions: Sequence[str]) -> list[tuple[str, str]]:

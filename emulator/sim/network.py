@@ -15,7 +15,8 @@ from agents.messages import Body
 from agents.reasons import Reason
 from agents.tasks import Uniform
 from emulator.faults.base import LinkKind
-from emulator.faults.effects import HEALTHY, AnyFault, OnLinks
+from emulator.faults.effects import HEALTHY
+from emulator.faults.fold import AnyFault
 from emulator.results.journal import LinkCount
 from emulator.sim.air import Air
 from emulator.sim.channel import Adaptive, Channel, Ideal
@@ -128,7 +129,7 @@ class Link:
     def apply(self, active: Iterable[AnyFault]) -> None:
         """Takes on the effect of the active faults, from the next attempt on."""
         ends = (self.source, self.target, self.kind)
-        touching = [f for f in active if isinstance(f, OnLinks) and f.touches(*ends)]
+        touching = [fault for fault in active if fault.touches(*ends)]
         self.sure_s = None
         if touching:
             if self._ever is None:
@@ -195,8 +196,10 @@ class Link:
             if lucky < channel.success(now_s, 0.0):
                 return Deliver(at_s)
             return self._failed(channel.reason, attempt, at_s)
-        at_s = max(at_s, now_s + size_bits / effect.rate_bps) + disturbance.delay_s(effect)
-        is_struck = disturbance.strikes(effect)
+        at_s = max(at_s, now_s + size_bits / effect.rate_bps) + disturbance.delay_s(
+            effect, size_bits
+        )
+        struck_by = disturbance.strikes(effect, size_bits)
         if effect.blocked_by:
             return self._failed(effect.blocked_by, attempt, at_s)
         if channel_no in effect.dead_channels:
@@ -204,13 +207,13 @@ class Link:
         success = channel.success(now_s, disturbance.fade_db(effect))
         if lucky >= success:
             return self._failed(channel.reason, attempt, at_s)
-        if is_struck or lucky >= success * effect.pass_p:
-            return self._failed(Reason.LOSS_FAULT, attempt, at_s)
+        if struck_by or lucky >= success * effect.pass_p:
+            return self._failed(struck_by or Reason.LOSS_FAULT, attempt, at_s)
         if disturbance.in_burst(now_s):
             return self._failed(Reason.BURST_FAULT, attempt, at_s)
         if lucky >= success * effect.pass_p * effect.clean_p:
             return self._failed(Reason.CORRUPT_FAULT, attempt, at_s)
-        return Deliver(at_s + disturbance.late_s(effect))
+        return Deliver(at_s + disturbance.late_s(effect, size_bits))
 
     def hold_s(self, body: Body, now_s: float) -> float:
         """Says how long faults keep a protocol message from the link; infinity: it vanishes."""

@@ -13,7 +13,7 @@ from agents.api import CLOCK, RADIO, Node
 from agents.messages import Body, Handover, NodeId, Tempo
 from agents.reasons import Reason
 from agents.tasks import Uniform
-from emulator.faults.effects import AnyFault
+from emulator.faults.fold import AnyFault
 from emulator.faults.node_types import WELL, ActorKill, Condition, condition_of, handed_over
 from emulator.results.journal import Presence
 from emulator.sim.accelerator import Accelerator

@@ -1,8 +1,8 @@
 """What live inference took on this host's core, said in the seconds of the traces' core.
 
-A device is emulated: how fast it is says the trace, over its `speed`. What the stopwatch reads is
-this core, at the clock it has now, with the neighbours it has now. So a reading counts relative to
-what is usual here and now (docs/adr/0013):
+A device is emulated: its trace says how fast it is, divided by its `speed`. The stopwatch measures
+this core, at its present clock rate and load. So a reading counts relative to recent readings on
+this core (docs/adr/0013):
 
     share   = r / mean of the last `RECENT` r, this one among them,   r = reading / calibration
     service = trace mean * share / speed

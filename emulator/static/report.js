@@ -55,15 +55,37 @@ function mark(panel) {
     u.ctx.strokeStyle = u.ctx.fillStyle = style("--bad");
     u.ctx.font = 11 * devicePixelRatio + "px system-ui, sans-serif";
     u.ctx.textAlign = "right";
-    panel.marks.forEach((value, i) => {
+    panel.marks.forEach(({ value, label }, i) => {
       const x = u.valToPos(value, "x", true);
       u.ctx.beginPath();
       u.ctx.moveTo(x, u.bbox.top);
       u.ctx.lineTo(x, u.bbox.top + u.bbox.height);
       u.ctx.stroke();
       const y = u.bbox.top + u.bbox.height / 2 + i * BAND_LINE * devicePixelRatio; // they lie close
-      u.ctx.fillText("deadline " + seconds(value), x - 4 * devicePixelRatio, y);
+      u.ctx.fillText(label + " " + seconds(value), x - 4 * devicePixelRatio, y);
     });
+    u.ctx.restore();
+  };
+}
+
+// Levels that curves over time are judged by; one far above them would flatten them.
+function top(panel, hi) {
+  const marks = panel.x === "time" ? panel.marks.map((m) => m.value).filter((value) => value <= 4 * (hi ?? 0)) : [];
+  return Math.max(hi ?? 0, ...marks) || 1;
+}
+function levels(panel) {
+  return (u) => {
+    u.ctx.save();
+    u.ctx.strokeStyle = style("--bad");
+    u.ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+    for (const { value } of panel.marks) {
+      if (value > u.scales.y.max) continue;
+      const y = u.valToPos(value, "y", true);
+      u.ctx.beginPath();
+      u.ctx.moveTo(u.bbox.left, y);
+      u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
+      u.ctx.stroke();
+    }
     u.ctx.restore();
   };
 }
@@ -102,7 +124,7 @@ function make(panel, place) {
     width: place.clientWidth, height: 220, legend: { show: false },
     padding: [8, 14, 0, 0],
     cursor: { drag: { x: true, y: false }, ...(overTime ? { sync: { key: "time" } } : {}) },
-    scales: { x, y: panel.log ? logScale : { range: (u, lo, hi) => [0, hi > 0 ? 1.08 * hi : 1] } },
+    scales: { x, y: panel.log ? logScale : { range: (u, lo, hi) => [0, 1.08 * top(panel, hi)] } },
     axes: [
       { ...axis, size: 30, values: label(overTime ? instant : seconds), ...(overTime ? {} : logTicks("x")) },
       { ...axis, size: 62, values: label(format), ...(panel.log ? { ...logTicks("y"), values: label(power) } : {}) },
@@ -111,7 +133,7 @@ function make(panel, place) {
       label: s.label, stroke: () => style("--c" + i), width: 1.8,
       points: { show: false, size: 5, filter: alone, fill: () => style("--c" + i) },
     }))],
-    hooks: { setCursor: [follow(place.parentElement, panel, format)], ...(overTime ? { drawClear: [shade], draw: [nameBands] } : { draw: [mark(panel)] }) },
+    hooks: { setCursor: [follow(place.parentElement, panel, format)], ...(overTime ? { drawClear: [shade], draw: [nameBands, levels(panel)] } : { draw: [mark(panel)] }) },
   };
   return new uPlot(options, [panel.at, ...panel.series.map((s) => (panel.log ? s.values.map(lifted) : s.values))], place);
 }

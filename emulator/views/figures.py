@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from emulator.views.terminal import units
+from emulator.results.units import scaled
 from models.files import write_whole
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a05195", "#8a6d00", "#2f9bd6")
@@ -94,9 +94,9 @@ def name_axis(axes: Axes, which: str, title: str, unit: str = "") -> None:
     axes.set(**{f"{which}label": fill(text, TITLE_MAX) if which == "y" else text})
 
 
-def measure(metric: str, values: Iterable[float | None]) -> tuple[float, str]:
-    """Returns what values of a metric are multiplied by on an axis, and their unit there."""
-    return units(metric, max((abs(v) for v in values if v is not None), default=0.0))
+def measure(unit: str, values: Iterable[float | None]) -> tuple[float, str]:
+    """Returns what values in a unit are multiplied by on an axis, and what it says then."""
+    return scaled(unit, max((abs(v) for v in values if v is not None), default=0.0))
 
 
 def log_axis(axes: Axes, which: str) -> None:

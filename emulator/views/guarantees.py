@@ -6,23 +6,18 @@ deadline.
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from emulator.results.measures import METRICS
 from emulator.results.metrics import Metrics, broken_bounds
-from emulator.results.stats import ALL, METRICS, GroupStats
+from emulator.results.stats import ALL, GroupStats
+from emulator.results.units import readable
 from emulator.views.html import table
-from emulator.views.terminal import readable
 
-PER_SLOT = (
-    "weight_ratio_mean",
-    "weight_ratio_min",
-    "mini_rounds_per_slot",
-    "messages_per_slot",
-    "bytes_per_slot",
-)
+OF_NETWORK = [metric for metric in METRICS.values() if metric.of == "network"]
 
 
 def given_up(metrics: Metrics) -> str:
     """Tables expired and dropped tasks, warm-up included, so that they add up to the account."""
-    drops = metrics.everyone().drops
+    drops = metrics.given_up
     if not drops:
         return '<p class="soft">none</p>'
     rows: list[Sequence[str]] = [["", *metrics.groups, ALL, "why"]]
@@ -50,7 +45,8 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
     if (allocations := metrics.allocations) is not None:
         numbers = metrics.summary()[ALL]
         rows: list[Sequence[str]] = [["", "value"]]
-        rows += [[METRICS[key], readable(key, numbers[key])] for key in PER_SLOT if numbers[key]]
+        found = ((metric, numbers[metric.name]) for metric in OF_NETWORK)
+        rows += [[each.about, readable(each.unit, value)] for each, value in found if value]
         reported = len(allocations.shares)
         note = (
             f"The heaviest schedule is computed afterwards, by integer programming, in {reported} "
@@ -68,4 +64,4 @@ def kept(metrics: Metrics, bounds_s: Mapping[str, float]) -> str:
 
 def staying(metrics: Metrics) -> dict[str, GroupStats]:
     """Returns the user groups that have a deadline, and of which a task has ended."""
-    return {name: stats for name, stats in metrics.groups.items() if stats.sojourn_max_s}
+    return {name: stats for name, stats in metrics.groups.items() if stats.stays.max_s}

@@ -13,30 +13,31 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from msgspec import Struct
 
 from emulator.results.stats import GroupStats
+from emulator.results.units import readable
 from emulator.views import figures
 from emulator.views.figures import COLOURS, HATCHES, INK, SOFT, WIDE_IN, WIDTH_IN, blank, styled
-from emulator.views.terminal import readable
 
 BANDS_NAMED_MAX = 3  # more faults than these share one name
 BAND_NAME_MAX = 28  # characters
 BAR_IN, ROW_IN = 0.34, 1.7
 BEYOND = 1.08  # of the deadline: where the axis ends, so that what broke it has a place
 QUANTILES = (0.05, 0.25, 0.50, 0.75, 0.95, 0.99)
+MARKS_MAX = 4.0  # times the largest value
 LOG_DECADES_MAX = 6  # below the largest value; what falls further leaves the plot
 
 
 class Axis(Struct, frozen=True):
-    """What an axis shows: a metric, or a field, whose values `words` name."""
+    """What an axis shows: a metric in its unit, or a field, whose values `words` name."""
 
     title: str
-    metric: str = ""
+    unit: str = ""
     words: Mapping[float, str] = {}
 
 
 @styled
 def curves(
     title: str,
-    metric: str,
+    unit: str,
     data: Mapping[str, Any],
     bands: Sequence[tuple[str, float, float]],
     until_s: float,
@@ -47,8 +48,8 @@ def curves(
     """
     (axes,) = blank()
     series, over_time = data["series"], data["x"] == "time"
-    across, across_unit = (1.0, "s") if over_time else figures.measure("_s", data["at"])
-    factor, unit = figures.measure(metric, (v for each in series for v in each["values"]))
+    across, across_unit = (1.0, "s") if over_time else figures.measure("s", data["at"])
+    factor, shown = figures.measure(unit, (v for each in series for v in each["values"]))
     at = [across * value for value in data["at"]]
     for number, (name, from_s, to_s) in enumerate(bands if over_time else ()):
         one_by_one = len(bands) <= BANDS_NAMED_MAX
@@ -63,9 +64,15 @@ def curves(
         axes.plot(
             [at[i] for i in alone], [values[i] for i in alone], ".", color=line.get_color(), ms=4.0
         )
-    for due_s in data.get("marks", ()):
+    for mark in data.get("marks", ()):
+        if over_time:
+            level = factor * mark["value"]
+            if level <= MARKS_MAX * axes.dataLim.ymax:  # further up it would flatten the curves
+                axes.axhline(level, color=INK, lw=1.0, ls=(0, (2, 2)), label=mark["label"])
+            continue
+        due_s = mark["value"]
         axes.axvline(across * due_s, color=INK, lw=1.0, ls=(0, (2, 2)), zorder=1.0)
-        words = f"deadline {readable('_s', due_s)} "
+        words = f"{mark['label']} {readable('s', due_s)} "
         place = (across * due_s, 0.04)
         axes.text(*place, words, rotation=90.0, ha="right", transform=axes.get_xaxis_transform())
     if data.get("log"):
@@ -80,18 +87,18 @@ def curves(
     else:
         figures.log_axis(axes, "x")
     figures.name_axis(axes, "x", "time" if over_time else "delay", across_unit)
-    figures.name_axis(axes, "y", title, unit or data["unit"])
+    figures.name_axis(axes, "y", title, shown or unit)
     figures.legend(figures.figure_of(axes))
     return figures.figure_of(axes)
 
 
 @styled
-def bars(title: str, metric: str, means: Mapping[str, tuple[float, float, str]]) -> Figure:
+def bars(title: str, unit: str, means: Mapping[str, tuple[float, float, str]]) -> Figure:
     """Draws a bar from zero to each mean by its label, and the half width of its confidence
     interval on top; then both as text."""
     (axes,) = blank(row_in=0.7 + BAR_IN * len(means))
     ends = [abs(mean) + half for mean, half, _ in means.values()]
-    factor, unit = figures.measure(metric, ends)
+    factor, shown = figures.measure(unit, ends)
     for place, (mean, half, text) in enumerate(means.values()):
         colour = COLOURS[place % len(COLOURS)]
         axes.barh(place, factor * mean, 0.62, color=colour, xerr=factor * half, ecolor=INK)
@@ -104,7 +111,7 @@ def bars(title: str, metric: str, means: Mapping[str, tuple[float, float, str]])
     axes.set_yticks(range(len(means)), list(means))
     axes.set_ylim(len(means) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    figures.name_axis(axes, "x", title, unit)
+    figures.name_axis(axes, "x", title, shown)
     return figures.figure_of(axes)
 
 
@@ -123,8 +130,8 @@ def trade(
     The horizontal axis is logarithmic where positive values span more than a decade.
     """
     (axes,) = blank()
-    wide, wide_unit = figures.measure(across.metric, xs)
-    tall, tall_unit = figures.measure(up.metric, ys)
+    wide, wide_unit = figures.measure(across.unit, xs)
+    tall, tall_unit = figures.measure(up.unit, ys)
     xs, ys = [wide * x for x in xs], [tall * y for y in ys]
     halves = [tall * half for half in half_widths]
     axes.errorbar(xs, ys, halves, marker="o", ms=4.0, ls="-", color=COLOURS[0], ecolor=INK, lw=1.2)
@@ -152,15 +159,13 @@ def sojourns(groups: Mapping[str, GroupStats], bounds_s: Mapping[str, float]) ->
     protocol proves.
     """
     rows = blank(len(groups), WIDE_IN, ROW_IN)
-    counted = [
-        (g.sojourns_finished_s.counts(), g.sojourns_given_up_s.counts()) for g in groups.values()
-    ]
+    counted = [(g.stays.finished_s.counts(), g.stays.given_up_s.counts()) for g in groups.values()]
     most = max(max(*finished, *given_up) for finished, given_up in counted)
     for axes, (name, stats), (finished, given_up) in zip(
         rows, groups.items(), counted, strict=True
     ):
-        factor, unit = figures.measure("_s", [stats.deadline_s])
-        due, end = factor * stats.deadline_s, factor * stats.deadline_s * BEYOND
+        factor, unit = figures.measure("s", [stats.group.deadline_s])
+        due, end = factor * stats.group.deadline_s, factor * stats.group.deadline_s * BEYOND
         bins = len(finished) - 1
         left = [due * number / bins for number in range(bins + 1)]
         widths = [due / bins] * bins + [end - due]
@@ -172,12 +177,12 @@ def sojourns(groups: Mapping[str, GroupStats], bounds_s: Mapping[str, float]) ->
             axes.bar(left, heights, widths, align="edge", color=COLOURS[number], label=label)
         axes.axhline(0.0, color=SOFT, lw=0.8)
         axes.axvline(due, color=COLOURS[3], lw=1.6, label="deadline")
-        words = readable("_ratio", stats.sojourn_max_s / stats.deadline_s)
-        words = f"longest {readable('_s', stats.sojourn_max_s)}, {words} of the deadline"
+        words = readable("ratio", stats.stays.max_s / stats.group.deadline_s)
+        words = f"longest {readable('s', stats.stays.max_s)}, {words} of the deadline"
         if (bound_s := bounds_s.get(name)) is not None:
-            words += f"; bound {readable('_s', bound_s)}"
+            words += f"; bound {readable('s', bound_s)}"
             axes.axvline(factor * bound_s, color=INK, lw=1.2, ls="--", label="proven bound")
-        longest = min(factor * stats.sojourn_max_s, end)
+        longest = min(factor * stats.stays.max_s, end)
         axes.plot([longest], [0.0], "D", color=INK, ms=5.0, clip_on=False, label="longest")
         axes.set_yscale("symlog", linthresh=1.0)
         axes.set(xlim=(0.0, end), ylim=(-2.0 * most, 2.0 * most))
@@ -193,14 +198,14 @@ def sojourns(groups: Mapping[str, GroupStats], bounds_s: Mapping[str, float]) ->
 
 @styled
 def training(epochs: Sequence[int], panels: Sequence[tuple[str, str, Sequence[float]]]) -> Figure:
-    """Draws what is measured at each epoch: a panel per title, metric and values."""
+    """Draws what is measured at each epoch: a panel per title, unit and values."""
     rows = blank(len(panels), WIDTH_IN, 2.0)
-    for axes, (title, metric, values) in zip(rows, panels, strict=True):
-        factor, unit = figures.measure(metric, values)
+    for axes, (title, unit, values) in zip(rows, panels, strict=True):
+        factor, shown = figures.measure(unit, values)
         axes.plot(epochs, [factor * value for value in values], marker=".", ms=4.0)
-        axes.set_title(f"last: {readable(metric, values[-1])}", loc="right", fontsize=8.0)
+        axes.set_title(f"last: {readable(unit, values[-1])}", loc="right", fontsize=8.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figures.name_axis(axes, "y", title, unit)
+        figures.name_axis(axes, "y", title, shown)
     figures.name_axis(rows[-1], "x", "epoch")
     return figures.figure_of(rows[0])
 
@@ -216,7 +221,7 @@ def spreads(
         kind: [np.quantile(each, QUANTILES).tolist() for each in groups]
         for kind, groups in samples_s.items()
     }
-    factor, unit = figures.measure("_s", (max(q) for groups in found.values() for q in groups))
+    factor, unit = figures.measure("s", (max(q) for groups in found.values() for q in groups))
     step = 1.0 / (len(found) + 1)
     names = ("whislo", "q1", "med", "q3", "whishi")
     for number, (kind, groups) in enumerate(found.items()):

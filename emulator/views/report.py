@@ -16,28 +16,25 @@ from msgspec import Struct
 from emulator.build.planning import plan
 from emulator.checks import source
 from emulator.results import journal
+from emulator.results.measures import METRICS
 from emulator.results.metrics import Metrics, broken_bounds
+from emulator.results.series import Series
 from emulator.results.stats import ALL
 from emulator.results.tables import thin
+from emulator.results.units import readable
 from emulator.runtime.recorder import fresh_metrics
 from emulator.scenario.schema import Scenario
 from emulator.scenario.slots import bounds_s, is_scheduled
 from emulator.views import guarantees
 from emulator.views.html import page, table
-from emulator.views.terminal import ROWS, describe, readable
+from emulator.views.panels import CURVES_MAX, panels
+from emulator.views.terminal import ROWS, describe, values_of
 from models.files import write_whole
 
 STYLES = ("vendor/uPlot.min.css", "report.css")
 SCRIPTS = ("vendor/uPlot.iife.min.js", "axes.js", "report.js")
 POINTS_MAX = 120  # a curve; more than this and single tasks drown what the curve is about
-CURVES_MAX = 6  # a plot; as many as there are colours that everybody can tell apart
 LOSS_ROWS_MAX = 40
-STAGES = (
-    ("generation to server", "uplink_mean_s"),
-    ("waiting", "queue_mean_s"),
-    ("service", "compute_mean_s"),
-    ("way back", "downlink_mean_s"),
-)
 
 
 class Band(Struct, frozen=True):
@@ -56,6 +53,7 @@ class Result(Struct, frozen=True):
 
     scenario: Scenario
     metrics: Metrics
+    details: Series  # what is drawn besides the series of the metrics
     summary: dict[str, Any]
     bounds_s: dict[str, float] = {}
 
@@ -65,12 +63,16 @@ def read(folder: Path) -> Result:
     scenario = source.load(folder / "scenario.yaml")
     public = plan(scenario, stopwatch=False).frame() if is_scheduled(scenario) else None
     metrics = fresh_metrics(scenario, public)
+    details = Series()
     for frame in journal.read_frames(folder):
+        before_s = metrics.now_s
         metrics.fold(frame.records, frame.now_s)
+        if metrics.now_s > before_s:
+            details.add(metrics.now_s, metrics.window.details(metrics.servers))
     path = folder / "summary.json"
     summary = json.loads(path.read_text()) if path.exists() else {}
     bounds = {} if public is None else bounds_s(scenario, public)
-    return Result(scenario, metrics, summary, bounds)
+    return Result(scenario, metrics, details, summary, bounds)
 
 
 def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
@@ -79,7 +81,7 @@ def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
     from emulator.views import figures, plots
     from emulator.views.network_map import network_map
 
-    panels = list(_panels(result))
+    drawn = list(_panels(result))
     bands = bands_of(result.metrics)
     map_ = network_map(result.scenario)
     versions = json.dumps(result.summary.get("versions", {}), indent=1)
@@ -89,8 +91,9 @@ def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
 <div class="cards">
 <section class="card wide"><h2>Results</h2>{_results(result)}</section>
 <section class="card wide"><h2>Faults</h2>{_faults(bands)}</section>
+<section class="card wide"><h2>Servers</h2>{_servers(result.metrics)}</section>
 {guarantees.kept(result.metrics, result.bounds_s)}
-{"".join(_card(panel) for panel in panels)}
+{"".join(_card(panel) for panel in drawn)}
 <section class="card"><h2>Topology</h2>{figures.embedded(map_, "Map of the network")}</section>
 <section class="card"><h2>Tasks</h2>{_account(result)}</section>
 <section class="card wide"><h2>Given up, by reason</h2>
@@ -101,7 +104,7 @@ def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
 <pre>{escape(text)}</pre>
 <pre>{escape(versions)}</pre></details></section>"""
     embedded = {
-        "panels": [panel["data"] for panel in panels],
+        "panels": [panel["data"] for panel in drawn],
         "until_s": result.metrics.now_s,
         "bands": [msgspec.to_builtins(band) for band in bands],
     }
@@ -109,10 +112,8 @@ def write(folder: Path, result: Result, formats: Sequence[str] = ()) -> Path:
         until_s = result.metrics.now_s
         named = [(band.label, band.from_s, band.to_s) for band in bands]
         found = {"network-map": map_} | {
-            figures.file_name(title): plots.curves(
-                title, _metric(data["unit"]), data, named, until_s
-            )
-            for title, data in ((panel["title"], panel["data"]) for panel in panels)
+            figures.file_name(title): plots.curves(title, data["unit"], data, named, until_s)
+            for title, data in ((panel["title"], panel["data"]) for panel in drawn)
         }
         if groups := guarantees.staying(result.metrics):
             found["sojourn-times"] = plots.sojourns(groups, result.bounds_s)
@@ -137,7 +138,7 @@ def _head(result: Result) -> str:
         f"{result.metrics.now_s:g} of {scenario.duration_s:g} s"
     ]
     if (late_s := summary.get("lateness_p99_s")) is not None:
-        lines.append(f"lateness p99 {readable('_s', late_s)}")
+        lines.append(f"lateness p99 {readable('s', late_s)}")
     elif summary:
         lines.append(f"digest {summary['digest']}")
     if (pace := summary.get("live_to_trace")) is not None:
@@ -157,9 +158,9 @@ def _head(result: Result) -> str:
 
 def _tiles(result: Result) -> str:
     numbers = result.metrics.summary()[ALL]
-    tiles = [(label, readable(key, numbers[key])) for label, key, _ in ROWS]
-    loss = result.metrics.uplink_loss_ratio
-    tiles.append(("uplink attempts lost", readable("_ratio", loss)))
+    tiles = [(metric.label, readable(metric.unit, numbers[metric.name])) for metric in ROWS]
+    loss = result.metrics.links.uplink_loss_ratio
+    tiles.append(("uplink attempts lost", readable("ratio", loss)))
     shown = [
         f'<div class="tile">{label}<b>{value}</b></div>' for label, value in tiles if value != "-"
     ]
@@ -173,30 +174,38 @@ def _results(result: Result) -> str:
     rows: list[Sequence[str]] = [
         ["", *(f"{g.count} {g.name}, class {g.priority}" for g in groups), *names[len(groups) :]]
     ]
-    keys = [(label, key) for label, key, _ in ROWS]
-    keys[5:5] = [(f"delay: {stage}, mean", key) for stage, key in STAGES]
-    for label, key in keys:
-        if any(metrics[name][key] is not None for name in names):
-            rows.append([label, *(readable(key, metrics[name][key]) for name in names)])
+    for metric in METRICS.values():
+        values = values_of(metric, metrics, names)
+        if metric.of != "network" and any(value is not None for value in values):
+            rows.append([metric.label, *(readable(metric.unit, value) for value in values)])
+    return table(rows)
+
+
+def _servers(metrics: Metrics) -> str:
+    """Tables the metrics of servers."""
+    of_servers = [metric for metric in METRICS.values() if metric.of == "server"]
+    rows: list[Sequence[str]] = [["server", *(metric.label for metric in of_servers)]]
+    for name, found in metrics.of_servers().items():
+        rows.append([name, *(readable(each.unit, found[each.name]) for each in of_servers)])
     return table(rows)
 
 
 def _account(result: Result) -> str:
     rows: list[Sequence[str]] = [["", "tasks"]]
     balance = result.summary.get("balance")
-    counts = balance or dict(result.metrics.series.outcomes)
+    counts = balance or dict(result.metrics.outcomes)
     rows += [[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()]
     return table(rows)
 
 
 def losses(metrics: Metrics) -> str:
     rows: list[Sequence[str]] = [["cell, link", "attempts", "lost", "why"]]
-    for (bs, kind), attempts in sorted(metrics.attempts.items()):
-        reasons = {r: n for (b, k, r), n in metrics.losses.items() if (b, k) == (bs, kind)}
+    for (bs, kind), attempts in sorted(metrics.links.attempts.items()):
+        reasons = {r: n for (b, k, r), n in metrics.links.losses.items() if (b, k) == (bs, kind)}
         lost = sum(reasons.values())
         why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
-        rows.append([f"{bs}, {kind}", f"{attempts:,}", readable("_ratio", lost / attempts), why])
-    said = sorted({reason for _, _, reason in metrics.losses})
+        rows.append([f"{bs}, {kind}", f"{attempts:,}", readable("ratio", lost / attempts), why])
+    said = sorted({reason for _, _, reason in metrics.links.losses})
     note = "".join(f'<p class="soft">{reason}: {escape(reason.says)}</p>' for reason in said)
     more = len(rows) - 1 - LOSS_ROWS_MAX
     note += f'<p class="soft">{more:,} further links are not shown.</p>' if more > 0 else ""
@@ -206,43 +215,22 @@ def losses(metrics: Metrics) -> str:
 def _panels(result: Result) -> Iterator[dict[str, Any]]:
     """Yields what is drawn: title, how many curves are left out, and the data for report.js."""
     metrics, groups = result.metrics, [group.name for group in result.scenario.users]
-    columns, count = metrics.series.columns, len(metrics.series.at_s)
+    columns = metrics.series.columns | result.details.columns
+    count = len(metrics.series.at_s)
     at_s = thin(metrics.series.at_s, POINTS_MAX)
-    backlogs = [name for name in columns if name.startswith("backlog/")]
-    classes = sorted({group.priority for group in result.scenario.users})
-    readings = metrics.series.readings
-    logarithmic = {each.about for each in readings if each.log}
-    reported = [(each.about, each.unit, "", [f"protocol/{each.name}"]) for each in readings]
-    for title, unit, said, names in (
-        ("Age of information", "s", "", [f"aoi_s/{group}" for group in groups]),
-        ("Peak age by class", "s", "class ", [f"paoi_s/{priority}" for priority in classes]),
-        ("Delay", "s", "", ["delay_s/mean", "delay_s/p95"]),
-        ("Uplink attempts lost", "ratio", "", ["uplink_loss_ratio"]),
-        ("Backlog of servers", "tasks", "", backlogs),
-        ("Given up", "per s", "", [name for name in columns if name.startswith("given_up_hz/")]),
-        (
-            "Longest sojourn time over its deadline",
-            "ratio",
-            "",
-            [f"sojourn_ratio/{g}" for g in groups],
-        ),
-        ("Utility so far", "", "", ["utility"]),
-        ("Broken bounds so far", "", "", ["violations"]),
-        ("Weight of the schedule over the heaviest", "ratio", "", ["weight_ratio"]),
-        *reported,
-    ):
+    for panel in panels(result.scenario, sorted(metrics.given_up)):
         series: list[dict[str, Any]] = [
             {
-                "label": said + (name.partition("/")[2] or "all"),
-                "values": thin(_padded(columns.get(name, []), count), POINTS_MAX),
+                "label": curve.label or "all",
+                "values": thin(columns.get(curve.column, [None] * count), POINTS_MAX),
             }
-            for name in names[:CURVES_MAX]
+            for curve in panel.curves
         ]
         if any(value is not None for each in series for value in each["values"]):
-            data: dict[str, Any] = {"unit": unit, "x": "time", "at": at_s, "series": series}
-            data["log"] = title in logarithmic
-            yield {"title": title, "more": len(names) - len(series), "data": data}
-    delays = {name: metrics.groups[name].delay_s.distribution() for name in groups}
+            data: dict[str, Any] = {"unit": panel.unit, "x": "time", "at": at_s, "series": series}
+            data |= {"log": panel.log, "marks": msgspec.to_builtins(panel.marks)}
+            yield {"title": panel.title, "more": panel.left_out, "data": data}
+    delays = {name: metrics.groups[name].delays.total_s.distribution() for name in groups}
     at = sorted({value for points in delays.values() for value, _ in points})
     if at:
         at.insert(0, at[0] / 1.02)  # the lower edge of the first bucket, where the share is 0
@@ -255,13 +243,10 @@ def _panels(result: Result) -> Iterator[dict[str, Any]]:
         at += [due_s for due_s in marks if due_s > at[-1]]
         for each in shares:
             each["values"] += [each["values"][-1]] * (len(at) - len(each["values"]))
-        data = {"unit": "ratio", "x": "value", "at": at, "series": shares, "marks": marks}
+        data = {"unit": "ratio", "x": "value", "at": at, "series": shares}
+        data["marks"] = [{"value": due_s, "label": "deadline"} for due_s in marks]
         title = "Share of results within a delay"
         yield {"title": title, "more": len(delays) - len(shares), "data": data}
-
-
-def _padded(values: list[float | None], length: int) -> list[float | None]:
-    return values + [None] * (length - len(values))
 
 
 def _steps(points: Sequence[tuple[float, float]], at: Sequence[float]) -> list[float]:
@@ -277,15 +262,17 @@ def _steps(points: Sequence[tuple[float, float]], at: Sequence[float]) -> list[f
 def _card(panel: dict[str, Any]) -> str:
     """Titles a plot with its curves and their last values; report.js shows others on hover."""
     data = panel["data"]
-    metric = _metric(data["unit"])
     keys = ""
     for number, each in enumerate(data["series"]):
         last = next((v for v in reversed(each["values"]) if v is not None), None)
-        shown = readable(metric, last) if data["x"] == "time" else ""
+        shown = readable(data["unit"], last) if data["x"] == "time" else ""
         keys += (
             f'<span class="curve"><span class="key k{number}"></span>{escape(each["label"])} '
             f"<output>{shown}</output></span>"
         )
+    for mark in data["marks"] if data["x"] == "time" else ():
+        shown = readable(data["unit"], mark["value"])
+        keys += f'<span class="curve limit">{escape(mark["label"])} {shown}</span>'
     if panel["more"]:
         keys += f"and {panel['more']:,} more, not drawn"
     title = escape(panel["title"])
@@ -294,11 +281,6 @@ def _card(panel: dict[str, Any]) -> str:
         f'<p class="last">{keys}</p>'
         f'<div class="plot" role="img" aria-label="{title}"></div></section>'
     )
-
-
-def _metric(unit: str) -> str:
-    """Returns what a metric's name ends with where a panel has this unit."""
-    return {"s": "_s", "ratio": "_ratio", "per s": "_hz"}.get(unit, "")
 
 
 def bands_of(metrics: Metrics) -> list[Band]:

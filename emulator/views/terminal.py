@@ -6,7 +6,7 @@ A live table on a terminal, plain lines elsewhere. Everything shown is read from
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,8 +19,11 @@ from rich.text import Text
 from agents.reasons import Reason
 from emulator import interrupts
 from emulator.checks.fault_words import Refused
+from emulator.results.measures import METRICS
+from emulator.results.metric import Metric, Value
 from emulator.results.metrics import broken_bounds
 from emulator.results.stats import ALL
+from emulator.results.units import readable
 from emulator.runtime.recorder import Progress, Show
 from emulator.runtime.session import INTERRUPTED
 from emulator.runtime.steering import Steering
@@ -28,52 +31,16 @@ from emulator.scenario.schema import Scenario
 
 PLAIN_EVERY_S = 2.0  # wall; between two lines where there is no terminal
 NAMES_MAX = 40  # characters of whom a fault hits
+SERVERS_MAX = 8  # in a line
 
-ROWS = (
-    ("age of information, mean", "aoi_mean_s", "AoI"),
-    ("peak age, mean", "paoi_mean_s", "PAoI"),
-    ("peak age, by user and weight", "paoi_weighted_s", "weighted"),
-    ("peak age, 95th percentile", "paoi_p95_s", "PAoI p95"),
-    ("delay, median", "delay_p50_s", "delay p50"),
-    ("delay, 95th percentile", "delay_p95_s", "p95"),
-    ("deadline missed", "miss_ratio", "missed"),
-    ("dropped or expired", "drop_ratio", "dropped"),
-    ("right answers", "accuracy", "right"),
-    ("right and fresh, per user", "fresh_correct_hz", "fresh+right"),
-    ("tasks under way, mean", "backlog_mean", "under way"),
-    ("longest sojourn time", "sojourn_max_s", "longest"),
-    ("longest sojourn time over deadline", "sojourn_max_ratio", "of deadline"),
-    ("utility", "utility", "utility"),
-    ("results", "completed", "results"),
-)  # in full, metric, in short
+ROWS = [metric for metric in METRICS.values() if metric.short]
 
 
-NAMES = {metric: name for name, metric, _ in ROWS} | {
-    "delay_mean_s": "delay, mean",
-    "weight_ratio_mean": "weight over the heaviest, mean",
-    "messages_per_slot": "control messages per slot",
-    "bytes_per_slot": "control bytes per slot",
-}
-"""What comparisons, too, call a metric; files keep its key."""
-
-
-def readable(metric: str, value: float | None) -> str:
-    """Formats a metric for people: three digits and the unit that its name ends with."""
-    if value is None:
-        return "-"
-    factor, unit = units(metric, abs(value))
-    if unit:
-        return f"{factor * value:.3g} {unit}"
-    return f"{value:,.0f}" if abs(value) >= 100.0 else f"{value:.3g}"
-
-
-def units(metric: str, largest: float) -> tuple[float, str]:
-    """Returns what values of a metric up to `largest` are multiplied by, and their unit then."""
-    if metric.endswith("_s"):
-        return (1e3, "ms") if largest < 0.9995 else (1.0, "s")
-    if "_ratio" in metric or metric == "accuracy":
-        return 100.0, "%"
-    return 1.0, "/s" if metric.endswith("_hz") else ""
+def values_of(metric: Metric, metrics: dict[str, Any], names: Sequence[str]) -> list[Value]:
+    """Returns a metric for each column; what is of no user group stands in the last."""
+    if metric.of == "group":
+        return [metrics[name][metric.name] for name in names]
+    return [*[None] * (len(names) - 1), metrics[ALL][metric.name]]
 
 
 def metrics_table(
@@ -90,10 +57,10 @@ def metrics_table(
     if len(groups) > 1:
         names.append(ALL)
         table.add_column("all", justify="right", no_wrap=True)
-    for label, key, _ in ROWS:
-        values = [metrics[name][key] for name in names]
+    for metric in ROWS:
+        values = values_of(metric, metrics, names)
         if any(value is not None for value in values):
-            table.add_row(label, *(readable(key, value) for value in values))
+            table.add_row(metric.label, *(readable(metric.unit, value) for value in values))
     return table
 
 
@@ -134,7 +101,7 @@ class Display:
         self._live.update(self._page(progress))
 
     def _say(self, progress: Progress) -> None:
-        ended = progress.metrics.series.outcomes.total()
+        ended = progress.metrics.outcomes.total()
         first = self._first_age and ended > 0
         if not first and time.monotonic() - self._said_s < PLAIN_EVERY_S:
             return
@@ -142,14 +109,17 @@ class Display:
         self._first_age = self._first_age and not first
         numbers = progress.metrics.summary()[ALL]
         parts = [
-            f"{short} {readable(key, numbers[key])}"
-            for _, key, short in ROWS
-            if numbers[key] is not None
+            f"{metric.short} {readable(metric.unit, numbers[metric.name])}"
+            for metric in ROWS
+            if numbers[metric.name] is not None
         ]
         self._console.print(f"{self._clock(progress)}  " + "  ".join(parts), soft_wrap=True)
 
     def _clock(self, progress: Progress) -> str:
-        return f"{progress.step.now_s:7.2f} / {self._scenario.duration_s:g} s"
+        now_s, end_s = progress.step.now_s, self._scenario.duration_s
+        left_s = (end_s - now_s) / progress.speed if progress.speed > 0.0 else 0.0
+        left = f"  {left_s:.0f} s left" if left_s >= 1.0 else ""
+        return f"{now_s:7.2f} / {end_s:g} s{left}"
 
     def _page(self, progress: Progress) -> RenderableType:
         metrics, step, scenario = progress.metrics, progress.step, self._scenario
@@ -162,26 +132,36 @@ class Display:
         lines: list[RenderableType] = [head, bar]
         lines.append(metrics_table(metrics.summary(), scenario, ""))
         backlog = "  ".join(
-            f"{name} {report.backlog} ({readable('_s', report.mean_s)})"
-            for name, report in sorted(metrics.servers.items())[:8]
+            f"{name} {server.report.backlog} ({readable('s', server.report.mean_s)})"
+            for name, server in sorted(metrics.servers.items())[:SERVERS_MAX]
         )
         lines.append(Text(f"backlog (E[S])  {backlog}"))
-        loss = readable("_ratio", metrics.uplink_loss_ratio)
+        lines += map(Text, _of_servers(metrics.of_servers()))
+        loss = readable("ratio", metrics.links.uplink_loss_ratio)
         late = ""
         if step.lateness is not None:
             p50, p99 = step.lateness.quantile_s(0.5), step.lateness.quantile_s(0.99)
-            late = f"   lateness p50 {readable('_s', p50)}, p99 {readable('_s', p99)}"
+            late = f"   lateness p50 {readable('s', p50)}, p99 {readable('s', p99)}"
         lines.append(Text(f"uplink attempts lost  {loss}{late}"))
         if (broken := metrics.bounds_broken) is not None:
             style = "bold red" if any(broken.values()) else ""
             lines.append(Text(broken_bounds(broken), style=style))
-        drops = metrics.everyone().drops.most_common(6)
+        drops = metrics.given_up.most_common(6)
         if drops:
             parts = "  ".join(f"{reason} {count:,}" for reason, count in drops)
             lines.append(Text(f"given up  {parts}"))
         for change in metrics.faults_active.values():
             lines.append(Text("fault  " + describe(change.fault), style="bold red"))
         return Group(*lines)
+
+
+def _of_servers(found: dict[str, dict[str, Value]]) -> Iterator[str]:
+    """Yields a line for each metric of servers."""
+    for metric in METRICS.values():
+        if metric.of == "server" and metric.short:
+            values = [(name, each[metric.name]) for name, each in sorted(found.items())]
+            shown = (f"{name} {readable(metric.unit, v)}" for name, v in values[:SERVERS_MAX])
+            yield f"{metric.label}: {', '.join(shown)}"
 
 
 def _short(names: str) -> str:
@@ -207,6 +187,8 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
         f"{scenario.name}: {summary['protocol']} on {summary['runtime']}, seed {summary['seed']}"
     )
     console.print(metrics_table(summary["metrics"], scenario, title))
+    for line in _of_servers(summary["servers"]):
+        console.print(line, highlight=False)
     balance = summary["balance"]
     if balance is not None:
         parts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in balance.items() if n)
@@ -220,17 +202,17 @@ def closing(summary: dict[str, Any], scenario: Scenario, console: Console) -> No
     console.print(*_per_slot(summary["metrics"][ALL]), sep="", end="", highlight=False)
     details = [
         f"{summary['emulated_s']:g} s emulated in {summary['wall_s']:.3g} s",
-        f"uplink attempts lost {readable('_ratio', summary['uplink_loss_ratio'])}",
+        f"uplink attempts lost {readable('ratio', summary['uplink_loss_ratio'])}",
     ]
     if summary["lateness_p99_s"] is not None:
-        details.append(f"lateness p99 {readable('_s', summary['lateness_p99_s'])}")
+        details.append(f"lateness p99 {readable('s', summary['lateness_p99_s'])}")
     else:
         details.append(f"digest {summary['digest']}")
     if summary["live_to_trace"] is not None:
         details.append(f"live inference took {summary['live_to_trace']:.3g} of its trace")
     console.print("; ".join(details), highlight=False, soft_wrap=True)
     if summary["bounds_broken"] is not None:
-        longest = readable("_ratio", summary["metrics"][ALL]["sojourn_max_ratio"] or 0.0)
+        longest = readable("ratio", summary["metrics"][ALL]["sojourn_max_ratio"] or 0.0)
         text = broken_bounds(summary["bounds_broken"])
         console.print(
             f"{text}; the longest sojourn time took {longest} of its deadline", highlight=False
@@ -253,8 +235,8 @@ def _per_slot(numbers: dict[str, float | int | None]) -> Iterator[str]:
         yield f"{readable('', numbers['bytes_per_slot'])} bytes"
         if numbers["weight_ratio_mean"] is not None:
             mean, least = (numbers[f"weight_ratio_{which}"] for which in ("mean", "min"))
-            yield f"; schedule {readable('_ratio', mean)} of the heaviest, "
-            yield f"least {readable('_ratio', least)}"
+            yield f"; schedule {readable('ratio', mean)} of the heaviest, "
+            yield f"least {readable('ratio', least)}"
         yield "\n"
 
 

@@ -26,7 +26,7 @@ def write(
     figure = plots.training(
         [epoch.number for epoch in curve],
         [
-            (f"Validation {measure}", "accuracy", [epoch.val_accuracy for epoch in curve]),
+            (f"Validation {measure}", "ratio", [epoch.val_accuracy for epoch in curve]),
             ("Loss", "", [epoch.loss for epoch in curve]),
         ],
     )

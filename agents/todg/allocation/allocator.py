@@ -1,7 +1,7 @@
-"""The distributed channel allocation: one base station's part in one slot, and its knob `effort`.
+"""The distributed channel allocation: one base station's part in one slot, with its `effort`.
 
-A maximum-weight independent set of the conflict graph, approached by messages: `channel_greedy.py`
-decides in mini-rounds between neighbours, `channel_improve.py` re-optimises regions. Source:
+A maximum-weight independent set of the conflict graph, approached by messages: `greedy.py`
+decides in mini-rounds between neighbours, `improve.py` re-optimises regions. Source:
 docs/todg.md, The knob. Whoever runs it calls `begin`, then `step` 0 .. steps - 1 at a public pace
 (one step = time enough for a message to its farthest reader), hands over what arrives by `hear`,
 and takes the schedule by `finish`, which may come early: at any instant, whatever was lost, late

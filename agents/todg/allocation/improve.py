@@ -1,11 +1,11 @@
 """Phase 2 of the channel allocation: a leader re-optimises a region, release before acquire.
 
 A round has three steps. Members and ring push their `State` to the leader; the leader solves its
-region (`region_search.py`) and, only if that is strictly better, sends `Propose` with the users
+region (`search.py`) and, only if that is strictly better, sends `Propose` with the users
 that are to fall silent; a member obeys at once and answers `Released`; the leader then sends
 `Commit` with those users whose rivals have all confirmed. A lost message only loses throughput:
 two winners never conflict. Source: ours (docs/todg.md, The knob). The member's part is in
-`allocation.py`. What depends on a cell's own releases alone is acquired
+`allocator.py`. What depends on a cell's own releases alone is acquired
 in the Propose itself: a swap inside one cell costs one message and can be lost only as a whole.
 
 Where a State is missing the region does not shrink: only what might conflict with the silent base

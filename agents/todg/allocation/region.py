@@ -1,6 +1,6 @@
 """The best users of each channel in a small region of cells, once users have prices.
 
-`region_search.py` moves the prices; this file answers one question of it, for all channels at
+`search.py` moves the prices; this file answers one question of it, for all channels at
 once: which independent users have the largest sum of (weight - price)? Source: ours.
 
 One cell serves at most one user of a channel, and a served user excludes just the cells that

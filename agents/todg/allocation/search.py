@@ -1,6 +1,6 @@
 """The heaviest schedule of a region: users share channels, at most one each.
 
-A leader of the channel allocation (`allocation.py`) asks for it. Not a solver for whole networks,
+A leader of the channel allocation (`allocator.py`) asks for it. Not a solver for whole networks,
 see `region.py`. Source: ours; Held and Karp's bound with Polyak's step (1969), both textbook.
 
 Maximise sum_ik w_ik x_ik subject to sum_k x_ik <= 1 (price lambda_i >= 0) and, channel by channel,

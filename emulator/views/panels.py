@@ -1,17 +1,19 @@
-"""What the live page shows of a run: which tiles, and which curves go together in one plot.
+"""What is drawn of a run over time: which curves go together in one plot, on page and in report.
 
-Made once from the plan, so the page knows no protocol and no unit by heart. `recent.py` and
-`feed.py` fill the columns named here.
+Made from the scenario, so neither knows a protocol or a unit by heart. `results/window.py` and
+`results/metrics.py` fill the columns named here.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
 from agents.policy import Reading
-from emulator.build.plan import Plan
+from agents.protocols import PROTOCOLS
+from emulator.results.measures import METRICS
 from emulator.results.stats import ALL, STAGES
-from emulator.scenario.schema import ServerGroup
+from emulator.scenario.schema import Scenario, ServerGroup
 from emulator.scenario.slots import is_scheduled, readings_of
 from emulator.scenario.topology import members
 
@@ -49,59 +51,58 @@ class Panel(Struct, frozen=True):
     left_out: int = 0
 
 
-class Tile(Struct, frozen=True):
-    """One number of the page's top row; the frame carries its value under `name`."""
-
-    name: str
-    label: str
-    unit: str
+def panels(chosen: Scenario, reasons: Sequence[str] = ()) -> list[Panel]:
+    """Names the plots, most asked for first; `reasons` are those for which tasks were given up."""
+    return list(_panels(chosen, reasons))
 
 
-def tiles(plan: Plan) -> list[Tile]:
-    """Names the numbers of the top row."""
-    chosen = plan.scenario
-    urgent = min(group.priority for group in chosen.users)
-    readings = {reading.name for reading in readings_of(chosen)}
-    return [
-        Tile("age_mean", "age, mean over users", "s"),
-        Tile("age_p95", "age, 95th percentile", "s"),
-        Tile("peak_p95", f"peak age of class {urgent}, 95th percentile", "s"),
-        Tile("delay_p95", "delay, 95th percentile", "s"),
-        Tile("lost", "tasks lost", "per s"),
-        Tile("loss", "uplink attempts lost", "ratio"),
-        *([Tile("primal", "primal residual", "")] if "primal" in readings else []),
-        *([Tile("overdue", "late tasks and broken bounds", "")] if is_scheduled(chosen) else []),
-        Tile("faults", "faults active", ""),
-        Tile("lateness", "lateness of this machine, p99", "s"),
-    ]
-
-
-def panels(plan: Plan) -> list[Panel]:
-    """Names the plots, most asked for first."""
-    return list(_panels(plan))
-
-
-def _panels(plan: Plan) -> Iterator[Panel]:
-    chosen = plan.scenario
+def _panels(chosen: Scenario, reasons: Sequence[str]) -> Iterator[Panel]:
     groups = [group.name for group in chosen.users]
-    everyone = [*groups, ALL] if len(groups) > 1 else groups
-    yield _plot("Age of information", "s", [(f"aoi_s/{name}", name) for name in everyone])
+    yield from _of_metrics("group", groups)
     classes = sorted({group.priority for group in chosen.users})
     yield _plot("Peak age by class", "s", [(f"paoi_s/{k}", f"class {k}") for k in classes])
     parts = [("delay_s/p95", "total"), *((f"part_s/{stage}", stage) for stage in STAGES)]
-    yield _plot("Delay and its parts, 95th percentile", "s", parts, _deadlines(plan, "deadline"))
-    if is_scheduled(chosen):
-        sojourns = [(f"sojourn_s/{name}", name) for name in groups]
-        yield _plot("Longest sojourn time, and its bound", "s", sojourns, _deadlines(plan, "bound"))
+    yield _plot("Delay and its parts, 95th percentile", "s", parts, _deadlines(chosen, "deadline"))
+    bounded = [group.name for group in chosen.users if group.deadline_s is not None]
+    if bounded:
+        what = "bound" if is_scheduled(chosen) else "deadline"
+        sojourns = [(f"sojourn_s/{name}", name) for name in bounded]
+        yield _plot(
+            f"Longest sojourn time, and its {what}", "s", sojourns, _deadlines(chosen, what)
+        )
+        yield _plot("Utility so far", "", [("utility", "")])
     cells = [name for name, _ in members(chosen.base_stations)]
-    yield _plot("Uplink attempts lost", "ratio", [(f"loss_ratio/{bs}", bs) for bs in cells])
+    yield _plot(
+        "Uplink attempts lost",
+        "ratio",
+        [
+            *([("uplink_loss_ratio", ALL)] if len(cells) > 1 else []),
+            *((f"loss_ratio/{bs}", bs) for bs in cells),
+        ],
+    )
     lost = [(f"lost_hz/{outcome}", outcome) for outcome in ("dropped", "expired")]
     yield _plot("Tasks lost", "per s", lost)
+    if reasons:
+        given_up = [(f"given_up_hz/{reason}", reason) for reason in reasons]
+        yield _plot("Given up, by reason", "per s", given_up)
     servers = list(members(chosen.servers))
     yield _plot("Backlog", "tasks", [(f"backlog/{name}", name) for name, _ in servers])
+    yield from _of_metrics("server", [name for name, _ in servers])
     runs = [(f"service_s/{name}", f"{model_of(group)} on {name}") for name, group in servers]
     yield _plot("Inference latency", "s", runs)
+    if PROTOCOLS[chosen.protocol.kind].bounded:
+        yield _plot("Broken bounds so far", "", [("violations", "")])
+    if is_scheduled(chosen):
+        yield _plot("Weight of the schedule over the heaviest", "ratio", [("weight_ratio", "")])
     yield from _of_protocol(readings_of(chosen))
+
+
+def _of_metrics(of: Literal["group", "server"], names: Sequence[str]) -> Iterator[Panel]:
+    everyone = [*names, ALL] if len(names) > 1 else names
+    for metric in METRICS.values():
+        if metric.curve is not None and metric.of == of:
+            curves = [(f"{metric.column}/{name}", name) for name in everyone]
+            yield _plot(metric.curve.title, metric.unit, curves)
 
 
 def _of_protocol(readings: Sequence[Reading]) -> Iterator[Panel]:
@@ -120,9 +121,9 @@ def model_of(group: ServerGroup) -> str:
     return str(getattr(group.accelerator, "model", "fitted"))
 
 
-def _deadlines(plan: Plan, what: str) -> list[Mark]:
+def _deadlines(chosen: Scenario, what: str) -> list[Mark]:
     groups_of: dict[float, list[str]] = {}
-    for group in plan.scenario.users:
+    for group in chosen.users:
         if group.deadline_s is not None:
             groups_of.setdefault(group.deadline_s, []).append(group.name)
     return [Mark(at_s, f"{what} of {', '.join(names)}") for at_s, names in groups_of.items()]
