@@ -1,6 +1,6 @@
-"""What the shell completes: fault types, their parameters, and the names of the run that goes on.
+"""What the shell completes: fault types, their parameters, and the names of the run in progress.
 
-Nothing here complains: who presses Tab where no run goes on gets no names.
+Nothing here complains: who presses Tab where no run is in progress gets no names.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ def fault_types(ctx: click.Context) -> Iterable[str]:
 
 @_completes
 def targets(ctx: click.Context) -> Iterable[str]:
-    """The nodes of the run that goes on, and their groups."""
+    """The nodes of the run in progress, and their groups."""
     found = _ask(ctx, "topology")
     kinds = ("base_stations", "servers", "users")
     names = [node["id"] for kind in kinds for node in found[kind]]
@@ -66,7 +66,7 @@ def active_faults(ctx: click.Context) -> Iterable[str]:
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes the shell complete verbs, fault types and names of the run.
+    """Print a script that has the shell complete fresco's words.
 
     \b
     eval "$(fresco completion bash)"            now, in this shell

@@ -47,7 +47,9 @@ def import_onnx(
     rounds: int,
     shelf: Path | None,
 ) -> None:
-    """Make FILE a network that scenarios can name: judged on a data set, its latency measured.
+    """Import an ONNX file as a network for scenarios.
+
+    Its accuracy is measured on a data set, and its latency on this machine.
 
     \b
     export FRESCO_MODELS=~/models

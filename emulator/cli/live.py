@@ -1,6 +1,6 @@
-"""Verbs for a run that goes on in another process: they only use its HTTP API.
+"""Verbs for a run in progress in another process: they only use its HTTP API.
 
-Without `--url` or `--run` they talk to the only one that goes on here.
+Without `--url` or `--run` they talk to the only one in progress here.
 """
 
 import json
@@ -30,11 +30,11 @@ from emulator.cli.terminal import Terminal
 def _of_run(command: Callable[..., None]) -> Callable[..., None]:
     """Adds what says which run is meant, and hands the command its client."""
 
-    @click.option("--url", help="Address of the run.  [default: the one that goes on here]")
+    @click.option("--url", help="Address of the run.  [default: the one in progress here]")
     @click.option(
         "--run",
         type=click.Path(path_type=Path),
-        help="Folder of the run, where several go on here; NAME/STAMP under runs is enough.",
+        help="Folder of the run, where several are in progress; NAME/STAMP under runs is enough.",
     )
     @wraps(command)
     def with_client(url: str | None, run: Path | None, **given: Any) -> None:
@@ -67,7 +67,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @click.group(cls=Verbs)
 def fault() -> None:
-    """Break a run that goes on, and heal it. With `fresco run quickstart` in another terminal:
+    """Inject faults into a run in progress, and heal them.
+
+    With `fresco run quickstart` in another terminal:
 
     \b
     fresco fault inject blackout bs-0 --for 10s
@@ -117,7 +119,9 @@ def inject(
     dry_run: bool,
     client: Client,
 ) -> None:
-    """Begin a fault now; it heals by itself. TARGET is a node, or several: 'camera-*,!camera-0'.
+    """Begin a fault now; it heals by itself.
+
+    TARGET is a node, or several of them: 'camera-*,!camera-0'.
 
     With `fresco run quickstart` in another terminal:
 
@@ -159,7 +163,9 @@ def inject(
 )
 @_of_run
 def patch(number: int, parameters: tuple[str, ...], for_s: float | None, client: Client) -> None:
-    """Change the active fault ID of `fresco fault list`: parameters, how long it lasts, or both.
+    """Change parameters of an active fault, or how long it lasts.
+
+    ID is its number in `fresco fault list`.
 
     \b
     fresco fault inject loss bs-0 p=0.5     begins fault 1
@@ -209,7 +215,7 @@ def _in_effect(reported: dict[str, Any], what: str) -> Iterator[str]:
 @click.option("--all", "everything", is_flag=True, help="Every active fault.")
 @_of_run
 def heal(number: int | None, everything: bool, client: Client) -> None:
-    """Heal the fault ID, or all."""
+    """Heal one fault by its number in `fresco fault list`, or all."""
     if (number is None) != everything:
         fail("say which: an ID, or --all")
     reported = client.ask("DELETE", "faults" if number is None else f"faults/{number}")
@@ -221,7 +227,10 @@ def heal(number: int | None, everything: bool, client: Client) -> None:
 @fault.command()
 @run_folder_argument
 def export(folder: Path) -> None:
-    """Print a run with all that was injected by hand as a scenario (default: the latest run)."""
+    """Print a run, with the faults injected by hand, as a scenario.
+
+    FOLDER is that of the run; by default the latest one's.
+    """
     from emulator.checks import source
     from emulator.live import replay
 
@@ -232,7 +241,7 @@ def export(folder: Path) -> None:
 @_of_run
 @json_option
 def status(client: Client, as_json: bool) -> None:
-    """Say how the run that goes on is doing."""
+    """Print the state of the run in progress."""
     run = client.ask("GET", "run")
     if as_json:
         click.echo(json.dumps(run, indent=1))
@@ -245,7 +254,7 @@ def status(client: Client, as_json: bool) -> None:
 @click.command()
 @_of_run
 def watch(client: Client) -> None:
-    """Watch the run that goes on, in this terminal. Ctrl-C leaves it alone."""
+    """Watch the run in progress. Ctrl-C does not end it."""
     tiles = client.ask("GET", "topology")["tiles"]
     interrupts.on_first(interrupts.interrupt)
     with Live(console=Terminal(), refresh_per_second=4) as live:
@@ -277,9 +286,9 @@ def _steer(verb: str, about: str, done: str) -> click.Command:
     return command
 
 
-pause = _steer("pause", "Pause the run that goes on: emulated time stands still.", "held")
-resume = _steer("resume", "Let a paused run go on.", "goes on")
-stop = _steer("stop", "End the run early; results are written as at its end.", "ended")
+pause = _steer("pause", "Pause the run in progress: emulated time stands still.", "paused")
+resume = _steer("resume", "Resume a paused run.", "resumed")
+stop = _steer("stop", "End the run in progress early, with its report.", "ended")
 
 
 def _head(run: dict[str, Any]) -> str:

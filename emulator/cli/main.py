@@ -52,9 +52,10 @@ def fresco() -> None:
     """Fresco emulates edge computing and measures how old information gets.
 
     \b
-    fresco run quickstart                       watch a small network live, on Ray
-    fresco run scenarios/w100.yaml --seed 7     another scenario, another seed
-    fresco compare quickstart -P random,shortest-wait   paired, with intervals
+    fresco run quickstart                               a small network, live on Ray
+    fresco run quickstart --runtime loop --seed 7       in virtual time, repeatable
+    fresco compare quickstart -P random,shortest-wait   two protocols at equal seeds
+    fresco fault inject blackout bs-0                   while a run is in progress
     """
 
 
@@ -64,7 +65,8 @@ def fresco() -> None:
 @click.option(
     "--runtime",
     type=click.Choice(["loop", "ray"]),
-    help="loop: in this process, in virtual time. ray: Ray actors in real time.",
+    help="loop: one process, in virtual time, as fast as it can. ray: Ray actors, in real time.  "
+    "[default: as the scenario says]",
 )
 @click.option(
     "--address",
@@ -72,35 +74,38 @@ def fresco() -> None:
     envvar="RAY_ADDRESS",
     help="Use a Ray cluster that is already running.",
 )
-@click.option("--paced", is_flag=True, help="With the loop: keep to the wall clock.")
+@click.option("--paced", is_flag=True, help="With --runtime loop: keep to the wall clock.")
 @click.option(
     "--accelerator",
     type=click.Choice(["live", "replay"]),
-    help="Live inference takes the time of the stopwatch (live) or of the measured trace "
-    "(replay). Default: live in real time, replay in virtual time.",
+    help="How long an inference takes: as long as it does in this run (live), or as in the "
+    "network's measured trace (replay).  [default: live in real time, replay in virtual time]",
 )
 @out_option
-@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+@click.option("--csv", is_flag=True, help="Write the tables as CSV files too.")
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
-    help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.",
+    help="Serve Prometheus metrics at this port of 127.0.0.1; 0 takes a free one.",
 )
 @click.option(
-    "--metrics-per-user",
-    is_flag=True,
-    help="Metrics of single users too: the ages of the first 200.",
+    "--metrics-per-user", is_flag=True, help="Add the age of each user, of the first 200."
 )
 @click.option(
     "--dashboard/--no-dashboard",
     default=None,
-    help="Watch and steer the run in a browser. Default: on in real time (Ray, --paced).",
+    help="Serve a page to watch and steer the run.  [default: in real time only]",
 )
-@click.option("--dashboard-host", default="127.0.0.1", show_default=True, help="Address it is on.")
+@click.option(
+    "--dashboard-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address that the dashboard listens on.",
+)
 @click.option(
     "--dashboard-port",
     type=click.IntRange(0, 65535),
-    help="Default: 7373 if it is free, else any.",
+    help="Port of the dashboard.  [default: 7373, or any where that is taken]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
@@ -121,13 +126,15 @@ def run(
     quiet: bool,
     **overrides: Any,
 ) -> None:
-    """Run SCENARIO: a YAML file, or the name of one that comes with Fresco.
+    """Run a scenario and write its results.
+
+    SCENARIO is a YAML file, or the name of one that comes with Fresco, such as quickstart.
 
     \b
-    fresco run quickstart                               embedded Ray, live inference
-    fresco run quickstart --runtime loop --seed 1       virtual time, repeatable
-    fresco run s.yaml --address auto                    on the Ray cluster of this machine
-    fresco run s.yaml -s users.0.count=200 -p random    change anything
+    fresco run quickstart                               on Ray, in real time
+    fresco run quickstart --runtime loop --seed 1       in virtual time, repeatable
+    fresco run my.yaml --address auto                   on a Ray cluster that is running here
+    fresco run my.yaml -s users.0.count=200 -p random   with changes
     """
     from emulator.live.prometheus import Exporter
     from emulator.runtime import folders
@@ -237,7 +244,7 @@ def run(
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
 @override_options
 def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
-    """Check scenarios without running them; show what they would start."""
+    """Check scenarios without running them."""
     console = Terminal()
     failed = False
     for name in scenarios:
@@ -268,10 +275,13 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
 
 @fresco.command()
 @run_folder_argument
-@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+@click.option("--csv", is_flag=True, help="Write the tables as CSV files too.")
 @figures_option
 def report(folder: Path, csv: bool, formats: tuple[str, ...]) -> None:
-    """Write the report and tables of a run again, from its FOLDER (default: the latest run)."""
+    """Write report and tables of a run again.
+
+    FOLDER is that of the run; by default the latest one's.
+    """
     try:
         click.echo(f"report: {_results(folder, csv, formats)}")
     except OSError as error:
@@ -289,7 +299,7 @@ def schema() -> None:
 @fresco.command()
 @click.option("--ray", "with_ray", is_flag=True, help="Start Ray and a host too.")
 def doctor(with_ray: bool) -> None:
-    """Look for what could go wrong on this machine."""
+    """Check that this machine can run Fresco."""
     from emulator.cli.doctor import examine
 
     sys.exit(0 if examine(Terminal(), with_ray) else 3)

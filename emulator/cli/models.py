@@ -27,11 +27,14 @@ DATA_ROOT = click.option(
 
 
 @click.command()
-@click.option("--preset", "name", help="What to make; --list names them.")
-@click.option("--list", "lists", is_flag=True, help="Name the presets and end.")
-@click.option("--method", help="Another recipe: scratch, kd, bdd, dkd, ... (--list).")
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Instead of the preset's.")
-@click.option("--seed", type=int, help="Instead of the preset's.")
+@click.option("--preset", "name", help="Name of the network to make, see --list.")
+@click.option("--list", "lists", is_flag=True, help="List presets and methods, and end.")
+@click.option(
+    "--method",
+    help="Training method instead of the preset's, e.g. kd; see --list.",
+)
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Epochs instead of the preset's.")
+@click.option("--seed", type=int, help="Seed instead of the preset's.")
 @click.option("--teacher", help="A network by name, or its folder, instead of the preset's.")
 @DATA
 @DATA_ROOT
@@ -59,7 +62,7 @@ def distill(
     out: Path | None,
     formats: tuple[str, ...],
 ) -> None:
-    """Train a network, most of them as students of another one.
+    """Train a network, usually as the student of another.
 
     \b
     fresco distill --preset digits-s                     under a minute

@@ -51,7 +51,9 @@ def profile(
     writes: bool,
     formats: tuple[str, ...],
 ) -> None:
-    """Measure how long NETWORK takes on this machine, in CPU time of the computing thread.
+    """Measure the inference latency of a network here.
+
+    It is the CPU time of the computing thread.
 
     Batch sizes and engines in turn, so that a drift of the machine hits them alike; each batch is
     run twice and the second run is timed, or the lesser of two where it is short, as in a live run.
