@@ -168,7 +168,7 @@ def _measure(
         folders.name_latest(folder, (folder.parent / folders.LATEST,))
     except OSError as error:
         fail(f"what is above could not be written: {error}", EXIT_STATUS["broken"])
-    console.print(f"written: {written}", highlight=False, soft_wrap=True)
+    console.say(f"written: {written}")
     if comparison.cause:
         done = f"{len(comparison.seeds)} of {seed_count} seeds are complete"
         few = "" if comparison.rows else ", too few for an interval"
@@ -194,9 +194,7 @@ def _progress(console: Terminal, total: int) -> Iterator["Progress"]:
         def say(done: int, of: int) -> None:
             tenth = -(-of // 10)
             if done % tenth == 0 or done == of:
-                console.print(
-                    f"{done}/{of} runs, {time.monotonic() - began_s:.0f} s", highlight=False
-                )
+                console.say(f"{done}/{of} runs, {time.monotonic() - began_s:.0f} s")
 
         yield say
         return

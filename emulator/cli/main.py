@@ -178,7 +178,7 @@ def run(
             fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
         context.call_on_close(server.shutdown)
         audience.append(exporter)
-        console.print(f"metrics: {url}", highlight=False)
+        console.say(f"metrics: {url}")
     service = None
 
     class Watch(StartWatch):
@@ -209,7 +209,7 @@ def run(
         service = _dashboard(session, folder, *place, per_user=metrics_per_user)
         context.call_on_close(service.stop)
         audience.append(service)
-        console.print(f"dashboard: {service.url}", highlight=False)
+        console.say(f"dashboard: {service.url}")
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
@@ -230,7 +230,7 @@ def run(
     try:
         with console.status("writing tables and report") if console.is_terminal else nullcontext():
             report_path = _results(folder, csv)
-        console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+        console.say(f"report: {report_path}")
     except OSError as error:
         status = EXIT_STATUS["broken"]
         again = f"once there is room, `fresco report {folder}` writes them"
@@ -254,20 +254,16 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
             failed = True
             continue
         chosen = reading.scenario
-        counts = [
-            counted(sum(group.count for group in groups), what)
-            for what, groups in (
-                ("user", chosen.users),
-                ("base station", chosen.base_stations),
-                ("server", chosen.servers),
-            )
-        ]
+        sizes = {
+            "user": sum(group.count for group in chosen.users),
+            "base station": sum(group.count for group in chosen.base_stations),
+            "server": sum(group.count for group in chosen.servers),
+        }
+        counts = ", ".join(counted(number, what) for what, number in sizes.items())
         faults = counted(len(chosen.faults), "fault")
-        console.print(
-            f"[green]good[/]: {chosen.name}: {', '.join(counts)}; {chosen.protocol.kind} on "
-            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {faults}",
-            highlight=False,
-            soft_wrap=True,
+        console.say(
+            f"[green]good[/]: {chosen.name}: {counts}; {chosen.protocol.kind} on "
+            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {faults}"
         )
         warn(reading.warnings())
     sys.exit(2 if failed else 0)

@@ -84,8 +84,8 @@ def distill(
     if lists or name is None:
         for each, made in PRESETS.items():
             by = f"{made.recipe} from {made.teacher}" if made.teacher else "from labels"
-            console.print(f"{each:26} {made.architecture} on {made.dataset}, {by}", highlight=False)
-        console.print(f"methods: {', '.join(RECIPES)}", highlight=False)
+            console.say(f"{each:26} {made.architecture} on {made.dataset}, {by}")
+        console.say(f"methods: {', '.join(RECIPES)}")
         if not lists:
             fail("name one of these with --preset")
         return
@@ -133,7 +133,7 @@ def distill(
                 said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
                 progress.update(bar, completed=epoch.number, description=said)
                 if not console.is_terminal and epoch.number % max(1, options.epochs // 10) == 0:
-                    console.print(f"epoch {epoch.number}/{options.epochs}  {said}", highlight=False)
+                    console.say(f"epoch {epoch.number}/{options.epochs}  {said}")
 
         interrupts.on_first(interrupts.interrupt)
         try:
@@ -173,17 +173,16 @@ def distill(
         )
         checkpoint.unlink(missing_ok=True)
         written = training_curve.write(folder, name, result.measure, curve, formats)
-    console.print(training_curve.bars([epoch.val_accuracy for epoch in curve]), highlight=False)
-    console.print(
+    console.say(training_curve.bars([epoch.val_accuracy for epoch in curve]))
+    console.say(
         f"{name}: {result.parameters:,} parameters, {result.measure} on val "
-        f"{100.0 * result.val_accuracy:.2f} %, on test {100.0 * result.test_accuracy:.2f} %",
-        highlight=False,
+        f"{100.0 * result.val_accuracy:.2f} %, on test {100.0 * result.test_accuracy:.2f} %"
     )
     if name in zoo.names() and folder.resolve() != zoo.folder(name).resolve():
         stated = zoo.manifest(name)
         console.print(f"the one that is shipped: test {100.0 * stated.test_accuracy:.2f} %")
     drawn = ", ".join(path.name for path in written)
-    console.print(f"network: {folder}   curves: {drawn}", highlight=False)
+    console.say(f"network: {folder}   curves: {drawn}")
 
 
 def _network(name: str) -> "nn.Module":
