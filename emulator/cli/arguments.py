@@ -137,7 +137,7 @@ def read(
     seed: int | None = None,
 ) -> "Reading":
     """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
-    from emulator.checks import source
+    from emulator.checks import shipped, source
 
     overrides: dict[str, Any] = {}
     for assignment in sets:
@@ -149,20 +149,14 @@ def read(
         if given is not None:
             overrides[path] = given
     try:
-        return source.read(find(name), overrides, protocol)
+        file = shipped.find(name)
+    except LookupError as error:
+        fail(str(error.args[0]))
+    try:
+        return source.read(file, overrides, protocol)
     except source.ScenarioError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
-
-
-def find(name: str) -> Path:
-    """Returns the file that a scenario argument means; exits 2 where there is none."""
-    from emulator.checks import shipped
-
-    try:
-        return shipped.find(name)
-    except LookupError as error:
-        fail(str(error.args[0]))
 
 
 def fail(message: str, status: int = 2) -> NoReturn:

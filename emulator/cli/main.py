@@ -17,11 +17,7 @@ import msgspec
 from click.core import ParameterSource
 
 from emulator import interrupts
-from emulator.cli import compare as verbs_compare
-from emulator.cli import completion, import_onnx
-from emulator.cli import live as verbs_live
-from emulator.cli import models as verbs_models
-from emulator.cli import profile as verbs_profile
+from emulator.cli import compare, completion, import_onnx, live, models, profile
 from emulator.cli.arguments import (
     counted,
     fail,
@@ -331,17 +327,17 @@ def _results(folder: Path, csv: bool, formats: Sequence[str] = ()) -> Path:
 
 
 for verb in (
-    verbs_compare.compare,
-    verbs_compare.sweep,
-    verbs_models.distill,
+    compare.compare,
+    compare.sweep,
+    models.distill,
     import_onnx.import_onnx,
-    verbs_profile.profile,
-    verbs_live.fault,
-    verbs_live.status,
-    verbs_live.watch,
-    verbs_live.pause,
-    verbs_live.resume,
-    verbs_live.stop,
+    profile.profile,
+    live.fault,
+    live.status,
+    live.watch,
+    live.pause,
+    live.resume,
+    live.stop,
     completion.completion,
 ):
     fresco.add_command(verb)
