@@ -105,6 +105,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         (422, "POST", "/api/v1/faults?dryrun=true", BLACKOUT, {}),
         (422, "POST", "/api/v1/faults?token=x", BLACKOUT, {}),
         (422, "POST", "/api/v1/run/stop?at_s=90", {}, {}),
+        (422, "DELETE", "/api/v1/faults?%ff=1", None, {}),
+        (422, "DELETE", "/api/v1/faults?%ed%a0%80=1", None, {}),
     ],
 )
 def test_what_must_not_pass_is_refused_with_a_reason(

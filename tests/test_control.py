@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from conftest import PATIENCE_S, Spec
@@ -18,6 +19,7 @@ from emulator.build.known_fault import Applied
 from emulator.checks.fault_words import Conflict
 from emulator.cli.live import fault
 from emulator.live import changes
+from emulator.live.answers import Change, Frame
 from emulator.live.service import Service
 from emulator.runtime.recorder import Progress
 from emulator.runtime.session import Session
@@ -25,6 +27,7 @@ from emulator.scenario.schema import Scenario
 
 V1 = "/api/v1"
 JSON = {"Content-Type": "application/json"}
+STREAMED = {"change": Change, "frame": Frame}
 
 
 class Answer(NamedTuple):
@@ -86,6 +89,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.end()
 
 
+def test_a_name_that_is_no_text_is_told_as_text(running: Running) -> None:
+    source = {"X-Fresco-Source": "caf\xe9"}  # Latin-1, in bytes; it must be UTF-8
+
+    answer = running.ask("POST", "/api/v1/faults?dry_run=true", BLACKOUT, source)
+
+    assert answer.status == 200
+    assert answer.body["faults"][0]["source"] == "caf?"
+
+
 def test_a_fault_is_injected_extended_patched_and_healed(running: Running) -> None:
     began = running.ask("POST", "/api/v1/faults", BLACKOUT)
     again = running.ask("POST", "/api/v1/faults", BLACKOUT)
@@ -133,11 +145,12 @@ def test_the_stream_tells_changes_and_frames(running: Running) -> None:
     while {"change", "frame"} - seen.keys():
         line = response.readline().decode()
         if line.startswith("event: "):
-            seen[line[7:].strip()] = json.loads(response.readline().decode()[6:])
+            told, data = line[7:].strip(), response.readline()[6:]
+            seen[told] = msgspec.json.decode(data, type=STREAMED[told])
     connection.close()
 
-    assert seen["change"]["run"]["phase"] == "running"
-    assert len(seen["frame"]["worst"]) == 4
+    assert seen["change"].run.phase == "running"
+    assert len(seen["frame"].worst) == 4
 
 
 def test_pausing_stops_emulated_time(running: Running) -> None:

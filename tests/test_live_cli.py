@@ -105,9 +105,9 @@ def test_a_second_terminal_breaks_the_run_and_ctrl_c_ends_it_well(terminal: Term
     assert completed(folder, "fault inject blackout ra") == ["rack-*", "rack-0"]
     assert completed(folder, "fault inject burst_loss bs-0 bur") == ["burst_length="]
     assert completed(folder, "fault heal ") == ["1"]
-    assert "held at" in fresco(folder, "pause").stdout
+    assert "paused at" in fresco(folder, "pause").stdout
     assert "quickstart: paused" in fresco(folder, "status").stdout
-    assert "goes on at" in fresco(folder, "resume").stdout
+    assert "resumed at" in fresco(folder, "resume").stdout
     listed = json.loads(fresco(folder, "fault", "list", "--json").stdout)
     assert [each["state"] for each in listed] == ["scheduled", "active"]
 
@@ -126,7 +126,7 @@ def test_a_second_terminal_breaks_the_run_and_ctrl_c_ends_it_well(terminal: Term
     exported.write_text(fresco(folder, "fault", "export").stdout)
     faults = source.load(exported).faults
     assert [fault.at_s for fault in faults] == [events[1]["at_s"], 190.0]
-    assert "no run goes on here" in fresco(folder, "status").stderr
+    assert "no run is in progress here" in fresco(folder, "status").stderr
 
 
 def completed(folder: Path, line: str) -> list[str]:

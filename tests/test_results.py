@@ -195,11 +195,11 @@ def test_verbs_find_the_run_that_goes_on_and_ask_where_there_are_several(tmp_pat
         # A killed one leaves its file, and is not taken for alive.
         assert len(list(tmp_path.glob("runs/*/2*/control.json"))) == 2
         status, said = fresco(tmp_path, "status", "--run", which[0])
-        assert (status, "no run goes on in" in said) == (REFUSED, True)
+        assert (status, "no run is in progress in" in said) == (REFUSED, True)
         assert fresco(tmp_path, "stop")[0] == 0
         assert running.status() == 130
     status, said = fresco(tmp_path, "status")
-    assert (status, "no run goes on here" in said) == (REFUSED, True)
+    assert (status, "no run is in progress here" in said) == (REFUSED, True)
 
 
 def test_a_piece_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:

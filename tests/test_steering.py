@@ -159,7 +159,7 @@ def test_what_chance_spares_is_named_and_gives_no_order(tmp_path: Path) -> None:
     _, steering = live(tmp_path, spec, {2.0: injected(spared)})
 
     assert [known.state for known in steering.faults.values()] == ["spared", "spared"]
-    assert all(known.as_dict()["resolved"] == [] for known in steering.faults.values())
+    assert all(known.resolved == [] for known in steering.faults.values())
     assert changes(tmp_path) == []
 
 
@@ -279,7 +279,7 @@ def test_viewers_hear_of_a_fault_at_once_and_that_it_is_not_in_effect() -> None:
     steering.finish()  # it never came to it
 
     assert seen[-1] == "failed"
-    assert steering.faults[1].as_dict()["applied"] is None
+    assert steering.faults[1].applied is None
 
 
 def test_the_same_fault_again_extends_it_and_a_patch_changes_it(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from emulator.scenario.occurrences import Places, meant
 from emulator.scenario.slots import is_scheduled
 from emulator.build.plan import Plan
 
-RESOLVED_MAX = 50  # names in an answer
 State = Literal["scheduled", "active", "healed", "expired", "spared", "failed"]
 Ends = tuple[NodeId, NodeId, LinkKind]
 
@@ -78,26 +77,6 @@ class Known(Struct):
         if self.applied is not None:
             reported["applied"] = [self.applied.hosts, self.applied.of]
         return reported
-
-    def as_dict(self) -> dict[str, Any]:
-        fault = self.fault
-        until_s = None if math.isinf(fault.until_s) else fault.until_s
-        described = fault.described()
-        return {
-            "id": self.id,
-            "state": self.state,
-            "type": described.pop("type"),
-            "at_s": described.pop("at_s"),
-            "until_s": until_s,
-            "ended_s": self.ended_s,
-            "for_s": described.pop("for_s", None),
-            "note": described.pop("note", ""),
-            "params": described,
-            "source": self.source,
-            "n": len(self.resolved),
-            "resolved": self.resolved[:RESOLVED_MAX],
-            "applied": None if self.applied is None else [self.applied.hosts, self.applied.of],
-        }
 
 
 def lasting(fault: AnyFault, at_s: float, until_s: float) -> AnyFault:

@@ -38,10 +38,9 @@ def _complete_protocol(ctx: click.Context, param: click.Parameter, incomplete: s
     return [name for name in PROTOCOLS if name.startswith(incomplete)]
 
 
-def scenario_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.argument("scenario", metavar="SCENARIO", shell_complete=_complete_scenario)(
-        command
-    )
+scenario_argument = click.argument(
+    "scenario", metavar="SCENARIO", shell_complete=_complete_scenario
+)
 
 
 def token() -> str | None:
@@ -65,20 +64,18 @@ def token() -> str | None:
     return held
 
 
-def run_folder_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds FOLDER, which must be that of a run; by default the latest one's."""
+def _with_journal(ctx: click.Context, param: click.Parameter, folder: Path) -> Path:
+    if not (folder / "journal.msgpack").exists():
+        fail(f"{folder} is no run folder: it has no journal.msgpack")
+    return folder
 
-    def checked(ctx: click.Context, param: click.Parameter, folder: Path) -> Path:
-        if not (folder / "journal.msgpack").exists():
-            fail(f"{folder} is no run folder: it has no journal.msgpack")
-        return folder
 
-    return click.argument(
-        "folder",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        default=RUNS / "latest",
-        callback=checked,
-    )(command)
+run_folder_argument = click.argument(
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=RUNS / "latest",
+    callback=_with_journal,
+)
 
 
 def warn(problems: Sequence["Problem"]) -> None:
@@ -91,36 +88,40 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+_protocol_option = click.option(
+    "--protocol",
+    "-p",
+    metavar="NAME",
+    help="Use this protocol instead of the scenario's, e.g. random.",
+    shell_complete=_complete_protocol,
+)
+_duration_option = click.option(
+    "--duration", type=float, metavar="SECONDS", help="How long to run, in emulated seconds."
+)
+_seed_option = click.option(
+    "--seed", type=int, help="Seed of all random numbers: equal seeds, equal draws."
+)
+
+
 def override_options(
     command: Callable[..., Any], set_names: tuple[str, ...] = SET_NAMES
 ) -> Callable[..., Any]:
     """Adds what changes a scenario from the command line, its protocol too."""
-    protocol = click.option(
-        "--protocol",
-        "-p",
-        help="Use this protocol instead, e.g. random.",
-        shell_complete=_complete_protocol,
-    )
-    return protocol(field_options(command, set_names))
+    return _protocol_option(field_options(command, set_names))
 
 
 def field_options(
     command: Callable[..., Any], set_names: tuple[str, ...] = SET_NAMES
 ) -> Callable[..., Any]:
     """Adds what changes a scenario but its protocol."""
-    for option in (
-        click.option(
-            *set_names,
-            "sets",
-            multiple=True,
-            metavar="PATH=VALUE",
-            help="Change any field, e.g. users.0.count=50. Repeatable.",
-        ),
-        click.option("--duration", type=float, metavar="SECONDS", help="Emulated seconds."),
-        click.option("--seed", type=int, help="Seed of all randomness."),
-    ):
-        command = option(command)
-    return command
+    set_option = click.option(
+        *set_names,
+        "sets",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="Change a field of the scenario, e.g. users.0.count=50. Repeatable.",
+    )
+    return _seed_option(_duration_option(set_option(command)))
 
 
 def load(name: str, *args: Any, **changes: Any) -> "Scenario":
@@ -136,7 +137,7 @@ def read(
     seed: int | None = None,
 ) -> "Reading":
     """Reads a scenario with the command line's changes; complains and exits 2 where it is bad."""
-    from emulator.checks import source
+    from emulator.checks import shipped, source
 
     overrides: dict[str, Any] = {}
     for assignment in sets:
@@ -148,20 +149,14 @@ def read(
         if given is not None:
             overrides[path] = given
     try:
-        return source.read(find(name), overrides, protocol)
+        file = shipped.find(name)
+    except LookupError as error:
+        fail(str(error.args[0]))
+    try:
+        return source.read(file, overrides, protocol)
     except source.ScenarioError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
-
-
-def find(name: str) -> Path:
-    """Returns the file that a scenario argument means; exits 2 where there is none."""
-    from emulator.checks import shipped
-
-    try:
-        return shipped.find(name)
-    except LookupError as error:
-        fail(str(error.args[0]))
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -208,31 +203,24 @@ def results(folder: Path) -> Iterator[None]:
         fail(str(folders.unwritable(folder, error)), status=3)
 
 
-def figures_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--figures",
-        "formats",
-        type=click.Choice(("pdf", "svg", "png")),
-        multiple=True,
-        help="Write each figure as such a file into the folder's figures/ too. Repeatable.",
-    )(command)
-
-
-def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        default=RUNS,
-        show_default=True,
-        help="Where run folders go.",
-    )(command)
-
-
-def seeds_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--seeds",
-        type=click.IntRange(2, 1000),
-        default=5,
-        show_default=True,
-        help="How many seeds, from the scenario's on.",
-    )(command)
+figures_option = click.option(
+    "--figures",
+    "formats",
+    type=click.Choice(("pdf", "svg", "png")),
+    multiple=True,
+    help="Write every figure as a file of this format too, into figures/. Repeatable.",
+)
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RUNS,
+    show_default=True,
+    help="Write the results into a new folder below this one.",
+)
+seeds_option = click.option(
+    "--seeds",
+    type=click.IntRange(2, 1000),
+    default=5,
+    show_default=True,
+    help="How many seeds to run, counting up from the scenario's seed.",
+)

@@ -1,6 +1,6 @@
-"""Speaks to a run that goes on in another process, over its HTTP API.
+"""Speaks to a run in progress in another process, over its HTTP API.
 
-Without an address it is the run that goes on here, whose own folder says where it listens.
+Without an address it is the run in progress here, whose own folder says where it listens.
 """
 
 import json
@@ -20,7 +20,7 @@ class Unanswered(Exception):
 
 
 class Client:
-    """One run: at `url`, or with the folder `run`; else the only one that goes on here."""
+    """One run: at `url`, or with the folder `run`; else the only one in progress here."""
 
     def __init__(
         self, url: str | None, run: Path | None = None, timeout_s: float = TIMEOUT_S
@@ -66,13 +66,14 @@ class Client:
             for folder in (self._run, RUNS / self._run):
                 if folders.goes_on(folder):
                     return folders.address(folder)
-            raise Unanswered(f"no run goes on in {self._run}")
+            raise Unanswered(f"no run is in progress in {self._run}")
         found = folders.going_on(RUNS)
         if not found:
             raise Unanswered(
-                f"no run goes on here (none under {RUNS}/ listens); start one, or give --url"
+                f"no run is in progress here (none under {RUNS}/ listens): start one with "
+                "`fresco run`, or name one with --url"
             )
         if len(found) > 1:
             which = "\n".join(f"  --run {folder.relative_to(RUNS)}" for folder in found)
-            raise Unanswered(f"{len(found)} runs go on here; say which:\n{which}")
+            raise Unanswered(f"{len(found)} runs are in progress here; say which:\n{which}")
         return folders.address(found[0])

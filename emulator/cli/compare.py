@@ -40,7 +40,7 @@ TABLE_WIDTH = 100  # columns; the longest names and intervals fit
     "-P",
     required=True,
     metavar="A,B,...",
-    help="The first is the one that others are compared with.",
+    help="The protocols; all others are compared with the first.",
 )
 @seeds_option
 @out_option
@@ -57,12 +57,15 @@ def compare(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Compare protocols on SCENARIO in virtual time, paired by seed.
+    """Compare protocols on one scenario, seed by seed.
 
-    Every protocol meets the same channels, arrivals and faults at a seed, so the differences are
-    much sharper than the numbers themselves.
+    All runs are in virtual time. At one seed every protocol meets the same channels, arrivals and
+    faults, so the intervals of the differences are much narrower than those of the means.
+
+    \b
+    fresco compare quickstart -P random,shortest-wait
+    fresco compare popec-async -P popec-async,random --seeds 10
     """
-
     names = [name.strip() for name in protocols.split(",") if name.strip()]
     # Each must be right before the first run starts.
     variants = {name: load(scenario, protocol=name, **overrides) for name in names}
@@ -91,7 +94,7 @@ def compare(
     "fields",
     multiple=True,
     metavar="PATH=A,B,...",
-    help="The field that is swept, with its values.",
+    help="The field and its values.",
 )
 @seeds_option
 @out_option
@@ -105,10 +108,10 @@ def sweep(
     fields: tuple[str, ...],
     **overrides: Any,
 ) -> None:
-    """Run SCENARIO in virtual time with each of several values of a field, and draw the curves.
+    """Run a scenario with several values of one field.
 
-    The field is the one whose --set names values with commas; what -s sets, it sets for all runs,
-    commas or not.
+    All runs are in virtual time; a page shows every metric over the values. The values of the
+    field stand after --set, with commas between them. What -s sets holds for all runs.
 
     \b
     fresco sweep todg --set protocol.V=5,10,20,40,80
@@ -165,7 +168,7 @@ def _measure(
         folders.name_latest(folder, (folder.parent / folders.LATEST,))
     except OSError as error:
         fail(f"what is above could not be written: {error}", EXIT_STATUS["broken"])
-    console.print(f"written: {written}", highlight=False, soft_wrap=True)
+    console.say(f"written: {written}")
     if comparison.cause:
         done = f"{len(comparison.seeds)} of {seed_count} seeds are complete"
         few = "" if comparison.rows else ", too few for an interval"
@@ -191,9 +194,7 @@ def _progress(console: Terminal, total: int) -> Iterator["Progress"]:
         def say(done: int, of: int) -> None:
             tenth = -(-of // 10)
             if done % tenth == 0 or done == of:
-                console.print(
-                    f"{done}/{of} runs, {time.monotonic() - began_s:.0f} s", highlight=False
-                )
+                console.say(f"{done}/{of} runs, {time.monotonic() - began_s:.0f} s")
 
         yield say
         return

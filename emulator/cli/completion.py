@@ -1,92 +1,72 @@
-"""What the shell completes: fault types, their parameters, and the names of the run that goes on.
+"""What the shell completes: fault types, their parameters, and the names of the run in progress.
 
-Nothing here complains: who presses Tab where no run goes on gets no names.
+Nothing here complains: who presses Tab where no run is in progress gets no names.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
 from emulator.cli.client import Client, Unanswered
 
 TIMEOUT_S = 1.0  # nobody waits longer for Tab
 SHELLS = ("bash", "zsh", "fish")
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def _starting(incomplete: str, words: Iterable[str]) -> list[CompletionItem]:
-    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+def _completes(find: Callable[[click.Context], Iterable[str]]) -> Complete:
+    """Makes of a function that finds words one that completes them, as click calls it."""
 
-
-def _client(ctx: click.Context) -> Client:
-    return Client(ctx.params.get("url"), ctx.params.get("run"), TIMEOUT_S)
-
-
-class FaultType(click.ParamType[str]):
-    """A fault type."""
-
-    name = "type"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from emulator.checks.fault_words import types
-
-        return _starting(incomplete, types())
-
-
-class Target(click.ParamType[str]):
-    """A node of the run that goes on, or one of its groups."""
-
-    name = "target"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         try:
-            found = _client(ctx).request("GET", "topology")
+            return [word for word in find(ctx) if word.startswith(incomplete)]
         except Unanswered:
             return []
-        kinds = ("base_stations", "servers", "users")
-        names = [node["id"] for kind in kinds for node in found[kind]]
-        groups = dict.fromkeys(name.rpartition("-")[0] + "-*" for name in names)
-        return _starting(incomplete, [*groups, *names])
+
+    return complete
 
 
-class Parameter(click.ParamType[str]):
-    """KEY=VALUE, where the type of the fault says which keys there are."""
-
-    name = "parameter"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from emulator.checks.fault_words import types
-
-        fields = types().get(ctx.params.get("kind", ""), {}).get("properties", {})
-        return _starting(
-            incomplete, (f"{name}=" for name in fields if name not in ("target", "for_s"))
-        )
+def _ask(ctx: click.Context, path: str) -> Any:
+    return Client(ctx.params.get("url"), ctx.params.get("run"), TIMEOUT_S).request("GET", path)
 
 
-class FaultNumber(click.types.IntParamType):
-    """The number of an active fault."""
+@_completes
+def fault_types(ctx: click.Context) -> Iterable[str]:
+    from emulator.checks.fault_words import types
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        try:
-            known = _client(ctx).request("GET", "faults")["faults"]
-        except Unanswered:
-            return []
-        return _starting(incomplete, (str(f["id"]) for f in known if f["state"] == "active"))
+    return types()
+
+
+@_completes
+def targets(ctx: click.Context) -> Iterable[str]:
+    """The nodes of the run in progress, and their groups."""
+    found = _ask(ctx, "topology")
+    kinds = ("base_stations", "servers", "users")
+    names = [node["id"] for kind in kinds for node in found[kind]]
+    return [*dict.fromkeys(name.rpartition("-")[0] + "-*" for name in names), *names]
+
+
+@_completes
+def parameters(ctx: click.Context) -> Iterable[str]:
+    """KEY= of what the type of the fault takes."""
+    from emulator.checks.fault_words import types
+
+    fields = types().get(ctx.params.get("kind", ""), {}).get("properties", {})
+    return [f"{name}=" for name in fields if name not in ("target", "for_s")]
+
+
+@_completes
+def active_faults(ctx: click.Context) -> Iterable[str]:
+    return [str(f["id"]) for f in _ask(ctx, "faults")["faults"] if f["state"] == "active"]
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes the shell complete verbs, fault types and names of the run.
+    """Print a script that has the shell complete fresco's words.
 
     \b
     eval "$(fresco completion bash)"            now, in this shell

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 from msgspec import Struct
-from rich.console import Console
 
+from emulator.cli.terminal import Terminal
 from emulator.runtime.session import versions
 
 SHM_NEEDED = 128 * 2**20  # Ray falls back to files under /tmp, with a warning, where there is less
@@ -24,15 +24,15 @@ class Finding(Struct, frozen=True):
     remedy: str = ""
 
 
-def examine(console: Console, with_ray: bool) -> bool:
+def examine(console: Terminal, with_ray: bool) -> bool:
     """Prints every finding; returns whether all is well."""
     well = True
     for finding in _findings(with_ray):
         mark = "[red]bad [/]" if finding.remedy else "[green]good[/]"
-        console.print(f"{mark} {finding.what}: {finding.found}", highlight=False, soft_wrap=True)
+        console.say(f"{mark} {finding.what}: {finding.found}")
         if finding.remedy:
             well = False
-            console.print(f"     {finding.remedy}", highlight=False, soft_wrap=True)
+            console.say(f"     {finding.remedy}")
     return well
 
 

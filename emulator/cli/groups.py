@@ -1,8 +1,7 @@
-"""Groups of commands that suggest the nearest one when a word is misspelt."""
+"""What the groups of verbs share: how they end when something breaks."""
 
 import tempfile
 import traceback
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -14,17 +13,7 @@ BROKEN = 3  # exit status
 
 
 class Verbs(click.Group):
-    """A group that knows what you meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(error.message + hint, ctx) from None
+    """A group of verbs that never shows a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Answers what nobody foresaw with a line and exit 3; how it came about is in a file."""

@@ -47,7 +47,9 @@ def import_onnx(
     rounds: int,
     shelf: Path | None,
 ) -> None:
-    """Make FILE a network that scenarios can name: judged on a data set, its latency measured.
+    """Import an ONNX file as a network for scenarios.
+
+    Its accuracy is measured on a data set, and its latency on this machine.
 
     \b
     export FRESCO_MODELS=~/models
@@ -109,15 +111,14 @@ def import_onnx(
         fail(f"{file}: {error}")
     except OSError as error:
         fail(f"{error.filename or folder}: {error.strerror}; choose another folder with --out")
-    console.print(
+    console.say(
         f"{own}: {made.parameters:,} parameters, {made.measure} on val "
-        f"{100.0 * made.val_accuracy:.2f} %, on test {100.0 * made.test_accuracy:.2f} %",
-        highlight=False,
+        f"{100.0 * made.val_accuracy:.2f} %, on test {100.0 * made.test_accuracy:.2f} %"
     )
     for engine in ENGINES:
         mean_s, _ = latency.moments(own, 1, engine)
-        console.print(f"{engine}: one image takes {1e3 * mean_s:.3f} ms here", highlight=False)
-    console.print(f"network: {folder}", highlight=False, soft_wrap=True)
+        console.say(f"{engine}: one image takes {1e3 * mean_s:.3f} ms here")
+    console.say(f"network: {folder}")
     console.print(f"in a scenario: accelerator: {{kind: live, model: {own}, engine: onnx}}")
 
 

@@ -1,13 +1,14 @@
-"""Verbs for a run that goes on in another process: they only use its HTTP API.
+"""Verbs for a run in progress in another process: they only use its HTTP API.
 
-Without `--url` or `--run` they talk to the only one that goes on here.
+Without `--url` or `--run` they talk to the only one in progress here.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from emulator import interrupts
+from emulator.cli import completion
 from emulator.cli.arguments import fail, run_folder_argument
 from emulator.cli.client import Client, Unanswered
-from emulator.cli.completion import FaultNumber, FaultType, Parameter, Target
 from emulator.cli.fault_types import fault_types
 from emulator.cli.groups import Verbs
 from emulator.cli.terminal import Terminal
@@ -29,11 +30,11 @@ from emulator.cli.terminal import Terminal
 def _of_run(command: Callable[..., None]) -> Callable[..., None]:
     """Adds what says which run is meant, and hands the command its client."""
 
-    @click.option("--url", help="Of the run; default: the one that goes on here.")
+    @click.option("--url", help="Address of the run.  [default: the one in progress here]")
     @click.option(
         "--run",
         type=click.Path(path_type=Path),
-        help="Folder of the run, where several go on here; NAME/STAMP under runs is enough.",
+        help="Folder of the run, where several are in progress; NAME/STAMP under runs is enough.",
     )
     @wraps(command)
     def with_client(url: str | None, run: Path | None, **given: Any) -> None:
@@ -42,9 +43,33 @@ def _of_run(command: Callable[..., None]) -> Callable[..., None]:
     return with_client
 
 
+def _seconds(text: str) -> float:
+    for unit, factor in (("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("", 1.0)):
+        if text.endswith(unit):
+            try:
+                return float(text.removesuffix(unit)) * factor
+            except ValueError:
+                break
+    raise click.BadParameter(f"'{text}': expected a time such as 15s, 2m or 500ms")
+
+
+parameters_argument = click.argument(
+    "parameters",
+    nargs=-1,
+    metavar="[KEY=VALUE]...",
+    shell_complete=completion.parameters,
+)
+number_argument = partial(
+    click.argument, "number", type=int, shell_complete=completion.active_faults
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
 @click.group(cls=Verbs)
 def fault() -> None:
-    """Break a run that goes on, and heal it. With `fresco run quickstart` in another terminal:
+    """Inject faults into a run in progress, and heal them.
+
+    With `fresco run quickstart` in another terminal:
 
     \b
     fresco fault inject blackout bs-0 --for 10s
@@ -59,7 +84,7 @@ def fault() -> None:
 
 @fault.command("list")
 @_of_run
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def fault_list(client: Client, as_json: bool) -> None:
     """List the faults of the run so far."""
     reported = client.ask("GET", "faults")
@@ -70,25 +95,33 @@ def fault_list(client: Client, as_json: bool) -> None:
 
 
 @fault.command()
-@click.argument("kind", metavar="TYPE", type=FaultType())
-@click.argument("target", required=False, type=Target())
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...", type=Parameter())
+@click.argument("kind", metavar="TYPE", shell_complete=completion.fault_types)
+@click.argument("target", required=False, shell_complete=completion.targets)
+@parameters_argument
 @click.option(
-    "--for", "lasts", default="30s", show_default=True, help="Emulated time: 15s, 2m, 500ms."
+    "--for",
+    "for_s",
+    type=_seconds,
+    default="30s",
+    show_default=True,
+    metavar="TIME",
+    help="How long it lasts, in emulated time: 15s, 2m, 500ms.",
 )
-@click.option("--note", default="", help="Kept in the record.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be hit.")
+@click.option("--note", default="", help="A remark that is kept with it in the run folder.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would hit.")
 @_of_run
 def inject(
     kind: str,
     target: str | None,
     parameters: tuple[str, ...],
-    lasts: str,
+    for_s: float,
     note: str,
     dry_run: bool,
     client: Client,
 ) -> None:
-    """Begin a fault now; it heals by itself. TARGET is a node, or several: 'camera-*,!camera-0'.
+    """Begin a fault now; it heals by itself.
+
+    TARGET is a node, or several of them: 'camera-*,!camera-0'.
 
     With `fresco run quickstart` in another terminal:
 
@@ -98,7 +131,7 @@ def inject(
     fresco fault inject partition a='["bs-0"]' b='["rack-*"]'
     fresco fault types                      what there is, with parameters and ranges
     """
-    body: dict[str, Any] = {"type": kind, "for_s": _seconds(lasts)}
+    body: dict[str, Any] = {"type": kind, "for_s": for_s}
     if target is not None and "=" in target and ">" not in target:
         parameters, target = (target, *parameters), None
     if target is not None:
@@ -106,27 +139,40 @@ def inject(
     if note:
         body["note"] = note
     body |= _values(parameters)
-    if dry_run:
-        _say_hit(client.ask("POST", "faults?dry_run=true", body))
-        return
-    reported = client.ask("POST", "faults", body)
-    _say_done(reported, "extended" if reported["extended"] else "began")
+    reported = client.ask("POST", "faults?dry_run=true" if dry_run else "faults", body)
+    known = reported["faults"][0]
+    if known["state"] == "spared":
+        click.echo("spared: chance has it that this fault does not happen")
+    elif dry_run:
+        more = known["n"] - len(known["resolved"])
+        click.echo(f"{known['n']} would be hit:")
+        click.echo("\n".join(known["resolved"] + ([f"and {more} more"] if more else [])))
+    else:
+        _say_done(reported, "extended" if reported["extended"] else "began")
 
 
 @fault.command()
-@click.argument("number", type=FaultNumber(), metavar="ID")
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...", type=Parameter())
-@click.option("--for", "lasts", help="From now on: 15s, 2m, 500ms.  [default: as it was]")
+@number_argument(metavar="ID")
+@parameters_argument
+@click.option(
+    "--for",
+    "for_s",
+    type=_seconds,
+    metavar="TIME",
+    help="How long it lasts from now on: 15s, 2m, 500ms.  [default: as it was]",
+)
 @_of_run
-def patch(number: int, parameters: tuple[str, ...], lasts: str | None, client: Client) -> None:
-    """Change the active fault ID of `fresco fault list`: parameters, how long it lasts, or both.
+def patch(number: int, parameters: tuple[str, ...], for_s: float | None, client: Client) -> None:
+    """Change parameters of an active fault, or how long it lasts.
+
+    ID is its number in `fresco fault list`.
 
     \b
     fresco fault inject loss bs-0 p=0.5     begins fault 1
     fresco fault patch 1 p=0.8
     fresco fault patch 1 --for 1m
     """
-    changes = _values(parameters) | ({} if lasts is None else {"for_s": _seconds(lasts)})
+    changes = _values(parameters) | ({} if for_s is None else {"for_s": for_s})
     if not changes:
         fail("say what changes: KEY=VALUE, or --for")
     _say_done(client.ask("PATCH", f"faults/{number}", changes), "changed")
@@ -144,72 +190,47 @@ def _values(parameters: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _say_hit(reported: dict[str, Any]) -> None:
-    known = reported["faults"][0]
-    if _is_spared(known):
-        return
-    more = known["n"] - len(known["resolved"])
-    click.echo(f"{known['n']} would be hit:")
-    click.echo("\n".join(known["resolved"] + ([f"and {more} more"] if more else [])))
-
-
-def _is_spared(known: dict[str, Any]) -> bool:
-    """Says so where it is."""
-    if known["state"] == "spared":
-        click.echo("spared: chance has it that this fault does not happen")
-        return True
-    return False
-
-
 def _say_done(reported: dict[str, Any], what: str) -> None:
     known = reported["faults"][0]
-    if _is_spared(known):
-        return
-    _must_hold(reported, f"fault {known['id']}")
-    done, of = reported["applied"]
     ends = "" if known["until_s"] is None else f"; heals at {known['until_s']:g} s"
-    click.echo(
-        f"fault {known['id']} {what} at {reported['at_s']} s: {known['n']} hit, "
-        f"applied {done}/{of}{ends}"
-    )
-    _warn(reported)
+    with _in_effect(reported, f"fault {known['id']}") as hosts:
+        click.echo(
+            f"fault {known['id']} {what} at {reported['at_s']} s: {known['n']} hit, {hosts}{ends}"
+        )
 
 
-def _must_hold(reported: dict[str, Any], what: str) -> None:
-    """Exits 3 where nothing is in effect yet."""
+@contextmanager
+def _in_effect(reported: dict[str, Any], what: str) -> Iterator[str]:
+    """Yields how many hosts obey; exits 3 where none does yet, and after it where not all do."""
     if "at_s" not in reported:
         fail(f"{what}: {reported['warning']}", status=3)
-
-
-def _warn(reported: dict[str, Any]) -> None:
-    """Exits 3 where some host does not obey yet."""
+    yield "applied {}/{}".format(*reported["applied"])
     if "warning" in reported:
         click.echo(f"warning: {reported['warning']}", err=True)
         sys.exit(3)
 
 
 @fault.command()
-@click.argument("number", type=FaultNumber(), required=False, metavar="[ID]")
+@number_argument(required=False, metavar="[ID]")
 @click.option("--all", "everything", is_flag=True, help="Every active fault.")
 @_of_run
 def heal(number: int | None, everything: bool, client: Client) -> None:
-    """Heal the fault ID, or all."""
+    """Heal one fault by its number in `fresco fault list`, or all."""
     if (number is None) != everything:
         fail("say which: an ID, or --all")
     reported = client.ask("DELETE", "faults" if number is None else f"faults/{number}")
-    _must_hold(reported, "healing")
-    if not reported["faults"]:
-        click.echo("nothing was active")
-        return
-    done, of = reported["applied"]
-    click.echo(f"healed {len(reported['faults'])}, applied {done}/{of}")
-    _warn(reported)
+    with _in_effect(reported, "healing") as hosts:
+        count = len(reported["faults"])
+        click.echo(f"healed {count}, {hosts}" if count else "nothing was active")
 
 
 @fault.command()
 @run_folder_argument
 def export(folder: Path) -> None:
-    """Print a run with all that was injected by hand as a scenario (default: the latest run)."""
+    """Print a run, with the faults injected by hand, as a scenario.
+
+    FOLDER is that of the run; by default the latest one's.
+    """
     from emulator.checks import source
     from emulator.live import replay
 
@@ -218,9 +239,9 @@ def export(folder: Path) -> None:
 
 @click.command()
 @_of_run
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def status(client: Client, as_json: bool) -> None:
-    """Say how the run that goes on is doing."""
+    """Print the state of the run in progress."""
     run = client.ask("GET", "run")
     if as_json:
         click.echo(json.dumps(run, indent=1))
@@ -233,7 +254,7 @@ def status(client: Client, as_json: bool) -> None:
 @click.command()
 @_of_run
 def watch(client: Client) -> None:
-    """Watch the run that goes on, in this terminal. Ctrl-C leaves it alone."""
+    """Watch the run in progress. Ctrl-C does not end it."""
     tiles = client.ask("GET", "topology")["tiles"]
     interrupts.on_first(interrupts.interrupt)
     with Live(console=Terminal(), refresh_per_second=4) as live:
@@ -259,16 +280,15 @@ def _steer(verb: str, about: str, done: str) -> click.Command:
     @_of_run
     def command(client: Client) -> None:
         reported = client.ask("POST", f"run/{verb}")
-        _must_hold(reported, verb)
-        click.echo(f"{done} at {reported['at_s']} s")
-        _warn(reported)
+        with _in_effect(reported, verb):
+            click.echo(f"{done} at {reported['at_s']} s")
 
     return command
 
 
-pause = _steer("pause", "Hold the run that goes on: emulated time stands still.", "held")
-resume = _steer("resume", "Let a held run go on.", "goes on")
-stop = _steer("stop", "End the run early: it heals, flushes and reports.", "ended")
+pause = _steer("pause", "Pause the run in progress: emulated time stands still.", "paused")
+resume = _steer("resume", "Resume a paused run.", "resumed")
+stop = _steer("stop", "End the run in progress early, with its report.", "ended")
 
 
 def _head(run: dict[str, Any]) -> str:
@@ -303,13 +323,3 @@ def _fault_table(faults: list[dict[str, Any]], now_s: float) -> Table:
         cells = (each["id"], each["state"], each["type"], what, f"{each['at_s']:g} s", left)
         table.add_row(*map(str, (*cells, each["n"], applied, each["source"])))
     return table
-
-
-def _seconds(text: str) -> float:
-    for unit, factor in (("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("", 1.0)):
-        if text.endswith(unit):
-            try:
-                return float(text.removesuffix(unit)) * factor
-            except ValueError:
-                break
-    raise click.BadParameter(f"--for {text}: expected a time such as 15s, 2m or 500ms")

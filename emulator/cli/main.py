@@ -10,17 +10,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from emulator import interrupts
-from emulator.cli import compare as verbs_compare
-from emulator.cli import completion, import_onnx
-from emulator.cli import live as verbs_live
-from emulator.cli import models as verbs_models
-from emulator.cli import profile as verbs_profile
+from emulator.cli import compare, completion, import_onnx, live, models, profile
 from emulator.cli.arguments import (
     counted,
     fail,
@@ -38,6 +35,10 @@ from emulator.cli.groups import Verbs
 from emulator.cli.terminal import Terminal
 from models.files import write_whole
 
+if TYPE_CHECKING:
+    from emulator.live.service import Service
+    from emulator.runtime.session import Session
+
 
 @click.group(
     cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -47,9 +48,10 @@ def fresco() -> None:
     """Fresco emulates edge computing and measures how old information gets.
 
     \b
-    fresco run quickstart                       watch a small network live, on Ray
-    fresco run scenarios/w100.yaml --seed 7     another scenario, another seed
-    fresco compare quickstart -P random,shortest-wait   paired, with intervals
+    fresco run quickstart                               a small network, live on Ray
+    fresco run quickstart --runtime loop --seed 7       in virtual time, repeatable
+    fresco compare quickstart -P random,shortest-wait   two protocols at equal seeds
+    fresco fault inject blackout bs-0                   while a run is in progress
     """
 
 
@@ -59,7 +61,8 @@ def fresco() -> None:
 @click.option(
     "--runtime",
     type=click.Choice(["loop", "ray"]),
-    help="loop: in this process, in virtual time. ray: Ray actors in real time.",
+    help="loop: one process, in virtual time, as fast as it can. ray: Ray actors, in real time.  "
+    "[default: as the scenario says]",
 )
 @click.option(
     "--address",
@@ -67,35 +70,38 @@ def fresco() -> None:
     envvar="RAY_ADDRESS",
     help="Use a Ray cluster that is already running.",
 )
-@click.option("--paced", is_flag=True, help="With the loop: keep to the wall clock.")
+@click.option("--paced", is_flag=True, help="With --runtime loop: keep to the wall clock.")
 @click.option(
     "--accelerator",
     type=click.Choice(["live", "replay"]),
-    help="Live inference takes the time of the stopwatch (live) or of the measured trace "
-    "(replay). Default: live in real time, replay in virtual time.",
+    help="How long an inference takes: as long as it does in this run (live), or as in the "
+    "network's measured trace (replay).  [default: live in real time, replay in virtual time]",
 )
 @out_option
-@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+@click.option("--csv", is_flag=True, help="Write the tables as CSV files too.")
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
-    help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.",
+    help="Serve Prometheus metrics at this port of 127.0.0.1; 0 takes a free one.",
 )
 @click.option(
-    "--metrics-per-user",
-    is_flag=True,
-    help="Metrics of single users too: the ages of the first 200.",
+    "--metrics-per-user", is_flag=True, help="Add the age of each user, of the first 200."
 )
 @click.option(
     "--dashboard/--no-dashboard",
     default=None,
-    help="Watch and steer the run in a browser. Default: on in real time (Ray, --paced).",
+    help="Serve a page to watch and steer the run.  [default: in real time only]",
 )
-@click.option("--dashboard-host", default="127.0.0.1", show_default=True, help="Address it is on.")
+@click.option(
+    "--dashboard-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address that the dashboard listens on.",
+)
 @click.option(
     "--dashboard-port",
     type=click.IntRange(0, 65535),
-    help="Default: 7373 if it is free, else any.",
+    help="Port of the dashboard.  [default: 7373, or any where that is taken]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
@@ -116,13 +122,15 @@ def run(
     quiet: bool,
     **overrides: Any,
 ) -> None:
-    """Run SCENARIO: a YAML file, or the name of one that comes with Fresco.
+    """Run a scenario and write its results.
+
+    SCENARIO is a YAML file, or the name of one that comes with Fresco, such as quickstart.
 
     \b
-    fresco run quickstart                               embedded Ray, live inference
-    fresco run quickstart --runtime loop --seed 1       virtual time, repeatable
-    fresco run s.yaml --address auto                    on the Ray cluster of this machine
-    fresco run s.yaml -s users.0.count=200 -p random    change anything
+    fresco run quickstart                               on Ray, in real time
+    fresco run quickstart --runtime loop --seed 1       in virtual time, repeatable
+    fresco run my.yaml --address auto                   on a Ray cluster that is running here
+    fresco run my.yaml -s users.0.count=200 -p random   with changes
     """
     from emulator.live.prometheus import Exporter
     from emulator.runtime import folders
@@ -132,26 +140,21 @@ def run(
     from emulator.runtime.session import EXIT_STATUS, Session
     from emulator.views.terminal import Display, closing, stopping
 
+    context = click.get_current_context()
     if runtime is not None:
         overrides["sets"] = (*overrides["sets"], f"runtime.kind={runtime}")
     reading = read(scenario, **overrides)
     chosen, skipped = reading.expecting()
     on_ray = chosen.runtime.kind == "ray"
-    if (
-        address is not None
-        and not on_ray
-        and click.get_current_context().get_parameter_source("address")
-        is click.core.ParameterSource.COMMANDLINE
-    ):
+    is_live = on_ray or paced
+    if not on_ray and context.get_parameter_source("address") is ParameterSource.COMMANDLINE:
         fail("--address needs the Ray runtime: add --runtime ray")
     if paced and on_ray:
         fail("--paced is for the loop: the Ray runtime always keeps to the wall clock")
-    is_live = on_ray or paced
     if dashboard and not is_live:
         fail("virtual time is over before anybody could watch: add --paced for a dashboard")
-    stopwatch = accelerator == "live" if accelerator else on_ray or paced
     console = Terminal(stderr=as_json, quiet=quiet or as_json, soft_wrap=False)
-    if accelerator == "live" and not (on_ray or paced):
+    if accelerator == "live" and not is_live:
         console.print("note: the stopwatch times inference; the digest will differ from run to run")
     if not quiet:
         warn(reading.warnings())
@@ -160,15 +163,18 @@ def run(
     folder = out_folder(out, chosen.name)
     refused = partial(folders.discard_unbegun, folder)
     interrupts.before_leaving(refused)
-    click.get_current_context().call_on_close(refused)
-    display, exporter = Display(chosen, console), Exporter(chosen, metrics_per_user)
-    server = None
+    context.call_on_close(refused)
+    display = Display(chosen, console)
+    audience: list[Exporter | Service] = []
     if metrics_port is not None:
+        exporter = Exporter(chosen, metrics_per_user)
         try:
             url, server = exporter.serve(metrics_port)
         except OSError as error:
             fail(f"--metrics-port {metrics_port}: {error.strerror}; 0 takes a free one")
-        console.print(f"metrics: {url}", highlight=False)
+        context.call_on_close(server.shutdown)
+        audience.append(exporter)
+        console.say(f"metrics: {url}")
     service = None
 
     class Watch(StartWatch):
@@ -183,56 +189,44 @@ def run(
             packed = msgspec.json.format(msgspec.json.encode(carriers), indent=1)
             write_whole(folder / "hosts.json", packed)
 
-    how: dict[str, Any] = {"paced": paced, "stopwatch": stopwatch, "address": address}
-    session = Session(chosen, folder, latest=True, watch=Watch(), **how)
-    if is_live:
-        interrupts.on_first(stopping(session.steering, console))
-    else:
-        interrupts.on_first(interrupts.interrupt)
+    session = Session(
+        chosen,
+        folder,
+        latest=True,
+        paced=paced,
+        stopwatch=None if accelerator is None else accelerator == "live",
+        address=address,
+        watch=Watch(),
+    )
+    end = stopping(session.steering, console) if is_live else interrupts.interrupt
+    interrupts.on_first(end)
     if is_live and dashboard is not False:
-        from emulator.live.service import Service
-
-        try:
-            place = (dashboard_host, dashboard_port, token())
-            service = Service(
-                session.plan, session.steering, folder, *place, per_user=metrics_per_user
-            )
-            service.start()
-        except OSError as error:
-            free = "; leave --dashboard-port out, and any free one is taken"
-            fail(f"dashboard: {error.strerror or error}{free if dashboard_port else ''}")
-        except ValueError as error:
-            fail(f"dashboard: {error}")
-        console.print(f"dashboard: {service.url}", highlight=False)
+        place = (dashboard_host, dashboard_port)
+        service = _dashboard(session, folder, *place, per_user=metrics_per_user)
+        context.call_on_close(service.stop)
+        audience.append(service)
+        console.say(f"dashboard: {service.url}")
     with display.open() as show:
 
         def shown(progress: Progress) -> None:
-            if server is not None:
-                exporter.take(progress)  # first: what people see is then on the page too
-            if service is not None:
-                service.take(progress)
+            for each in audience:  # first: what people see here is then there too
+                each.take(progress)
             show(progress)
 
         try:
             summary = session.run(shown)
             # A run that broke in its middle is not over: who scrapes is to notice.
             if summary["verdict"] != "broken" or summary["emulated_s"] >= chosen.duration_s:
-                exporter.finish()
-                if service is not None:
-                    service.finish()
+                for each in audience:
+                    each.finish()
         except RunError as error:
             fail(str(error), status=3)
-        finally:
-            if service is not None:
-                service.stop()
-    if server is not None:
-        server.shutdown()
     closing(summary, chosen, console)
     status = EXIT_STATUS[summary["verdict"]]
     try:
         with console.status("writing tables and report") if console.is_terminal else nullcontext():
             report_path = _results(folder, csv)
-        console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+        console.say(f"report: {report_path}")
     except OSError as error:
         status = EXIT_STATUS["broken"]
         again = f"once there is room, `fresco report {folder}` writes them"
@@ -246,7 +240,7 @@ def run(
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
 @override_options
 def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
-    """Check scenarios without running them; show what they would start."""
+    """Check scenarios without running them."""
     console = Terminal()
     failed = False
     for name in scenarios:
@@ -256,20 +250,16 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
             failed = True
             continue
         chosen = reading.scenario
-        counts = [
-            counted(sum(group.count for group in groups), what)
-            for what, groups in (
-                ("user", chosen.users),
-                ("base station", chosen.base_stations),
-                ("server", chosen.servers),
-            )
-        ]
+        sizes = {
+            "user": sum(group.count for group in chosen.users),
+            "base station": sum(group.count for group in chosen.base_stations),
+            "server": sum(group.count for group in chosen.servers),
+        }
+        counts = ", ".join(counted(number, what) for what, number in sizes.items())
         faults = counted(len(chosen.faults), "fault")
-        console.print(
-            f"[green]good[/]: {chosen.name}: {', '.join(counts)}; {chosen.protocol.kind} on "
-            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {faults}",
-            highlight=False,
-            soft_wrap=True,
+        console.say(
+            f"[green]good[/]: {chosen.name}: {counts}; {chosen.protocol.kind} on "
+            f"{chosen.runtime.kind} for {chosen.duration_s:g} s, {faults}"
         )
         warn(reading.warnings())
     sys.exit(2 if failed else 0)
@@ -277,10 +267,13 @@ def check_scenarios(scenarios: tuple[str, ...], **overrides: Any) -> None:
 
 @fresco.command()
 @run_folder_argument
-@click.option("--csv", is_flag=True, help="Tables as CSV too.")
+@click.option("--csv", is_flag=True, help="Write the tables as CSV files too.")
 @figures_option
 def report(folder: Path, csv: bool, formats: tuple[str, ...]) -> None:
-    """Write the report and tables of a run again, from its FOLDER (default: the latest run)."""
+    """Write report and tables of a run again.
+
+    FOLDER is that of the run; by default the latest one's.
+    """
     try:
         click.echo(f"report: {_results(folder, csv, formats)}")
     except OSError as error:
@@ -298,10 +291,29 @@ def schema() -> None:
 @fresco.command()
 @click.option("--ray", "with_ray", is_flag=True, help="Start Ray and a host too.")
 def doctor(with_ray: bool) -> None:
-    """Look for what could go wrong on this machine."""
+    """Check that this machine can run Fresco."""
     from emulator.cli.doctor import examine
 
     sys.exit(0 if examine(Terminal(), with_ray) else 3)
+
+
+def _dashboard(
+    session: "Session", folder: Path, host: str, port: int | None, per_user: bool
+) -> "Service":
+    """Starts the control service of a run; complains and exits 2 where it cannot listen."""
+    from emulator.live.service import Service
+
+    try:
+        service = Service(
+            session.plan, session.steering, folder, host, port, token(), per_user=per_user
+        )
+        service.start()
+    except OSError as error:
+        free = "; leave --dashboard-port out, and any free one is taken"
+        fail(f"dashboard: {error.strerror or error}{free if port else ''}")
+    except ValueError as error:
+        fail(f"dashboard: {error}")
+    return service
 
 
 def _results(folder: Path, csv: bool, formats: Sequence[str] = ()) -> Path:
@@ -315,17 +327,17 @@ def _results(folder: Path, csv: bool, formats: Sequence[str] = ()) -> Path:
 
 
 for verb in (
-    verbs_compare.compare,
-    verbs_compare.sweep,
-    verbs_models.distill,
+    compare.compare,
+    compare.sweep,
+    models.distill,
     import_onnx.import_onnx,
-    verbs_profile.profile,
-    verbs_live.fault,
-    verbs_live.status,
-    verbs_live.watch,
-    verbs_live.pause,
-    verbs_live.resume,
-    verbs_live.stop,
+    profile.profile,
+    live.fault,
+    live.status,
+    live.watch,
+    live.pause,
+    live.resume,
+    live.stop,
     completion.completion,
 ):
     fresco.add_command(verb)

@@ -27,11 +27,14 @@ DATA_ROOT = click.option(
 
 
 @click.command()
-@click.option("--preset", "name", help="What to make; --list names them.")
-@click.option("--list", "lists", is_flag=True, help="Name the presets and end.")
-@click.option("--method", help="Another recipe: scratch, kd, bdd, dkd, ... (--list).")
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Instead of the preset's.")
-@click.option("--seed", type=int, help="Instead of the preset's.")
+@click.option("--preset", "name", help="Name of the network to make, see --list.")
+@click.option("--list", "lists", is_flag=True, help="List presets and methods, and end.")
+@click.option(
+    "--method",
+    help="Training method instead of the preset's, e.g. kd; see --list.",
+)
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Epochs instead of the preset's.")
+@click.option("--seed", type=int, help="Seed instead of the preset's.")
 @click.option("--teacher", help="A network by name, or its folder, instead of the preset's.")
 @DATA
 @DATA_ROOT
@@ -59,7 +62,7 @@ def distill(
     out: Path | None,
     formats: tuple[str, ...],
 ) -> None:
-    """Train a network, most of them as students of another one.
+    """Train a network, usually as the student of another.
 
     \b
     fresco distill --preset digits-s                     under a minute
@@ -81,8 +84,8 @@ def distill(
     if lists or name is None:
         for each, made in PRESETS.items():
             by = f"{made.recipe} from {made.teacher}" if made.teacher else "from labels"
-            console.print(f"{each:26} {made.architecture} on {made.dataset}, {by}", highlight=False)
-        console.print(f"methods: {', '.join(RECIPES)}", highlight=False)
+            console.say(f"{each:26} {made.architecture} on {made.dataset}, {by}")
+        console.say(f"methods: {', '.join(RECIPES)}")
         if not lists:
             fail("name one of these with --preset")
         return
@@ -130,7 +133,7 @@ def distill(
                 said = f"{name}: loss {epoch.loss:.4f}, val {100.0 * epoch.val_accuracy:.2f} %"
                 progress.update(bar, completed=epoch.number, description=said)
                 if not console.is_terminal and epoch.number % max(1, options.epochs // 10) == 0:
-                    console.print(f"epoch {epoch.number}/{options.epochs}  {said}", highlight=False)
+                    console.say(f"epoch {epoch.number}/{options.epochs}  {said}")
 
         interrupts.on_first(interrupts.interrupt)
         try:
@@ -170,17 +173,16 @@ def distill(
         )
         checkpoint.unlink(missing_ok=True)
         written = training_curve.write(folder, name, result.measure, curve, formats)
-    console.print(training_curve.bars([epoch.val_accuracy for epoch in curve]), highlight=False)
-    console.print(
+    console.say(training_curve.bars([epoch.val_accuracy for epoch in curve]))
+    console.say(
         f"{name}: {result.parameters:,} parameters, {result.measure} on val "
-        f"{100.0 * result.val_accuracy:.2f} %, on test {100.0 * result.test_accuracy:.2f} %",
-        highlight=False,
+        f"{100.0 * result.val_accuracy:.2f} %, on test {100.0 * result.test_accuracy:.2f} %"
     )
     if name in zoo.names() and folder.resolve() != zoo.folder(name).resolve():
         stated = zoo.manifest(name)
         console.print(f"the one that is shipped: test {100.0 * stated.test_accuracy:.2f} %")
     drawn = ", ".join(path.name for path in written)
-    console.print(f"network: {folder}   curves: {drawn}", highlight=False)
+    console.say(f"network: {folder}   curves: {drawn}")
 
 
 def _network(name: str) -> "nn.Module":

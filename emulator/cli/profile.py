@@ -51,7 +51,9 @@ def profile(
     writes: bool,
     formats: tuple[str, ...],
 ) -> None:
-    """Measure how long NETWORK takes on this machine, in CPU time of the computing thread.
+    """Measure the inference latency of a network here.
+
+    It is the CPU time of the computing thread.
 
     Batch sizes and engines in turn, so that a drift of the machine hits them alike; each batch is
     run twice and the second run is timed, or the lesser of two where it is short, as in a live run.
@@ -101,19 +103,19 @@ def profile(
         table.add_row(*row, end_section=(number + 1) % len(engines) == 0)
     console.print(table)
     for line in _conditions(measured[0], rounds):
-        console.print(line, highlight=False)
+        console.say(line)
     picture = folder / "latency.html"
     from emulator.views import figures, plots
 
     with results(folder):
         if writes:
             for each_measured in measured:
-                console.print(f"written: {latency.write(name, each_measured)}", highlight=False)
+                console.say(f"written: {latency.write(name, each_measured)}")
         samples_s = {each.engine: each.samples_s for each in measured}
         figure = plots.spreads(samples_s, "images in a batch", "thread-CPU time")
         write_whole(picture, _page(name, measured, rounds, figure))
         figures.save(folder, {"latency": figure}, formats)
-    console.print(f"picture: {picture}", highlight=False)
+    console.say(f"picture: {picture}")
 
 
 def _rows(measured: "Sequence[Latency]") -> list[tuple[str, ...]]:

@@ -7,7 +7,11 @@ from rich.console import Console
 
 
 class Terminal(Console):
-    """Whoever reads along may go, as `head` does: then the verb ends as it does with Ctrl-C."""
+    """A console whose reader may go, as `head` does: the verb then ends as it does with Ctrl-C."""
+
+    def say(self, text: str) -> None:
+        """Prints a line as it is, however long; only its markup is styled."""
+        self.print(text, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

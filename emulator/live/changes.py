@@ -1,15 +1,16 @@
 """What people change over HTTP: faults, and whether the run goes on; answered once hosts obey."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from emulator.build.known_fault import Applied, Known
 from emulator.checks.fault_words import Conflict, Invalid, NotFound, Refused
+from emulator.live.answers import Done, Fault, readable, respond
 from emulator.live.guard import refusal
 from emulator.runtime.steering import Steering
 
@@ -55,17 +56,15 @@ class Changes:
         return answer
 
     async def _inject(self, request: web.Request) -> web.Response:
-        source = request.headers.get("X-Fresco-Source", "http")
+        source = readable(request.headers.get("X-Fresco-Source", "http"))[:20]
         dry_run = request.query.get("dry_run", "false")
         if dry_run not in ("true", "false"):
             raise Invalid(f"dry_run: '{dry_run[:20]}' is neither true nor false", "dry_run")
         if dry_run == "true":
-            known = self._steering.preview(await _body(request), source[:20])
-            return web.json_response(
-                {"extended": False, "dry_run": True, "faults": [known.as_dict()]}
-            )
+            known = self._steering.preview(await _body(request), source)
+            return respond(Done([Fault.of(known)], dry_run=True))
         known, waiting, extended = self._steering.inject(
-            await _body(request), source[:20], request.remote or ""
+            await _body(request), source, request.remote or ""
         )
         return await self._acknowledged(waiting, [known], 200 if extended else 201, extended)
 
@@ -94,23 +93,16 @@ class Changes:
         extended: bool = False,
     ) -> web.Response:
         """Answers when all hosts obey; after `ACK_MAX_S` it warns that they do not yet."""
-        reported: dict[str, Any] = {"extended": extended}
-        held_up = self._held_up()
+        applied, why = None, self._held_up()
         try:
             # Shielded: the run still has to say what became of it, also to nobody.
             answer = asyncio.shield(asyncio.wrap_future(waiting))
             applied = await asyncio.wait_for(answer, ACK_MAX_S)
-            reported |= {"at_s": applied.at_s, "applied": [applied.hosts, applied.of]}
-            if applied.hosts < applied.of:
-                share = f"only {applied.hosts} of {applied.of} hosts said they obey"
-                held_up = held_up or self._held_up()
-                reported["warning"] = f"{share}: {held_up}" if held_up else share
         except TimeoutError:
             why = self._held_up() or f"no host said within {ACK_MAX_S:g} s that it obeys"
-            reported["warning"] = f"accepted, not in effect: {why}"
-        return web.json_response(
-            reported | {"faults": [each.as_dict() for each in known]}, status=status
-        )
+        else:
+            why = why or self._held_up()
+        return respond(Done.of(known, extended, applied, why), status)
 
     def _held_up(self) -> str:
         waits_for = self._steering.waits_for
@@ -119,19 +111,11 @@ class Changes:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.read(), parse_constant=_no_number)
-        json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"the body is no JSON: {str(error)[:100]}") from None
-    if not isinstance(body, dict):
-        raise Invalid("the body is no JSON object")
-    return body
+        return msgspec.json.decode(await request.read(), type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Invalid(f"the body is no JSON object: {error}") from None
 
 
 async def _needs_no_body(request: web.Request, what: str) -> None:
     if request.body_exists and (body := await _body(request)):
         raise Invalid(f"{what} takes no '{next(iter(body))[:50]}'")
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")

@@ -4,19 +4,18 @@ The driver's thread calls `take` after every step; the service's thread reads wh
 never touches the metrics. A row covers `ROW_S`; nothing seen in it is a gap.
 """
 
-import json
 import math
 import time
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 
 from emulator.build.plan import Plan
 from emulator.faults.fold import fold
+from emulator.live import answers
 from emulator.live.recent import Recent
 from emulator.live.tiles import tiles
 from emulator.results.metrics import Metrics
@@ -38,11 +37,11 @@ class Feed:
     def __init__(self, plan: Plan, steering: Steering, folder: str) -> None:
         self.rows: list[tuple[float, dict[str, float | None]]] = []
         self.frame = b""
-        self.hosts = (0, 0)
+        self.hosts = [0, 0]
         self.now_s = 0.0
         self.numbers: dict[str, float | None] = {}  # the values of the tiles, replaced not changed
         self.publish: Callable[[bytes], None] = lambda frame: None
-        self._plan, self._steering, self._folder = plan, steering, folder
+        self._plan, self._steering, self._folder = plan, steering, answers.readable(folder)
         self._panels = panels(plan.scenario)
         self._shown = {curve.column for panel in self._panels for curve in panel.curves}
         self._urgent = min(group.priority for group in plan.scenario.users)
@@ -59,9 +58,9 @@ class Feed:
 
     def ready(self, hosts: int, of: int) -> None:
         """Learns how many hosts have come up."""
-        self.hosts = (hosts, of)
+        self.hosts = [hosts, of]
 
-    def topology(self) -> dict[str, Any]:
+    def topology(self) -> answers.Topology:
         """Describes who is where, who hears whom and what is shown; it does not change in a run."""
         layout, place = self._plan.layout, self._plan.layout.position_m
         group_of = dict(members(self._plan.scenario.users))
@@ -69,54 +68,54 @@ class Feed:
         def at(name: str) -> list[float]:
             return [round(each, 2) for each in place[name]]
 
-        return {
-            "users": [
-                {
-                    "id": user,
-                    "at_m": at(user),
-                    "group": group_of[user].name,
-                    "priority": group_of[user].priority,
-                    "cells": [bs for bs, _ in cells],
-                }
+        return answers.Topology(
+            users=[
+                answers.User(
+                    id=user,
+                    at_m=at(user),
+                    group=group_of[user].name,
+                    priority=group_of[user].priority,
+                    cells=[bs for bs, _ in cells],
+                )
                 for user, cells in layout.cells.items()
             ],
-            "base_stations": [
-                {"id": bs, "at_m": at(bs), "servers": [server for server, _ in servers]}
+            base_stations=[
+                answers.BaseStation(bs, at(bs), [server for server, _ in servers])
                 for bs, servers in layout.servers.items()
             ],
-            "servers": [{"id": server, "at_m": at(server)} for server in layout.base_stations],
-            "age_code": {"min_s": AGE_MIN_S, "max_s": AGE_MAX_S},
-            "tiles": msgspec.to_builtins(tiles(self._plan.scenario)),
-            "panels": msgspec.to_builtins(self._panels),
-        }
+            servers=[answers.Place(server, at(server)) for server in layout.base_stations],
+            age_code=answers.AgeCode(AGE_MIN_S, AGE_MAX_S),
+            tiles=tiles(self._plan.scenario),
+            panels=self._panels,
+        )
 
-    def history(self) -> dict[str, Any]:
+    def history(self) -> answers.History:
         """Returns all rows as columns."""
         rows = self.rows
-        names = list(dict.fromkeys(name for _, row in rows for name in row))
+        names = dict.fromkeys(name for _, row in rows for name in row)
         columns = {name: [row.get(name) for _, row in rows] for name in names}
-        return {"at_s": [at_s for at_s, _ in rows], "columns": columns}
+        return answers.History([at_s for at_s, _ in rows], columns)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> answers.Run:
         """Describes the run itself."""
         scenario, steering = self._plan.scenario, self._steering
-        return {
-            "name": scenario.name,
-            "protocol": scenario.protocol.kind,
-            "runtime": scenario.runtime.kind,
-            "seed": scenario.seed,
-            "duration_s": scenario.duration_s,
-            "time_scale": scenario.runtime.time_scale,
-            "phase": steering.phase,
-            "hosts": self.hosts,
-            "waits_for": steering.waits_for,
-            "now_s": self.now_s,
-            "folder": self._folder,
-            "faults_active": len(steering.active),
-            "numbers": self.numbers,
-        }
+        return answers.Run(
+            name=scenario.name,
+            protocol=scenario.protocol.kind,
+            runtime=scenario.runtime.kind,
+            seed=scenario.seed,
+            duration_s=scenario.duration_s,
+            time_scale=scenario.runtime.time_scale,
+            phase=steering.phase,
+            hosts=self.hosts,
+            waits_for=steering.waits_for,
+            now_s=self.now_s,
+            folder=self._folder,
+            faults_active=len(steering.active),
+            numbers=self.numbers,
+        )
 
-    def faults(self, ended_max: int | None = None) -> dict[str, Any]:
+    def faults(self, ended_max: int | None = None) -> answers.Faults:
         """Lists the faults so far (of those that ended only the newest, where there is a limit),
         and the radio links that let nothing through."""
         known = list(self._steering.faults.values())
@@ -124,9 +123,9 @@ class Feed:
             ended = [each.id for each in known if each.state not in ("scheduled", "active")]
             hidden = frozenset(ended[: max(0, len(ended) - ended_max)])
             known = [each for each in known if each.id not in hidden]
-        faults = [each.as_dict() for each in known]
-        cut = self.cut()
-        return {"phase": self._steering.phase, "faults": faults, "cut": cut, "now_s": self.now_s}
+        return answers.Faults(
+            self._steering.phase, list(map(answers.Fault.of, known)), self.cut(), self.now_s
+        )
 
     def cut(self) -> list[list[str]]:
         """Returns the radio links that the active faults block, as (user, base station)."""
@@ -160,7 +159,7 @@ class Feed:
             if not self.rows or self.now_s > self.rows[-1][0]:  # a held run stands still
                 kept = self.rows[::2] if len(self.rows) >= ROWS_MAX else self.rows
                 self.rows = [*kept, (self.now_s, row)]  # another one: the service may be reading
-        self.frame = json.dumps(self._frame(progress, row), separators=(",", ":")).encode()
+        self.frame = msgspec.json.encode(self._frame(progress, row))
         self.publish(self.frame)
         return True
 
@@ -178,7 +177,7 @@ class Feed:
                 self._loss[bs] = 0.5 * self._loss.get(bs, lost) + 0.5 * lost
         return {name: _short(value) for name, value in row.items()}
 
-    def _frame(self, progress: Progress, row: Mapping[str, float | None] | None) -> dict[str, Any]:
+    def _frame(self, progress: Progress, row: dict[str, float | None] | None) -> answers.Frame:
         metrics, now_s = progress.metrics, progress.step.now_s
         users = list(metrics.ages)
         ages_s = np.array([tracker.age_s(now_s) for tracker in metrics.ages.values()])
@@ -196,16 +195,16 @@ class Feed:
             "lateness": None if late is None else late.quantile_s(0.99),
         }
         self.numbers = {name: _short(value) for name, value in numbers.items()}
-        return {
-            "now_s": round(now_s, 3),
-            "phase": self._steering.phase,
-            "speed": round(progress.speed, 3),
-            "row": row,
-            "ages": b64encode(codes.tobytes()).decode(),
-            "worst": [[users[i], round(float(ages_s[i]), 3)] for i in worst],
-            "tiles": self.numbers,
-            "loss": {bs: round(value, 2) for bs, value in self._loss.items()},
-        }
+        return answers.Frame(
+            now_s=round(now_s, 3),
+            phase=self._steering.phase,
+            speed=round(progress.speed, 3),
+            row=row,
+            ages=b64encode(codes.tobytes()).decode(),
+            worst=[(users[i], round(float(ages_s[i]), 3)) for i in worst],
+            tiles=self.numbers,
+            loss={bs: round(value, 2) for bs, value in self._loss.items()},
+        )
 
 
 def _short(value: float | None) -> float | None:

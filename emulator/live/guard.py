@@ -11,6 +11,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from msgspec import UNSET
+
+from emulator.live.answers import Error, respond
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY_MAX_BYTES = 16 * 1024
@@ -37,8 +40,7 @@ def _split(url: str) -> SplitResult:
 
 def refusal(status: int, message: str, field: str = "") -> web.Response:
     """Answers with an explained error."""
-    reported = {"error": message} | ({"field": field} if field else {})
-    return web.json_response(reported, status=status)
+    return respond(Error(message, field or UNSET), status)
 
 
 def guard(host: str, token: str | None, changes_hz: float = CHANGES_HZ) -> Middleware:

@@ -1,119 +1,33 @@
 """The control API described in OpenAPI 3.1: what may be asked, and what every answer looks like.
 
-What a fault may be is made from the fault models. `tests/test_api.py` holds the service to this.
+What is answered is made from `answers.py`, what a fault may be from the fault models.
+`tests/test_api.py` holds the service to this.
 """
 
-from typing import Any, get_args
+from typing import Any
 
-from emulator.build.known_fault import State
+import msgspec
+
 from emulator.checks.fault_words import NUMBER_MAX, types
-from emulator.runtime.steering import Phase
+from emulator.live import answers
 
 Schema = dict[str, Any]
 V1 = "/api/v1"
-NUMBER: Schema = {"type": "number"}
-INTEGER: Schema = {"type": "integer", "minimum": 0}
-STRING: Schema = {"type": "string"}
-BOOLEAN: Schema = {"type": "boolean"}
-PHASE: Schema = {"enum": list(get_args(Phase))}
-
-
-def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
-    return {
-        "type": "object",
-        "properties": required | (optional or {}),
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _by_name(values: Schema) -> Schema:
-    return {"type": "object", "additionalProperties": values}
-
-
-PAIR = _list(INTEGER) | {"minItems": 2, "maxItems": 2}
-ERROR = _object({"error": STRING}, {"field": STRING})
-FAULT = _object(
-    {
-        "id": INTEGER,
-        "state": {"enum": list(get_args(State))},
-        "type": STRING,
-        "at_s": NUMBER,
-        "until_s": _or_null(NUMBER),
-        "ended_s": _or_null(NUMBER),
-        "for_s": _or_null(NUMBER),
-        "params": {"type": "object"},
-        "source": STRING,
-        "note": STRING,
-        "n": INTEGER,
-        "resolved": _list(STRING),
-        "applied": _or_null(PAIR),
-    }
-)
-DONE = _object(
-    {"extended": BOOLEAN, "faults": _list(FAULT)},
-    {"at_s": NUMBER, "applied": PAIR, "warning": STRING, "dry_run": BOOLEAN},
-)
-PLACED: dict[str, Schema] = {"id": STRING, "at_m": _list(NUMBER)}
-RUN = _object(
-    {
-        "name": STRING,
-        "protocol": STRING,
-        "runtime": STRING,
-        "seed": {"type": "integer"},
-        "duration_s": NUMBER,
-        "time_scale": NUMBER,
-        "phase": PHASE,
-        "hosts": PAIR,
-        "waits_for": STRING,
-        "now_s": NUMBER,
-        "folder": STRING,
-        "faults_active": INTEGER,
-        "numbers": _by_name(_or_null(NUMBER)),
-    }
-)
-USER = _object({**PLACED, "group": STRING, "priority": INTEGER, "cells": _list(STRING)})
-PANEL = _object(
-    {
-        "title": STRING,
-        "unit": STRING,
-        "curves": _list(_object({"column": STRING, "label": STRING})),
-        "marks": _list(_object({"value": NUMBER, "label": STRING})),
-        "log": BOOLEAN,
-        "left_out": INTEGER,
-    }
-)
-TOPOLOGY = _object(
-    {
-        "users": _list(USER),
-        "base_stations": _list(_object({**PLACED, "servers": _list(STRING)})),
-        "servers": _list(_object(PLACED)),
-        "age_code": _object({"min_s": NUMBER, "max_s": NUMBER}),
-        "tiles": _list(_object({"name": STRING, "label": STRING, "unit": STRING})),
-        "panels": _list(PANEL),
-    }
-)
-HISTORY = _object(
-    {"at_s": _list(NUMBER), "columns": _by_name(_list(_or_null(NUMBER)))},
-)
-FAULTS = _object(
-    {"phase": PHASE, "faults": _list(FAULT), "cut": _list(_list(STRING)), "now_s": NUMBER}
-)
-READS: dict[str, tuple[str, Schema]] = {
-    f"{V1}/run": ("The run: phase, emulated time, hosts.", RUN),
-    f"{V1}/topology": ("Who is where, who hears whom, and what the page shows.", TOPOLOGY),
-    f"{V1}/history": ("All curves so far, as columns.", HISTORY),
-    f"{V1}/faults": ("Every fault so far, and the radio links that are cut.", FAULTS),
-    f"{V1}/fault-types": ("JSON Schema of every fault type.", _by_name({"type": "object"})),
-    f"{V1}/openapi.json": ("This document.", {"type": "object"}),
+READS: dict[str, tuple[str, Any]] = {
+    f"{V1}/run": ("The run: phase, emulated time, hosts.", answers.Run),
+    f"{V1}/topology": ("Who is where, who hears whom, and what the page shows.", answers.Topology),
+    f"{V1}/history": ("All curves so far, as columns.", answers.History),
+    f"{V1}/faults": ("Every fault so far, and the radio links that are cut.", answers.Faults),
+    f"{V1}/fault-types": ("JSON Schema of every fault type.", dict[str, dict[str, Any]]),
+    f"{V1}/openapi.json": ("This document.", dict[str, Any]),
+    "/healthz": ("Open without a token.", answers.Health),
+}
+REF = "#/components/schemas/{name}"
+NUMBER = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 0, "maximum": 999_999},
 }
 DRY_RUN = {
     "name": "dry_run",
@@ -133,78 +47,94 @@ REFUSED = GUARDED | {
     "422": "Bad input, explained in `error`; `field` names the place.",
     "429": "Too many changes at once.",
 }
+FULL = {"503": "Too many viewers."}
+NO_SUCH = {"404": "There is no such fault."}
 NONE: Schema = {"type": "object", "maxProperties": 0}
+CHANGES: Schema = {
+    "type": "object",
+    "properties": {"for_s": {"type": "number", "exclusiveMinimum": 0.0}},
+    "not": {"required": ["type"]},
+}
 
 
 def description(has_token: bool) -> dict[str, Any]:
     """Returns the document that /api/v1/openapi.json serves."""
-    number = {"name": "id", "in": "path", "required": True, "schema": INTEGER | {"maximum": 999999}}
-    injected = {"oneOf": [_fault(name, schema) for name, schema in types().items()]}
-    lasts: Schema = {"type": "number", "exclusiveMinimum": 0.0}
-    changes = {"type": "object", "properties": {"for_s": lasts}, "not": {"required": ["type"]}}
-    no_such = {"404": "There is no such fault."}
     paths: dict[str, Any] = {
-        path: {"get": _operation(about, {"200": schema}, GUARDED)}
-        for path, (about, schema) in READS.items()
+        path: {"get": _operation(about, {"200": _json(answer)}, GUARDED)}
+        for path, (about, answer) in READS.items()
     }
+    paths["/healthz"]["get"]["security"] = []
+    done = {"200": _json(answers.Done)}
+    injected = {"oneOf": [_fault(name, schema) for name, schema in types().items()]}
+    inject = "Begin a fault now; the same one again makes it last longer (200)."
     paths[f"{V1}/faults"] |= {
-        "post": _operation(
-            "Begin a fault now; the same one again makes it last longer (200).",
-            {"200": DONE, "201": DONE},
-            REFUSED,
-            injected,
-        ),
-        "delete": _operation("Heal all.", {"200": DONE}, REFUSED),
+        "post": _operation(inject, done | {"201": done["200"]}, REFUSED, injected)
+        | {"parameters": [DRY_RUN]},
+        "delete": _operation("Heal all.", done, REFUSED),
     }
-    paths[f"{V1}/faults"]["post"]["parameters"] = [DRY_RUN]
+    patch = "Change parameters, or for_s from now on."
     paths[f"{V1}/faults/{{id}}"] = {
-        "parameters": [number],
-        "patch": _operation(
-            "Change parameters, or for_s from now on.", {"200": DONE}, REFUSED | no_such, changes
-        ),
-        "delete": _operation("Heal it.", {"200": DONE}, REFUSED | no_such),
+        "parameters": [NUMBER],
+        "patch": _operation(patch, done, REFUSED | NO_SUCH, CHANGES),
+        "delete": _operation("Heal it.", done, REFUSED | NO_SUCH),
     }
     for verb in ("pause", "resume", "stop"):
         about = f"{verb.capitalize()} the run."
-        paths[f"{V1}/run/{verb}"] = {"post": _operation(about, {"200": DONE}, REFUSED, NONE)}
+        paths[f"{V1}/run/{verb}"] = {"post": _operation(about, done, REFUSED, NONE)}
+    events = "Server-sent events: `frame` (a Frame; some are left out), `change` (a Change)."
     paths[f"{V1}/stream"] = {
-        "get": _operation("Server-sent events: `frame` (droppable), `change`.", {}, GUARDED)
-    }
-    full = {"description": "Too many viewers.", **_json(ERROR)}
-    paths[f"{V1}/stream"]["get"]["responses"] |= {
-        "200": {"description": "Never ends.", "content": {"text/event-stream": {}}},
-        "503": full,
+        "get": _operation(events, {"200": {"text/event-stream": {}}}, GUARDED | FULL)
     }
     page: Schema = {"text/plain": {}, "application/openmetrics-text": {}}
-    paths["/metrics"] = {"get": _operation("Prometheus.", {}, GUARDED)}
-    paths["/metrics"]["get"]["responses"]["200"] = {"description": "Metrics.", "content": page}
-    health = _operation("Open without a token.", {"200": _object({"phase": PHASE})}, GUARDED)
-    paths["/healthz"] = {"get": health | {"security": []}}
+    paths["/metrics"] = {"get": _operation("Prometheus.", {"200": page}, GUARDED)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Fresco control", "version": "1"},
         "paths": paths,
-        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {
+            "schemas": _components(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
         "security": [{"token": []}] if has_token else [],
     }
 
 
 def _operation(
-    about: str, answers: dict[str, Schema], refusals: dict[str, str], body: Schema | None = None
+    about: str,
+    done: dict[str, Schema],
+    refusals: dict[str, str],
+    body: Schema | None = None,
 ) -> dict[str, Any]:
-    responses: dict[str, Any] = {
-        status: {"description": "Done.", **_json(schema)} for status, schema in answers.items()
+    """Describes what is done, with the content of each answer, and why it may be refused."""
+    responses = {
+        status: {"description": "Done.", "content": content} for status, content in done.items()
     }
     for status, why in refusals.items():
-        responses[status] = {"description": why, **_json(ERROR)}
+        responses[status] = {"description": why, "content": _json(answers.Error)}
     operation: dict[str, Any] = {"summary": about, "responses": responses}
     if body is not None:
-        operation["requestBody"] = {"required": body is not NONE, **_json(body)}
+        content = {"application/json": {"schema": body}}
+        operation["requestBody"] = {"required": body is not NONE, "content": content}
     return operation
 
 
-def _json(schema: Schema) -> dict[str, Any]:
-    return {"content": {"application/json": {"schema": schema}}}
+def _json(answer: Any) -> Schema:
+    """Returns the content of an answer of that type."""
+    (schema,), _ = msgspec.json.schema_components((answer,), ref_template=REF)
+    return {"application/json": {"schema": schema}}
+
+
+def _components() -> dict[str, Schema]:
+    """Returns the schemas of all that is sent, which is sent whole: with defaults, and no more."""
+    sent = [answers.Error, answers.Done, answers.Frame, answers.Change]
+    sent += (answer for _, answer in READS.values())
+    _, components = msgspec.json.schema_components(sent, ref_template=REF)
+    for schema in components.values():
+        if "properties" in schema:
+            defaults = [name for name, each in schema["properties"].items() if "default" in each]
+            schema["required"] += defaults
+            schema["additionalProperties"] = False
+    return components
 
 
 def _fault(name: str, schema: dict[str, Any]) -> Schema:

@@ -5,19 +5,21 @@ misses frames and delays nobody. The run's folder tells other processes where it
 """
 
 import asyncio
-import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 from aiohttp import web
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from emulator.build.plan import Plan
 from emulator.checks.fault_words import types
+from emulator.live.answers import Change, Health, respond
 from emulator.live.changes import Changes
 from emulator.live.feed import Feed
 from emulator.live.guard import (
@@ -143,7 +145,8 @@ class Service:
             viewer.wake.set()
 
     def _change(self) -> bytes:
-        return json.dumps({"run": self.feed.state(), **self.feed.faults(ENDED_MAX)}).encode()
+        faults = structs.asdict(self.feed.faults(ENDED_MAX))
+        return msgspec.json.encode(Change(**faults, run=self.feed.state()))
 
     def _end(self) -> None:
         if self._ended is not None:
@@ -193,13 +196,13 @@ class Service:
 
         def answers(make: Callable[[], Any]) -> Any:
             async def handler(request: web.Request) -> web.Response:
-                return web.json_response(make())
+                return respond(make())
 
             return handler
 
         return [
             *(get(path, self._page) for path in PAGES),
-            get("/healthz", answers(lambda: {"phase": steering.phase})),
+            get("/healthz", answers(lambda: Health(steering.phase))),
             get("/metrics", self._metrics),
             get(f"{v1}/openapi.json", answers(lambda: description(self._has_token))),
             get(f"{v1}/run", answers(feed.state)),

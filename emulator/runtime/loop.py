@@ -16,6 +16,7 @@ from emulator.build.plan import Plan
 from emulator.faults.activation import FaultOrder
 from emulator.results.journal import Record, Remains
 from emulator.runtime.steering import Steering
+from emulator.scenario.schema import Scenario
 from emulator.sim.clock import Lateness, Order, Pace, VirtualPace
 from emulator.sim.kernel import Kernel
 
@@ -39,42 +40,37 @@ def play(
     `steering` lets people inject faults, and pause where time is paced. In virtual time what was
     asked between two steps holds a millisecond after the first at the latest.
     """
-    scenario = plan.scenario
-    runtime = scenario.runtime
-    pace = Pace(runtime.time_scale, runtime.tick_s, scenario.duration_s) if paced else None
+    duration_s, runtime = plan.scenario.duration_s, plan.scenario.runtime
+    pace = Pace(runtime.time_scale, runtime.tick_s, duration_s) if paced else None
+    steering = steering or Steering(plan, can_pause=paced)
     kernel = assemble(plan, plan.names, pace)
     if pace is not None:
         kernel.warm_up()
         pace.begin(time.time())
-    if steering is not None:
-        steering.begin()
+    steering.begin()
     kernel.start()
     # Nodes, links and queued messages form no cycles; looking for some costs a tenth of the run.
     thresholds = gc.get_threshold()
     gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
     try:
-        yield from _steps(plan, kernel, pace, steering)
+        yield from _steps(plan.scenario, kernel, pace, steering)
     finally:
         gc.set_threshold(*thresholds)
 
 
 def _steps(
-    plan: Plan, kernel: Kernel, pace: Pace | None, steering: Steering | None
+    scenario: Scenario, kernel: Kernel, pace: Pace | None, steering: Steering
 ) -> Iterator[Step]:
-    scenario = plan.scenario
-    end_s = scenario.duration_s
-    virtual = VirtualPace(end_s)
+    virtual = VirtualPace(scenario.duration_s)
     for now_s in sample_times(scenario.duration_s, scenario.sample_s):
         if pace is None:
-            if steering is not None:
-                steering.turn(virtual, 0.0, 0.0, partial(_send, kernel))
-            end_s = virtual.end_s
+            steering.turn(virtual, 0.0, 0.0, partial(_send, kernel))
             now_s = virtual.step_to(now_s)
             kernel.run_until(now_s)
         else:
             run_paced(kernel, pace, now_s, steering)
-            end_s = pace.end_s
-            now_s = min(now_s, end_s)
+        end_s = (pace or virtual).end_s
+        now_s = min(now_s, end_s)
         records = kernel.take_records(now_s)
         if now_s == end_s:
             records.append(remains(kernel, now_s))
@@ -106,18 +102,15 @@ def _send(kernel: Kernel, orders: list[Order]) -> tuple[int, int]:
     return 1, 1
 
 
-def run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering | None) -> None:
+def run_paced(kernel: Kernel, pace: Pace, end_s: float, steering: Steering) -> None:
     send = partial(_send, kernel)
     while True:
         now_s = pace.now_s()
         kernel.run_until(min(now_s, end_s))
         if now_s >= min(end_s, pace.end_s):
-            if steering is not None and now_s < pace.end_s:
+            if now_s < pace.end_s:
                 steering.turn(pace, 0.0, 0.0, send)  # who is always late must still obey a stop
             return
         due_s = end_s if kernel.next_s is None else min(end_s, kernel.next_s)
         idle_s = max(0.0, pace.wall_s(due_s - pace.now_s()))
-        if steering is None:
-            time.sleep(idle_s)
-        else:
-            steering.turn(pace, HELD_S if pace.held else idle_s, 0.0, send)
+        steering.turn(pace, HELD_S if pace.held else idle_s, 0.0, send)
