@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 class AgeTracker:
     """Follows one user's age, which is zero at time zero."""
 
-    __slots__ = ("_born_s", "is_present", "on_time", "peaks", "peaks_s")
-
     def __init__(self) -> None:
         self._born_s = 0.0  # birth of the freshest sample received
         self.is_present = True

@@ -91,7 +91,6 @@ class UserView:
         cells: Sequence[Cell],
         priority: int = 0,
         weight: float = 1.0,
-        has_cpu: bool = False,
         allotment: Allotment | None = None,
     ) -> None:
         self.name = name
@@ -99,7 +98,6 @@ class UserView:
         self.priority = priority
         self.weight = weight
         self.cells = tuple(cells)
-        self.has_cpu = has_cpu
         self.quality = {cell.bs: BeaconQuality() for cell in self.cells}
 
 

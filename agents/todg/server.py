@@ -39,6 +39,8 @@ def _due_s(job: Job) -> float:
 class ScheduledServer(Node):
     """One server, with a queue for every kind of task."""
 
+    kind: NodeKind = "server"
+
     def __init__(
         self,
         name: NodeId,
@@ -64,10 +66,6 @@ class ScheduledServer(Node):
         self._arrived: list[Job] = []  # in this slot
         self._slot = 0
         self._batches = 0
-
-    @property
-    def kind(self) -> NodeKind:
-        return "server"
 
     def start(self, now_s: float) -> list[Send]:
         slotting = self._frame.slotting
@@ -107,10 +105,8 @@ class ScheduledServer(Node):
 
     def report(self, now_s: float) -> ServerReport:
         """Says what this server knows of itself, for the record."""
-        service, moments = self._service, self._service.moments
-        waiting = sum(map(len, self._lines)) + len(self._arrived) + len(service.running)
-        mean_s, second_s2, busy_s = moments.mean, moments.second_moment, service.busy_s(now_s)
-        return ServerReport(self.id, now_s, waiting, mean_s, second_s2, busy_s=busy_s)
+        waiting = sum(map(len, self._lines)) + len(self._arrived)
+        return self._service.report(waiting + len(self._service.running), now_s)
 
     def readings(self, now_s: float) -> dict[str, float]:
         return {

@@ -134,14 +134,8 @@ class Assembly:
 
     def _user(self, name: NodeId, group: schema.UserGroup, generated: int) -> Node:
         cells = self._cells(name, group)
-        view = UserView(
-            name,
-            cells,
-            group.priority,
-            group.weight,
-            group.cpu is not None,
-            self.allotments.get(name),
-        )
+        allotment = self.allotments.get(name)
+        view = UserView(name, cells, group.priority, group.weight, allotment)
         return User(
             name,
             self._source(name, group, generated),
