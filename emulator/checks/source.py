@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from emulator.checks import check
-from emulator.checks.explain import Where, explain, guesses, mends, settle_whole, written
+from emulator.checks.complaints import Where
+from emulator.checks.explain import explain, guesses, mends, settle_whole, written
 from emulator.scenario.schema import Scenario
 
 SIZE_MAX_BYTES = 1_000_000
