@@ -74,7 +74,6 @@ class EdgeServer(Node):
         return self.policy.readings(now_s)
 
     def report(self, now_s: float) -> ServerReport:
-        """Says what this server knows of itself: backlog and moments of its service time."""
         return self._station.report(self._station.backlog, now_s)
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:

@@ -82,17 +82,14 @@ class AgeIntegral:
         self._absence_s = 0.0  # sum of the instants of joining, less those of leaving
 
     def fall(self, fall_s: float, at_s: float) -> None:
-        """Takes in that one age fell by `fall_s` at `at_s`."""
         self._falls_s += fall_s
         self._fall_instants_s2 += fall_s * at_s
 
     def leave(self, age_s: float, at_s: float) -> None:
-        """Takes in that a user of this age left."""
         self.fall(age_s, at_s)
         self._change(-1, at_s)
 
     def join(self, at_s: float) -> None:
-        """Takes in that a user joined."""
         self._change(1, at_s)
 
     def _change(self, users: int, at_s: float) -> None:

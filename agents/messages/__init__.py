@@ -295,7 +295,6 @@ def completed(result: Result, now_s: float) -> TaskEnd:
 
 
 def tag_of(body: type) -> str:
-    """Returns the word for a kind of message."""
     return str(body.__struct_config__.tag)  # type: ignore[attr-defined]
 
 

@@ -32,10 +32,6 @@ from agents.todg.line import Line
 from agents.todg.readings import Tally
 
 
-def _due_s(job: Job) -> float:
-    return job.task.due_s
-
-
 class ScheduledServer(Node):
     """One server, with a queue for every kind of task."""
 
@@ -60,7 +56,9 @@ class ScheduledServer(Node):
         self._batch_max = batch_max
         self._tally = Tally()
         self._lines: list[Line[Job]] = [
-            Line(discipline.server_rule(self._number, kind), self._tally, _due_s)
+            Line(
+                discipline.server_rule(self._number, kind), self._tally, lambda job: job.task.due_s
+            )
             for kind in range(len(frame.kinds))
         ]
         self._arrived: list[Job] = []  # in this slot
@@ -104,7 +102,6 @@ class ScheduledServer(Node):
             yield job.task
 
     def report(self, now_s: float) -> ServerReport:
-        """Says what this server knows of itself, for the record."""
         waiting = sum(map(len, self._lines)) + len(self._arrived)
         return self._service.report(waiting + len(self._service.running), now_s)
 

@@ -27,7 +27,6 @@ from emulator.results.readings import Readout
 from emulator.scenario import schema
 from emulator.scenario.nominal import images_of, nominal_moments
 from emulator.scenario.slots import readings_of
-from emulator.scenario.topology import members
 from emulator.sim.accelerator import Accelerator, Fitted, Live, Replay, Students
 from emulator.sim.clock import Pace
 from emulator.sim.delivery import Remote
@@ -47,14 +46,14 @@ class Assembly:
         self.streams = Streams(plan.scenario.seed)
         self.protocol: Protocol = PROTOCOLS[self.scenario.protocol.kind]
         self.options = msgspec.convert(self.scenario.protocol.options, self.protocol.options)
-        self.servers = dict(members(self.scenario.servers))
-        self.base_stations = dict(members(self.scenario.base_stations))
-        self.users = dict(members(self.scenario.users))
+        self.wiring = Wiring(plan, self.streams)
+        self.servers = self.wiring.servers
+        self.base_stations = self.wiring.base_stations
+        self.users = self.wiring.users
         self.nominal = {group.name: nominal_moments(group) for group in self.scenario.servers}
         self.images = images_of(self.scenario)
         self.demands = {group.name: self._demand(group) for group in self.scenario.users}
         self.reach = {bs: self._reach(bs) for bs in self.base_stations}
-        self.wiring = Wiring(plan, self.streams)
         self.allotments = plan.allotments
         self._stopwatch = Stopwatch() if plan.stopwatch else None
         self._own: dict[NodeId, Accelerator] = {}
@@ -121,7 +120,7 @@ class Assembly:
 
     def _user(self, name: NodeId, group: schema.UserGroup, generated: int) -> Node:
         cells = self._cells(name, group)
-        allotment = self.allotments.get(name)
+        allotment = self.allotments.get(name, {})
         view = UserView(name, cells, group.priority, group.weight, allotment)
         return User(
             name,
@@ -174,7 +173,7 @@ class Assembly:
     def _base_station(self, name: NodeId, group: schema.BaseStationGroup) -> Node:
         slot_s = group.grant_s if group.access == "slotted" else 0.0
         users = self.layout.users[name]
-        allotment = self.allotments.get(name)
+        allotment = self.allotments.get(name, {})
         view = CellView(name, self.reach[name], users, group.channels or 0, slot_s, allotment)
         return BaseStation(
             name,
@@ -186,7 +185,7 @@ class Assembly:
 
     def _server(self, name: NodeId, group: schema.ServerGroup) -> Node:
         moments = Moments(*nominal_moments(group))
-        view = ServerView(name, moments, self.allotments.get(name))
+        view = ServerView(name, moments, self.allotments.get(name, {}))
         policy = self.protocol.server(view, *self._draws(name))
         return EdgeServer(
             name,

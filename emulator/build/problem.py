@@ -42,7 +42,6 @@ class Whole(Struct, frozen=True, eq=False):
         return allotments
 
     def allocation(self, allotments: dict[NodeId, Allotment]) -> Allocation:
-        """Returns what the users' allotments say as one allocation."""
 
         def matrix(peers: list[NodeId]) -> list[list[float]]:
             return [[allotments[user].get(peer, 0.0) for peer in peers] for user in self.users]

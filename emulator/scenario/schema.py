@@ -297,7 +297,6 @@ class Scenario(Spec):
 
     @property
     def channels(self) -> list[Channel]:
-        """Every channel it names."""
         control = None if self.control is None else self.control.channel
         return [spec for spec in (self.channel, self.downlink, control) if spec is not None]
 

@@ -5,8 +5,10 @@ link's life: a fault that comes or goes shifts no draw of another, nor of the he
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import NormalDist
+from typing import Any, TypeVar
 
 from agents.api import NodeId
 from agents.messages import Body, tag_of
@@ -20,6 +22,7 @@ from emulator.streams import Streams
 
 PARETO_SHAPE = 3.0  # netem's; the heaviest whole one with a standard deviation
 _NORMAL = NormalDist()
+Term = TypeVar("Term", bound=tuple[Any, ...])
 
 
 class Persistent:
@@ -77,32 +80,23 @@ class Disturbance:
         self._full_s = max((fault.full_s for fault in self._active), default=-math.inf)
         self._effect = effect = fold(self._active, *self._ends)
         streams, draw = self._streams, self._uniform
-        bursts = _named([f"{p}/{r}/{slot_s}" for p, r, slot_s in effect.bursts])
         self._chains = [
-            BurstChain(*distribution, streams.uniform("burst-fault", *self._pair, *name))
-            for distribution, name in zip(effect.bursts, bursts, strict=True)
+            BurstChain(*burst, streams.uniform("burst-fault", *self._pair, *name))
+            for burst, name in _named(effect.bursts, 3)
         ]
         self._normals = [
             deviate("normal", streams.uniform("shadowing", *self._pair, *name)())
-            for name in _named([f"{sigma_db}" for sigma_db, _ in effect.shadows])
+            for _, name in _named(effect.shadows, 1)
         ]
-        runs = _named([f"{p}/{correlation}" for p, correlation, _ in effect.runs])
         self._runs = [
             draw(correlation, "loss-run", *name)
-            for (_, correlation, _), name in zip(effect.runs, runs, strict=True)
+            for (_, correlation, _), name in _named(effect.runs, 2)
         ]
-        jitters = _named(
-            [
-                f"{distribution}/{s}/{correlation}"
-                for distribution, s, correlation, *_ in effect.jitters
-            ]
-        )
         self._jitters = [
             draw(correlation, "jitter", *name)
-            for (_, _, correlation, *_), name in zip(effect.jitters, jitters, strict=True)
+            for (_, _, correlation, *_), name in _named(effect.jitters, 3)
         ]
-        lates = _named([f"{p}/{late_s}" for p, late_s, _ in effect.lates])
-        self._lates = [draw(0.0, "reorder", *name) for name in lates]
+        self._lates = [draw(0.0, "reorder", *name) for _, name in _named(effect.lates, 2)]
 
     def effect(self, now_s: float) -> Effect:
         """Returns what the faults do at `now_s`: some may still be growing."""
@@ -167,9 +161,11 @@ class Disturbance:
         return uniform
 
 
-def _named(distributions: Sequence[str]) -> list[tuple[str, str]]:
-    """Names each distribution so that equal ones differ: equal faults are independent."""
-    return [
-        (distribution, str(distributions[:number].count(distribution)))
-        for number, distribution in enumerate(distributions)
-    ]
+def _named(terms: Sequence[Term], count: int) -> Iterator[tuple[Term, tuple[str, str]]]:
+    """Names each term after its first `count` numbers, and equal ones apart: equal faults are
+    independent."""
+    seen = Counter[str]()
+    for term in terms:
+        name = "/".join(map(str, term[:count]))
+        yield term, (name, str(seen[name]))
+        seen[name] += 1

@@ -138,7 +138,6 @@ class Link:
         return min(self._channel.rate_bps(channel, now_s, fade_db), effect.rate_bps)
 
     def count(self, size_bits: float) -> None:
-        """Counts an attempt."""
         tally = self.tally
         tally.attempts += 1
         tally.bits += size_bits
@@ -268,7 +267,6 @@ class Network:
         return link
 
     def apply(self, active: Iterable[AnyFault]) -> None:
-        """Puts the active faults into effect on every link."""
         self._active = tuple(active)
         for targets in self.links.values():
             for link in targets.values():

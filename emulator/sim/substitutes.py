@@ -35,7 +35,6 @@ class Down(Node):
         return self.lose(tasks_in(message.body), now_s)
 
     def lose(self, tasks: Iterable[Task], now_s: float) -> list[Send]:
-        """Reports the end of each task."""
         server = self.id if self.kind == "server" else ""
         return [
             Send(JOURNAL, ended(task, now_s, "dropped", self._reason, server)) for task in tasks
