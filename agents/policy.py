@@ -157,7 +157,10 @@ class Policy:
     own.
     """
 
-    def __init__(self, uniform: Uniform, options: Struct) -> None:
+    view: Any  # what it may look at
+
+    def __init__(self, view: Any, uniform: Uniform, options: Struct) -> None:
+        self.view = view
         self.uniform = uniform
         self.options = options
 
@@ -177,9 +180,7 @@ class Policy:
 class UserPolicy(Policy):
     """Places tasks. Default: the nearest base station, which is to choose the server."""
 
-    def __init__(self, view: UserView, uniform: Uniform, options: Struct) -> None:
-        super().__init__(uniform, options)
-        self.view = view
+    view: UserView
 
     def hand_over(self, cells: Sequence[Cell]) -> None:
         """Is told of the cells to use from now on, nearest first, because others went or came."""
@@ -208,9 +209,7 @@ class UserPolicy(Policy):
 class CellPolicy(Policy):
     """Routes tasks that name no server, and hands out channels."""
 
-    def __init__(self, view: CellView, uniform: Uniform, options: Struct) -> None:
-        super().__init__(uniform, options)
-        self.view = view
+    view: CellView
 
     def draw(self, now_s: float) -> list[NodeId | None]:
         """Returns for every channel who may use the slot that begins now. Default: by lot."""
@@ -234,9 +233,7 @@ class CellPolicy(Policy):
 class ServerPolicy(Policy):
     """Orders service."""
 
-    def __init__(self, view: ServerView, uniform: Uniform, options: Struct) -> None:
-        super().__init__(uniform, options)
-        self.view = view
+    view: ServerView
 
     def select(self, queue: PriorityQueue, now_s: float) -> int:
         """Returns the index, in order of service, of the next job. Default: the first."""

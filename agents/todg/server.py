@@ -55,11 +55,9 @@ class ScheduledServer(Node):
         self._base_stations = tuple(base_stations)
         self._batch_max = batch_max
         self._tally = Tally()
+        rules = [discipline.server_rule(self._number, kind) for kind in range(len(frame.kinds))]
         self._lines: list[Line[Job]] = [
-            Line(
-                discipline.server_rule(self._number, kind), self._tally, lambda job: job.task.due_s
-            )
-            for kind in range(len(frame.kinds))
+            Line(rule, self._tally, lambda job: job.task.due_s) for rule in rules
         ]
         self._arrived: list[Job] = []  # in this slot
         self._slot = 0

@@ -85,7 +85,7 @@ class Wiring:
         if not up and target not in self.users:
             return network.link(source, target)
         user, bs = (source, target) if up else (target, source)
-        channel = self._channel_named(user, bs, "control", spec.channel)
+        channel = self.channel(user, bs, spec.channel)
         kind: LinkKind = "control-up" if up else "control-down"
         resend = _resend(spec.resend)
         return Link(source, target, kind, channel, resend, self.streams, gather_s=spec.gather_s)
@@ -95,11 +95,10 @@ class Wiring:
 
         A model without state needs but one for all, which stays in the processor's cache.
         """
-        return self._channel_named(user, bs, "down" if spec is self.scenario.downlink else "", spec)
-
-    def _channel_named(
-        self, user: NodeId, bs: NodeId, use: str, spec: channel_kinds.Channel
-    ) -> Channel:
+        control = self.scenario.control
+        use = "down" if spec is self.scenario.downlink else ""
+        if control is not None and spec is control.channel:
+            use = "control"
         pair = ("", "") if spec.kind in ("ideal", "bernoulli") else (user, bs)
         key = (*pair, use)
         if key not in self._channels:
