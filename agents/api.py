@@ -73,13 +73,8 @@ class Node(Protocol):
     What it does not know it answers with `Unhandled`. Roles inherit this class for its defaults.
     """
 
-    __slots__ = ()
-
     id: NodeId
-
-    @property
-    def kind(self) -> NodeKind:
-        """What it is, to whoever has to do with it by kind, as faults have."""
+    kind: NodeKind  # to whoever has to do with it by kind, as faults have
 
     @property
     def generated(self) -> int:

@@ -43,6 +43,8 @@ class Channels(Struct, frozen=True):
 class BaseStation(Node):
     """One cell. `beacon_s` 0: it sends no beacons."""
 
+    kind: NodeKind = "base_station"
+
     def __init__(
         self,
         name: NodeId,
@@ -61,10 +63,6 @@ class BaseStation(Node):
         self._requests: dict[NodeId, Request] = {}
         self._relayed: dict[NodeId, int] = {}  # user -> seq of the last task that came on a grant
         self._holders: dict[int, tuple[NodeId, float]] = {}  # channel -> (user, until_s)
-
-    @property
-    def kind(self) -> NodeKind:
-        return "base_station"
 
     def start(self, now_s: float) -> list[Send]:
         sends = []

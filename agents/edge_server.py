@@ -26,6 +26,8 @@ from agents.tasks import Task
 class EdgeServer(Node):
     """One server. It reports to `base_stations` every `report_s` seconds; 0: never."""
 
+    kind: NodeKind = "server"
+
     def __init__(
         self,
         name: NodeId,
@@ -39,10 +41,6 @@ class EdgeServer(Node):
         self.policy = policy
         self._base_stations = tuple(base_stations)
         self._report_s = report_s
-
-    @property
-    def kind(self) -> NodeKind:
-        return "server"
 
     def start(self, now_s: float) -> list[Send]:
         sends = [Send(CLOCK, Wake(now_s, ServerCause.REPORT))] if self._report_s > 0.0 else []
@@ -76,11 +74,7 @@ class EdgeServer(Node):
         return self.policy.readings(now_s)
 
     def report(self, now_s: float) -> ServerReport:
-        """Says what this server knows of itself: backlog and moments of its service time."""
-        station = self._station
-        moments = station.moments
-        mean_s, second_s2, busy_s = moments.mean, moments.second_moment, station.busy_s(now_s)
-        return ServerReport(self.id, now_s, station.backlog, mean_s, second_s2, busy_s=busy_s)
+        return self._station.report(self._station.backlog, now_s)
 
     def _finish(self, executed: Executed, now_s: float) -> list[Send]:
         done = self._station.finish(executed, now_s)

@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 class AgeTracker:
     """Follows one user's age, which is zero at time zero."""
 
-    __slots__ = ("_born_s", "is_present", "on_time", "peaks", "peaks_s")
-
     def __init__(self) -> None:
         self._born_s = 0.0  # birth of the freshest sample received
         self.is_present = True
@@ -84,17 +82,14 @@ class AgeIntegral:
         self._absence_s = 0.0  # sum of the instants of joining, less those of leaving
 
     def fall(self, fall_s: float, at_s: float) -> None:
-        """Takes in that one age fell by `fall_s` at `at_s`."""
         self._falls_s += fall_s
         self._fall_instants_s2 += fall_s * at_s
 
     def leave(self, age_s: float, at_s: float) -> None:
-        """Takes in that a user of this age left."""
         self.fall(age_s, at_s)
         self._change(-1, at_s)
 
     def join(self, at_s: float) -> None:
-        """Takes in that a user joined."""
         self._change(1, at_s)
 
     def _change(self, users: int, at_s: float) -> None:

@@ -79,53 +79,41 @@ class BeaconQuality:
         return self._quality * float((1.0 - self.GAIN) ** silent)
 
 
-class UserView:
+class UserView(Struct):
     """What a user knows: its cells, nearest first, and how well it hears each.
 
     `allotment`, here and below: what the protocol planned for this node, if it plans.
     """
 
-    def __init__(
-        self,
-        name: NodeId,
-        cells: Sequence[Cell],
-        priority: int = 0,
-        weight: float = 1.0,
-        has_cpu: bool = False,
-        allotment: Allotment | None = None,
-    ) -> None:
-        self.name = name
-        self.allotment = allotment or {}
-        self.priority = priority
-        self.weight = weight
-        self.cells = tuple(cells)
-        self.has_cpu = has_cpu
+    name: NodeId
+    cells: tuple[Cell, ...]
+    priority: int = 0
+    weight: float = 1.0
+    allotment: Allotment = {}
+    quality: dict[NodeId, BeaconQuality] = {}
+
+    def __post_init__(self) -> None:
         self.quality = {cell.bs: BeaconQuality() for cell in self.cells}
 
 
-class CellView:
+class CellView(Struct):
     """What a base station knows: its users and channels, its servers' last reports.
 
-    `slot_s` is the length of a slot where access is slotted, else 0.
+    `slot_s` is the length of a slot where access is slotted, else 0. `sent_since` counts the tasks
+    sent to a server since its last report.
     """
 
-    def __init__(
-        self,
-        name: NodeId,
-        servers: Sequence[Reach],
-        users: Sequence[NodeId] = (),
-        channels: int = 0,
-        slot_s: float = 0.0,
-        allotment: Allotment | None = None,
-    ) -> None:
-        self.name = name
-        self.allotment = allotment or {}
-        self.servers = tuple(servers)
-        self.users = tuple(users)
-        self.channels = channels
-        self.slot_s = slot_s
-        self.reports: dict[NodeId, ServerReport] = {}
-        self.sent_since: dict[NodeId, int] = {reach.server: 0 for reach in self.servers}
+    name: NodeId
+    servers: tuple[Reach, ...]
+    users: tuple[NodeId, ...] = ()
+    channels: int = 0
+    slot_s: float = 0.0
+    allotment: Allotment = {}
+    reports: dict[NodeId, ServerReport] = {}
+    sent_since: dict[NodeId, int] = {}
+
+    def __post_init__(self) -> None:
+        self.sent_since = {reach.server: 0 for reach in self.servers}
 
     def hear(self, report: ServerReport) -> None:
         newest = self.reports.get(report.server)
@@ -140,23 +128,19 @@ class CellView:
         is E[S^2] / 2 E[S]), plus the backhaul and the task's own service.
         """
         report = self.reports.get(reach.server)
-        if report is None:
-            mean_s, second_s2, backlog = reach.mean_s, reach.second_moment_s2, 0
-        else:
-            mean_s, second_s2 = report.mean_s, report.second_moment_s2
-            backlog = report.backlog
-        ahead = backlog + self.sent_since[reach.server]
+        told = reach if report is None else report
+        ahead = self.sent_since[reach.server] + (0 if report is None else report.backlog)
+        mean_s, second_s2 = told.mean_s, told.second_moment_s2
         wait_s = (ahead - 1) * mean_s + 0.5 * second_s2 / mean_s if ahead else 0.0
         return reach.delay_s + wait_s + mean_s
 
 
-class ServerView:
+class ServerView(Struct):
     """What a server knows: the running estimates of its own service time."""
 
-    def __init__(self, name: NodeId, moments: Moments, allotment: Allotment | None = None) -> None:
-        self.name = name
-        self.allotment = allotment or {}
-        self.moments = moments
+    name: NodeId
+    moments: Moments
+    allotment: Allotment = {}
 
 
 class Placement(Struct, frozen=True, gc=False):
@@ -173,7 +157,10 @@ class Policy:
     own.
     """
 
-    def __init__(self, uniform: Uniform, options: Struct) -> None:
+    view: Any  # what it may look at
+
+    def __init__(self, view: Any, uniform: Uniform, options: Struct) -> None:
+        self.view = view
         self.uniform = uniform
         self.options = options
 
@@ -187,16 +174,13 @@ class Policy:
         raise Unhandled(message)
 
     def readings(self, now_s: float) -> dict[str, float]:
-        """Returns numbers to be added up over all nodes and drawn over time."""
         return {}
 
 
 class UserPolicy(Policy):
     """Places tasks. Default: the nearest base station, which is to choose the server."""
 
-    def __init__(self, view: UserView, uniform: Uniform, options: Struct) -> None:
-        super().__init__(uniform, options)
-        self.view = view
+    view: UserView
 
     def hand_over(self, cells: Sequence[Cell]) -> None:
         """Is told of the cells to use from now on, nearest first, because others went or came."""
@@ -225,9 +209,7 @@ class UserPolicy(Policy):
 class CellPolicy(Policy):
     """Routes tasks that name no server, and hands out channels."""
 
-    def __init__(self, view: CellView, uniform: Uniform, options: Struct) -> None:
-        super().__init__(uniform, options)
-        self.view = view
+    view: CellView
 
     def draw(self, now_s: float) -> list[NodeId | None]:
         """Returns for every channel who may use the slot that begins now. Default: by lot."""
@@ -251,9 +233,7 @@ class CellPolicy(Policy):
 class ServerPolicy(Policy):
     """Orders service."""
 
-    def __init__(self, view: ServerView, uniform: Uniform, options: Struct) -> None:
-        super().__init__(uniform, options)
-        self.view = view
+    view: ServerView
 
     def select(self, queue: PriorityQueue, now_s: float) -> int:
         """Returns the index, in order of service, of the next job. Default: the first."""

@@ -3,7 +3,7 @@
 from agents import baselines
 from agents.policy import Protocol
 from agents.popec.protocol import POPEC, POPEC_ASYNC
-from agents.reference import planned
+from agents.reference import share_rules
 from agents.todg.baselines import EDF, MAX_RATE
 from agents.todg.protocol import MAX_WEIGHT, TODG
 
@@ -14,11 +14,11 @@ PROTOCOLS: dict[str, Protocol] = {
     "nearest": baselines.NEAREST,
     "best-channel": baselines.BEST_CHANNEL,
     "shortest-wait": baselines.SHORTEST_WAIT,
-    "equal-share": planned.EQUAL_SHARE,
-    "greedy": planned.GREEDY,
-    "fixed-rate": planned.FIXED_RATE,
-    "priority-agnostic": planned.PRIORITY_AGNOSTIC,
-    "static-optimum": planned.STATIC_OPTIMUM,
+    "equal-share": share_rules.EQUAL_SHARE,
+    "greedy": share_rules.GREEDY,
+    "fixed-rate": share_rules.FIXED_RATE,
+    "priority-agnostic": share_rules.PRIORITY_AGNOSTIC,
+    "static-optimum": share_rules.STATIC_OPTIMUM,
     "popec": POPEC,
     "popec-async": POPEC_ASYNC,
     "max-rate": MAX_RATE,

@@ -8,7 +8,6 @@ import math
 
 
 def linear(value_db: float) -> float:
-    """Converts decibel to a ratio."""
     return math.pow(10.0, value_db / 10.0)
 
 

@@ -7,7 +7,7 @@ which job is next is the policy's `select`.
 from collections.abc import Callable, Iterator
 
 from agents.api import ACCELERATOR, JOURNAL, Send
-from agents.messages import Execute, Executed, Result, ended
+from agents.messages import Execute, Executed, Result, ServerReport, ended
 from agents.moments import Moments
 from agents.queues import Job, PriorityQueue
 from agents.reasons import Reason
@@ -34,6 +34,12 @@ class Service:
     def busy_s(self, now_s: float) -> float:
         """Returns how long the accelerator has had something to do so far."""
         return self._busy_s + (now_s - self.started_s if self.running else 0.0)
+
+    def report(self, backlog: int, now_s: float) -> ServerReport:
+        """Says what is known of its server: how many wait or run, and how long service takes."""
+        mean_s, second_s2 = self.moments.mean, self.moments.second_moment
+        busy_s = self.busy_s(now_s)
+        return ServerReport(self.name, now_s, backlog, mean_s, second_s2, busy_s=busy_s)
 
     def run(self, batch: tuple[Job, ...], waiting: int, now_s: float) -> Send:
         """Starts a batch; `waiting` more wait."""

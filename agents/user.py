@@ -37,19 +37,7 @@ LOSS_WAIT_S = 0.1  # generate-at-will tries again this long after the link layer
 class User(Node):
     """One device with a radio and, where the scenario gives it one, a CPU (`cpu`)."""
 
-    __slots__ = (
-        "_access",
-        "_asked",
-        "_behind",
-        "_cells",
-        "_cpu",
-        "_placed",
-        "_queue",
-        "_source",
-        "_used",
-        "id",
-        "policy",
-    )
+    kind: NodeKind = "user"
 
     def __init__(
         self,
@@ -72,10 +60,6 @@ class User(Node):
             cell.bs: {reach.server for reach in cell.servers} for cell in policy.view.cells
         }
         self._placed: dict[int, tuple[NodeId, NodeId | None]] = {}  # seq -> placement, queue only
-
-    @property
-    def kind(self) -> NodeKind:
-        return "user"
 
     @property
     def generated(self) -> int:
@@ -130,8 +114,7 @@ class User(Node):
     def _place(self, task: Task, now_s: float) -> list[Send]:
         placement = self.policy.place(task, now_s)
         if placement is None:
-            assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
-            return self._cpu.admit(Job(task, self.id, now_s), now_s)
+            return self._serve(task, now_s)
         bs, server = placement.bs, placement.server
         access = self._access[bs]
         if access == "dedicated" and server is not None:
@@ -147,6 +130,10 @@ class User(Node):
             sends.append(Send(JOURNAL, ended(refused.task, now_s, "dropped", Reason.QUEUE_FULL)))
         return sends
 
+    def _serve(self, task: Task, now_s: float) -> list[Send]:
+        assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
+        return self._cpu.admit(Job(task, self.id, now_s), now_s)
+
     def _ask(self, now_s: float) -> list[Send]:
         """Asks for a channel for the head of the queue, and again later in case that is lost."""
         head = self._queue.head()
@@ -156,7 +143,7 @@ class User(Node):
         if self._access[bs] == "slotted":
             return []  # slots come unasked
         task = head.task
-        request = Request(task.priority, task.born_s, task.size_bits, task.seq)
+        request = Request(task.priority, task.born_s, task.seq)
         self._asked += 1
         again = Wake(now_s + ASK_AGAIN_S, UserCause.ASK, self._asked)
         return [Send(bs, request), Send(CLOCK, again)]
@@ -173,8 +160,7 @@ class User(Node):
         task = self._source.make(now_s)
         placement = self.policy.place(task, now_s, bs)
         if placement is None:
-            assert self._cpu is not None, f"{self.id} was told to serve a task but has no CPU"
-            return self._cpu.admit(Job(task, self.id, now_s), now_s)
+            return self._serve(task, now_s)
         server = placement.server
         assert server is None or server in self._behind[bs], f"{bs} does not lead to {server}"
         offload = Send(bs, Offload(task, server), grant)

@@ -337,7 +337,7 @@ def synchronous_table(instances: int = 20, length: int = 300) -> None:
                 runs[name] = np.array([weighted_paoi_s(problem, point) for point in points])
                 feasible[name] += all(is_feasible(problem, point) for point in points)
                 last.append(points[-1])
-            best_s = optimum(problem, last[-1:])[1].value_s
+            best_s = optimum(problem, last[-1:])[1]
             for name, values_s in runs.items():
                 needed[name].append([rounds_to(values_s, best_s, gap) for gap in GAPS])
                 ends[name].append(values_s[-1] / best_s - 1.0)

@@ -126,7 +126,7 @@ class Race(Struct):
 def _reference(text: str) -> tuple[Whole, float]:
     spec = Scenario.model_validate_json(text)
     whole = whole_of(plan(spec, stopwatch=False))
-    return whole, optimum(whole.problem)[1].value_s
+    return whole, optimum(whole.problem)[1]
 
 
 def reference(spec: Spec) -> tuple[Whole, float]:
@@ -302,7 +302,7 @@ def recovery(spec: Spec, target: str, fault: Spec) -> list[float | None]:
     """Returns the gap at once, seconds to 5 % and 1 %, packets to 1 %, seconds after the heal."""
     whole, before_s = reference(spec)
     problem, users = changed(whole, target, fault)
-    during_s = optimum(problem)[1].value_s
+    during_s = optimum(problem)[1]
     hit = {**fault, "target": target, "at_s": HIT_S, "for_s": HEAL_S - HIT_S}
     planned = plan(Scenario.model_validate(spec | {"faults": [hit]}), stopwatch=False)
     kernel = assemble(planned, planned.names)

@@ -7,13 +7,14 @@ import hashlib
 import pickle
 import tarfile
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from models import pictures
@@ -22,9 +23,6 @@ from models.splits import DataError, Split, Splits, check_pair
 SIDE = 32
 VAL = 5000  # the last training images, class balanced or nearly so, are for validation
 PIXELS = 3 * SIDE * SIDE
-MEANS = {"cifar10": (0.4914, 0.4822, 0.4465), "cifar100": (0.5071, 0.4865, 0.4409)}
-DEVIATIONS = {"cifar10": (0.2470, 0.2435, 0.2616), "cifar100": (0.2673, 0.2564, 0.2762)}
-CLASSES = {"cifar10": 10, "cifar100": 100}
 URL = "https://www.cs.toronto.edu/~kriz/{}"
 ARCHIVES = {  # file, md5 as its makers publish it
     "cifar10": ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
@@ -34,13 +32,50 @@ MOSAIC_ROWS, MOSAIC_COLUMNS = 50, 100
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-Pair = tuple[Images, Labels]
+Parts = Iterator[tuple[Path, Images, Labels]]
+"""What a file holds, file by file."""
+
+
+class Layout(Struct, frozen=True):
+    """One of the two sets, as its makers lay it out; binary files have their names and `.bin`."""
+
+    classes: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    folders: dict[str, str]  # by form
+    files: dict[str, list[str]]  # by part
+    key: str  # of the labels in a python batch
+    heads: int  # bytes before each image of a binary batch, the last of them its label
+
+
+LAYOUTS = {
+    "cifar10": Layout(
+        classes=10,
+        mean=(0.4914, 0.4822, 0.4465),
+        deviation=(0.2470, 0.2435, 0.2616),
+        folders={"python": "cifar-10-batches-py", "binary": "cifar-10-batches-bin"},
+        files={"train": [f"data_batch_{n}" for n in range(1, 6)], "test": ["test_batch"]},
+        key="labels",
+        heads=1,
+    ),
+    "cifar100": Layout(
+        classes=100,
+        mean=(0.5071, 0.4865, 0.4409),
+        deviation=(0.2673, 0.2564, 0.2762),
+        folders={"python": "cifar-100-python", "binary": "cifar-100-binary"},
+        files={"train": ["train"], "test": ["test"]},
+        key="fine_labels",
+        heads=2,
+    ),
+}
 
 
 def load(name: str, root: Path) -> Splits:
     """Loads CIFAR-10 or -100 in whichever form lies under `root`."""
     form, folder = locate(name, root)
-    (images, labels), (test_images, test_labels) = READERS[form](name, folder)
+    layout, read = LAYOUTS[name], READERS[form]
+    images, labels = _together(read(layout, folder, "train"), layout)
+    test_images, test_labels = _together(read(layout, folder, "test"), layout)
     cut = len(labels) - VAL
     if cut <= 0:
         raise DataError(
@@ -51,16 +86,25 @@ def load(name: str, root: Path) -> Splits:
         Split(images[:cut], labels[:cut]),
         Split(images[cut:], labels[cut:]),
         Split(test_images, test_labels),
-        CLASSES[name],
+        layout.classes,
         255.0,
-        MEANS[name],
-        DEVIATIONS[name],
+        layout.mean,
+        layout.deviation,
     )
+
+
+def _together(parts: Parts, layout: Layout) -> tuple[Images, Labels]:
+    images, labels = [], []
+    for path, pixels, classes in parts:
+        check_pair(pixels, classes, layout.classes, str(path))
+        images.append(pixels)
+        labels.append(classes)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def locate(name: str, root: Path) -> tuple[str, Path]:
     """Returns the form in which a data set lies under `root`, and its folder; reads nothing."""
-    places = {"python": _python_folder(name), "binary": _binary_folder(name), "mosaic": name}
+    places = {**LAYOUTS[name].folders, "mosaic": name}
     for form, folder in places.items():
         if (root / folder).is_dir():
             return form, root / folder
@@ -79,15 +123,7 @@ def download(name: str, root: Path, url: str = URL) -> Path:
         raise DataError(f"{url.format(file)} has md5 {found}, expected {expected}; nothing is kept")
     with tarfile.open(fileobj=BytesIO(packed)) as archive:
         archive.extractall(root, filter="data")
-    return root / _python_folder(name)
-
-
-def _python_folder(name: str) -> str:
-    return "cifar-10-batches-py" if name == "cifar10" else "cifar-100-python"
-
-
-def _binary_folder(name: str) -> str:
-    return "cifar-10-batches-bin" if name == "cifar10" else "cifar-100-binary"
+    return root / LAYOUTS[name].folders["python"]
 
 
 class _Arrays(pickle.Unpickler):
@@ -111,24 +147,12 @@ class _Arrays(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _python_batches(name: str, folder: Path) -> tuple[Pair, Pair]:
-    train = [f"data_batch_{n}" for n in range(1, 6)] if name == "cifar10" else ["train"]
-    test = ["test_batch"] if name == "cifar10" else ["test"]
-    key = "labels" if name == "cifar10" else "fine_labels"
-
-    def read(files: list[str]) -> Pair:
-        images, labels = [], []
-        for file in files:
-            pixels, classes = _python_batch(folder / file, key)
-            check_pair(pixels, classes, CLASSES[name], str(folder / file))
-            images.append(pixels)
-            labels.append(classes)
-        return np.concatenate(images), np.concatenate(labels)
-
-    return read(train), read(test)
+def _python_batches(layout: Layout, folder: Path, part: str) -> Parts:
+    for file in layout.files[part]:
+        yield folder / file, *_python_batch(folder / file, layout.key)
 
 
-def _python_batch(path: Path, key: str) -> Pair:
+def _python_batch(path: Path, key: str) -> tuple[Images, Labels]:
     """Reads the images and labels of one pickle."""
     with _open(path) as stream:
         if stream.peek(2)[:2] == b"\x1f\x8b":
@@ -159,44 +183,28 @@ def _python_batch(path: Path, key: str) -> Pair:
     return pixels.reshape(-1, 3, SIDE, SIDE), labels.astype(np.int64)
 
 
-def _binary_batches(name: str, folder: Path) -> tuple[Pair, Pair]:
-    train = [f"data_batch_{n}.bin" for n in range(1, 6)] if name == "cifar10" else ["train.bin"]
-    test = ["test_batch.bin"] if name == "cifar10" else ["test.bin"]
-    heads = 1 if name == "cifar10" else 2  # CIFAR-100 has the coarse label first
-
-    def read(files: list[str]) -> Pair:
-        rows = []
-        for file in files:
-            with _open(folder / file) as stream:
-                flat = np.frombuffer(stream.read(), dtype=np.uint8)
-            if len(flat) % (heads + PIXELS):
-                raise DataError(f"{folder / file} is not a whole number of images")
-            row = flat.reshape(-1, heads + PIXELS)
-            check_pair(row[:, heads:], row[:, heads - 1], CLASSES[name], str(folder / file))
-            rows.append(row)
-        every = np.concatenate(rows)
-        images = every[:, heads:].reshape(-1, 3, SIDE, SIDE)
-        return images.copy(), every[:, heads - 1].astype(np.int64)
-
-    return read(train), read(test)
+def _binary_batches(layout: Layout, folder: Path, part: str) -> Parts:
+    heads = layout.heads
+    for file in layout.files[part]:
+        path = folder / f"{file}.bin"
+        with _open(path) as stream:
+            flat = np.frombuffer(stream.read(), dtype=np.uint8)
+        if len(flat) % (heads + PIXELS):
+            raise DataError(f"{path} is not a whole number of images")
+        rows = flat.reshape(-1, heads + PIXELS)
+        images = rows[:, heads:].reshape(-1, 3, SIDE, SIDE)
+        yield path, images, rows[:, heads - 1].astype(np.int64)
 
 
-def _mosaics(name: str, folder: Path) -> tuple[Pair, Pair]:
+def _mosaics(layout: Layout, folder: Path, part: str) -> Parts:
     """Pictures of 50 x 100 images each, `train-*` and `test-*`, with labels.npz by file."""
     labels = _mosaic_labels(folder / "labels.npz")
-
-    def read(kind: str) -> Pair:
-        files = sorted(file for file in labels if file.startswith(kind))
-        if not files:
-            raise DataError(f"{folder / 'labels.npz'} names no {kind}-* file")
-        images = []
-        for file in files:
-            path = _named(folder, file)
-            images.append(_mosaic(path))
-            check_pair(images[-1], labels[file], CLASSES[name], str(path))
-        return np.concatenate(images), np.concatenate([labels[file] for file in files])
-
-    return read("train"), read("test")
+    files = sorted(file for file in labels if file.startswith(part))
+    if not files:
+        raise DataError(f"{folder / 'labels.npz'} names no {part}-* file")
+    for file in files:
+        path = _named(folder, file)
+        yield path, _mosaic(path), labels[file]
 
 
 def _mosaic_labels(path: Path) -> dict[str, Labels]:
@@ -234,7 +242,7 @@ def _mosaic(path: Path) -> Images:
     return whole.transpose(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE)
 
 
-READERS: dict[str, Callable[[str, Path], tuple[Pair, Pair]]] = {
+READERS: dict[str, Callable[[Layout, Path, str], Parts]] = {
     "python": _python_batches,
     "binary": _binary_batches,
     "mosaic": _mosaics,

@@ -11,59 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+from models.networks import Classifier, basic, conv_norm, convolutions
 
 
-def _conv_norm(
-    inputs: int, outputs: int, size: int = 3, stride: int = 1, groups: int = 1, act: bool = True
-) -> list[nn.Module]:
-    layers = [_conv(inputs, outputs, size, stride, groups), nn.BatchNorm2d(outputs)]
-    return [*layers, nn.ReLU(inplace=True)] if act else layers
-
-
-class Classifier(nn.Module):
-    """Features, their mean over the picture, and a linear head."""
-
-    def __init__(self, features: nn.Sequential, width: int, classes: int) -> None:
-        super().__init__()
-        self.features = features
-        self.head = nn.Linear(width, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(x).mean(dim=(2, 3)))
-        return logits
-
-
-class _Basic(nn.Module):
-    """Two convolutions and a shortcut (He et al., 2016)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            *_conv_norm(inputs, outputs, stride=stride), *_conv_norm(outputs, outputs, act=False)
-        )
-        same = stride == 1 and inputs == outputs
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(*_conv_norm(inputs, outputs, 1, stride, act=False))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.body(x) + self.shortcut(x))
-
-
-def resnet(depth: int, classes: int, widths: tuple[int, ...] = (16, 16, 32, 64)) -> Classifier:
+def resnet(depth: int, widths: tuple[int, ...], classes: int) -> Classifier:
     """ResNet of `depth` = 6 n + 2 layers; `widths` of stem and three stages."""
     blocks = (depth - 2) // 6
-    layers = _conv_norm(3, widths[0])
+    layers = conv_norm(3, widths[0])
     for stage, (inputs, outputs) in enumerate(pairwise(widths)):
         for block in range(blocks):
             stride = 2 if stage and not block else 1
-            layers.append(_Basic(outputs if block else inputs, outputs, stride))
-    return Classifier(nn.Sequential(*layers), widths[-1], classes)
+            layers.append(basic(outputs if block else inputs, outputs, stride))
+    return Classifier(layers, widths[-1], classes)
+
+
+def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
 
 
 class _Wide(nn.Module):
@@ -93,7 +56,7 @@ def wide_resnet(depth: int, factor: int, classes: int) -> Classifier:
             stride = 2 if stage and not block else 1
             layers.append(_Wide(outputs if block else inputs, outputs, stride))
     layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)]
-    return Classifier(nn.Sequential(*layers), widths[-1], classes)
+    return Classifier(layers, widths[-1], classes)
 
 
 VGG_WIDTHS = {
@@ -116,7 +79,7 @@ def vgg(depth: int, classes: int) -> Classifier:
                 nn.ReLU(inplace=True),
             ]
             inputs = width
-    return Classifier(nn.Sequential(*layers), inputs, classes)
+    return Classifier(layers, inputs, classes)
 
 
 class _Inverted(nn.Module):
@@ -126,9 +89,9 @@ class _Inverted(nn.Module):
         super().__init__()
         hidden = inputs * expand
         self.body = nn.Sequential(
-            *_conv_norm(inputs, hidden, 1),
-            *_conv_norm(hidden, hidden, 3, stride, groups=hidden),
-            *_conv_norm(hidden, outputs, 1, act=False),
+            *conv_norm(inputs, hidden, 1),
+            *conv_norm(hidden, hidden, 3, stride, groups=hidden),
+            *conv_norm(hidden, outputs, 1, act=False),
         )
         self.same = stride == 1 and inputs == outputs
 
@@ -148,15 +111,15 @@ def mobilenet_v2(classes: int) -> Classifier:
         (6, 160, 3, 2),
         (6, 320, 1, 1),
     )
-    layers = _conv_norm(3, 16, 3, 2)
+    layers = conv_norm(3, 16, 3, 2)
     inputs = 16
     for expand, width, count, stride in plan:
         outputs = width // 2
         for number in range(count):
             layers.append(_Inverted(inputs, outputs, stride if number == 0 else 1, expand))
             inputs = outputs
-    layers += _conv_norm(inputs, 1280, 1)
-    return Classifier(nn.Sequential(*layers), 1280, classes)
+    layers += conv_norm(inputs, 1280, 1)
+    return Classifier(layers, 1280, classes)
 
 
 class _Shuffle(nn.Module):
@@ -168,14 +131,14 @@ class _Shuffle(nn.Module):
         self.halves = stride == 2
         if self.halves:
             self.left = nn.Sequential(
-                *_conv_norm(inputs, inputs, 3, 2, groups=inputs, act=False),
-                *_conv_norm(inputs, half, 1),
+                *conv_norm(inputs, inputs, 3, 2, groups=inputs, act=False),
+                *conv_norm(inputs, half, 1),
             )
         own = inputs if self.halves else half
         self.right = nn.Sequential(
-            *_conv_norm(own, half, 1),
-            *_conv_norm(half, half, 3, stride, groups=half, act=False),
-            *_conv_norm(half, half, 1),
+            *conv_norm(own, half, 1),
+            *conv_norm(half, half, 3, stride, groups=half, act=False),
+            *conv_norm(half, half, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,31 +153,26 @@ class _Shuffle(nn.Module):
 
 def shufflenet_v2(classes: int) -> Classifier:
     """ShuffleNetV2 x1 with a stem that keeps the picture's size."""
-    layers = _conv_norm(3, 24, 1)
+    layers = conv_norm(3, 24, 1)
     inputs = 24
     for outputs, count in ((116, 3), (232, 7), (464, 3)):
         layers.append(_Shuffle(inputs, outputs, 2))
         layers += [_Shuffle(outputs, outputs, 1) for _ in range(count)]
         inputs = outputs
-    layers += _conv_norm(inputs, 1024, 1)
-    return Classifier(nn.Sequential(*layers), 1024, classes)
+    layers += conv_norm(inputs, 1024, 1)
+    return Classifier(layers, 1024, classes)
 
 
-def plain(width: int, classes: int, channels: int = 3) -> Classifier:
+def plain(width: int, classes: int) -> Classifier:
     """Six 3 x 3 convolutions of `width` to 4 `width`, strides 2, 1, 2, 1, 2, 1."""
     plan = ((width, 2), (width, 1), (2 * width, 2), (2 * width, 1), (4 * width, 2), (4 * width, 1))
-    layers: list[nn.Module] = []
-    inputs = channels
-    for outputs, stride in plan:
-        layers += _conv_norm(inputs, outputs, stride=stride)
-        inputs = outputs
-    return Classifier(nn.Sequential(*layers), inputs, classes)
+    return Classifier(convolutions(3, plan), 4 * width, classes)
 
 
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*_conv_norm(width, width), *_conv_norm(width, width))
+        self.body = nn.Sequential(*conv_norm(width, width), *conv_norm(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.body(x)
@@ -225,11 +183,11 @@ def teacher24(classes: int) -> Classifier:
     """A small ResNet-9 of width 24 with a stem of stride 2: the teacher that a CPU can train."""
     w = 24
     layers = [
-        *_conv_norm(3, w, stride=2),
-        *_conv_norm(w, 2 * w),
+        *conv_norm(3, w, stride=2),
+        *conv_norm(w, 2 * w),
         _Residual(2 * w),
-        *_conv_norm(2 * w, 4 * w, stride=2),
-        *_conv_norm(4 * w, 8 * w, stride=2),
+        *conv_norm(2 * w, 4 * w, stride=2),
+        *conv_norm(4 * w, 8 * w, stride=2),
         _Residual(8 * w),
     ]
-    return Classifier(nn.Sequential(*layers), 8 * w, classes)
+    return Classifier(layers, 8 * w, classes)

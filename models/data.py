@@ -6,8 +6,7 @@
 batches, or for mosaics (see `cifar.py`), `load("cityscapes", root)` for its makers' layout
 (`cityscapes.py`); `load("folder:PATH")` takes a folder of pictures with one folder a class
 (`picture_folder.py`). What is loaded is checked: sizes, values, labels. Nothing is
-downloaded unless `cifar.download` is called. The digits beside this module were written once from
-scikit-learn's copy (`python -m models.data`).
+downloaded unless `cifar.download` is called. The digits beside this module are scikit-learn's copy.
 """
 
 import hashlib
@@ -15,7 +14,6 @@ import os
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -114,18 +112,3 @@ def _noisy(clean: Splits) -> Splits:
 
     train, val, test = noisy(clean.train, NOISY_COPIES), noisy(clean.val, 1), noisy(clean.test, 1)
     return msgspec.structs.replace(clean, train=train, val=val, test=test)
-
-
-def write(path: Path = FILE) -> str:
-    """Writes scikit-learn's digits as a compressed npz; returns its sha256."""
-    from sklearn.datasets import load_digits
-
-    digits: Any = load_digits()
-    images, labels = digits.images.astype(np.uint8), digits.target.astype(np.uint8)
-    path.parent.mkdir(exist_ok=True)
-    np.savez_compressed(path, images=images, labels=labels)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-if __name__ == "__main__":
-    print(f"{FILE}: sha256 {write()}")

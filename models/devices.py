@@ -10,7 +10,7 @@ users of all these devices publish a time for, and a device whose published time
 so that `scenes-teacher` takes t on it, and its students their measured share of t. It is our
 largest network: a smaller one would have to be stretched further (docs/adr/0013). That a share
 measured on our core holds on the device's own processor is an assumption. Model, engine, batch
-limit and the two thermal numbers are choices, each with its reason in `basis`. Always one thread
+limit and the two thermal numbers are choices, each with its reason beside it. Always one thread
 (docs/adr/0004).
 """
 
@@ -29,14 +29,12 @@ class DeviceClass(Struct, frozen=True):
     `heat_s` is the time constant in which it heats when busy and cools when idle.
     """
 
-    about: str
     model: str
-    engine: str
     batch_max: int
     published_s: float
     slowdown: float
     heat_s: float
-    basis: str
+    engine: str = "torch"
 
     @property
     def speed(self) -> float:
@@ -46,45 +44,17 @@ class DeviceClass(Struct, frozen=True):
 
 
 CLASSES = {
-    "raspberry": DeviceClass(
-        about="Raspberry Pi 5 without a fan",
-        model="scenes-s",
-        engine="torch",
-        batch_max=1,
-        published_s=0.05,
-        slowdown=1.5,
-        heat_s=65.0,
-        basis=(
-            "20 frames/s at 2.9 GHz (Q-engineering, YoloX-ncnn-Raspberry-Pi-4). Choices: a small "
-            "network, as its processor has no accelerator; hot, a third of its speed is gone; 65 s "
-            "is how long launch firmware of the Pi 4 took to the limit of 80 degrees (Raspberry "
-            "Pi, Thermal testing Raspberry Pi 4), taken for the time constant of both"
-        ),
-    ),
-    "jetson": DeviceClass(
-        about="Jetson Orin Nano",
-        model="scenes-m",
-        engine="torch",
-        batch_max=4,
-        published_s=0.0073,
-        slowdown=1.2,
-        heat_s=120.0,
-        basis=(
-            "7.3 ms in FP16 with TensorRT (the0807, YOLOv8-ONNX-TensorRT). Choices: the middle "
-            "network; batches of 4; a fifth slower when hot, after two minutes"
-        ),
-    ),
+    # Raspberry Pi 5, no fan. 20 frames/s at 2.9 GHz (Q-engineering, YoloX-ncnn-Raspberry-Pi-4).
+    # Choices: a small network, as its processor has no accelerator; hot, a third of its speed is
+    # gone; 65 s is how long launch firmware of the Pi 4 took to the limit of 80 degrees (Raspberry
+    # Pi, Thermal testing Raspberry Pi 4), taken for the time constant of both.
+    "raspberry": DeviceClass("scenes-s", batch_max=1, published_s=0.05, slowdown=1.5, heat_s=65.0),
+    # Jetson Orin Nano. 7.3 ms in FP16 with TensorRT (the0807, YOLOv8-ONNX-TensorRT). Choices: the
+    # middle network; batches of 4; a fifth slower when hot, after two minutes.
+    "jetson": DeviceClass("scenes-m", batch_max=4, published_s=0.0073, slowdown=1.2, heat_s=120.0),
+    # A server with an A100 behind the base station. 0.99 ms with TensorRT (Ultralytics, table of
+    # YOLOv8). Choices: the largest network; batches of 8; cooled, hence never hot.
     "rack": DeviceClass(
-        about="a server with an A100 behind the base station",
-        model="scenes-teacher",
-        engine="torch",
-        batch_max=8,
-        published_s=0.00099,
-        slowdown=1.0,
-        heat_s=1.0,
-        basis=(
-            "0.99 ms with TensorRT (Ultralytics, table of YOLOv8). Choices: the largest network; "
-            "batches of 8; cooled, hence never hot"
-        ),
+        "scenes-teacher", batch_max=8, published_s=0.00099, slowdown=1.0, heat_s=1.0
     ),
 }

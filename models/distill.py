@@ -20,7 +20,7 @@ from torch import nn
 
 from models import scores, zoo
 from models.answers import Watch, answers, shared_sizes
-from models.checkpoint import resume, save_run
+from models.checkpoint import Checkpoint
 from models.distill_options import Options, rate_at
 from models.files import write_whole
 from models.losses import LABEL_NONE
@@ -90,8 +90,8 @@ def train(
     )
     steps_each = math.ceil(usable / options.batch)
     steps = steps_each * options.epochs
-    begun = resume(checkpoint, student, optimiser, generator, options, recipe)
-    for number in range(begun + 1, options.epochs + 1):
+    kept = Checkpoint(checkpoint, student, optimiser, generator, options, recipe)
+    for number in range(kept.resume() + 1, options.epochs + 1):
         student.train()
         total = torch.zeros((), device=place)
         order = torch.randperm(usable, generator=generator)
@@ -115,7 +115,7 @@ def train(
             total += loss.detach() * len(picked)
         rate = rate_at(options, (step + 1) / steps)
         on_epoch(Epoch(number, float(total) / usable, accuracy(student, val), rate))
-        save_run(checkpoint, student, optimiser, generator, options, recipe, number)
+        kept.save(number)
     return student.eval()
 
 

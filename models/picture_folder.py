@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import pictures
-from models.splits import DataError, Split, Splits
+from models.splits import DataError, Split, Splits, in_colour
 
 SIDE = 32  # pixels of a side, after scaling
 VAL, TEST = 0.1, 0.2  # shares of the pictures
@@ -33,10 +33,7 @@ def load(root: Path) -> Splits:
         )
         for part, found in parts.items()
     }
-    shares = cut["train"].images / 255.0
-    mean = tuple(shares.mean(axis=(0, 2, 3)).tolist())
-    deviation = tuple(np.maximum(shares.std(axis=(0, 2, 3)), 1e-3).tolist())
-    return Splits(cut["train"], cut["val"], cut["test"], len(classes), 255.0, mean, deviation)
+    return in_colour(cut["train"], cut["val"], cut["test"], len(classes))
 
 
 def classes_of(root: Path) -> list[str]:

@@ -6,12 +6,10 @@ has options of our own and was not trained. The pairs of the literature on CIFAR
 CIFAR-100 on disk and, to end within a day, a GPU.
 """
 
-from difflib import get_close_matches
-
 from msgspec import Struct
 
 from models.distill_options import Options
-from models.zoo import ModelError
+from models.zoo import unknown
 
 
 class Preset(Struct, frozen=True):
@@ -85,6 +83,4 @@ def preset(name: str) -> Preset:
     """Returns a preset; ModelError with the nearest name if there is none."""
     if name in PRESETS:
         return PRESETS[name]
-    close = get_close_matches(name, PRESETS, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise ModelError(f"unknown preset '{name}'{hint} (known: {', '.join(PRESETS)})")
+    raise unknown("preset", name, PRESETS)

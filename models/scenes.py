@@ -7,9 +7,10 @@ car that looks, and do not count, as in Cityscapes. Integers only: the same byte
 """
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
-from models.splits import VOID, Split, Splits
+from models.splits import VOID, Split, Splits, in_colour
 
 HEIGHT, WIDTH = 32, 64
 NAMES = ("road", "building", "sky", "vegetation", "car", "person")
@@ -30,18 +31,11 @@ def load() -> Splits:
     images = np.stack([image for image, _ in painted])
     labels = np.stack([label for _, label in painted])
     first, second = TRAIN, TRAIN + VAL
-    pixels = images[:first] / 255.0
-    return Splits(
-        Split(images[:first], labels[:first]),
-        Split(images[first:second], labels[first:second]),
-        Split(images[second:], labels[second:]),
-        len(NAMES),
-        255.0,
-        tuple(pixels.mean(axis=(0, 2, 3)).tolist()),
-        tuple(pixels.std(axis=(0, 2, 3)).tolist()),
-        ignored=VOID,
-        right_share=RIGHT_SHARE,
-    )
+    train = Split(images[:first], labels[:first])
+    val = Split(images[first:second], labels[first:second])
+    test = Split(images[second:], labels[second:])
+    splits = in_colour(train, val, test, len(NAMES))
+    return structs.replace(splits, ignored=VOID, right_share=RIGHT_SHARE)
 
 
 def scene(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

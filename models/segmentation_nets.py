@@ -1,8 +1,8 @@
 """Networks that label every pixel: pyramid scene parsing (Zhao et al., CVPR 2017), large and small.
 
-Input float32 [B, 3, H, W], output logits [B, K, H, W]. `psp_resnet18` is the light student of the
+Input float32 [B, 3, H, W], output logits [B, K, H, W]. `psp-resnet18` is the light student of the
 literature on Cityscapes, on the ResNet of He et al. with strides of the last two stages turned into
-dilations; `psp_resnet101` its usual teacher. `psp_plain` are ours, for pictures of 32 x 64. All
+dilations; `psp-resnet101` its usual teacher. `psp_plain` are ours, for pictures of 32 x 64. All
 start from noise: weights from ImageNet, which the literature begins with, are not shipped.
 """
 
@@ -10,58 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.networks import Block, basic, conv_norm
+
 BINS = (1, 2, 3, 6)
 
 
-def _conv_norm(
-    inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1, act: bool = True
-) -> list[nn.Module]:
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, size, stride, size // 2 * dilation, dilation, bias=False),
-        nn.BatchNorm2d(outputs),
-    ]
-    return [*layers, nn.ReLU(inplace=True)] if act else layers
-
-
-class _Block(nn.Module):
-    """Some convolutions and a shortcut."""
-
-    def __init__(self, body: list[nn.Module], inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*body)
-        same = stride == 1 and inputs == outputs
-        shortcut = [] if same else _conv_norm(inputs, outputs, 1, stride, act=False)
-        self.shortcut = nn.Sequential(*shortcut)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.body(x) + self.shortcut(x))
-
-
-def basic(inputs: int, width: int, stride: int, dilation: int) -> tuple[_Block, int]:
-    first = _conv_norm(inputs, width, 3, stride, dilation)
-    second = _conv_norm(width, width, 3, 1, dilation, act=False)
-    return _Block([*first, *second], inputs, width, stride), width
-
-
-def bottleneck(inputs: int, width: int, stride: int, dilation: int) -> tuple[_Block, int]:
+def bottleneck(inputs: int, width: int, stride: int, dilation: int) -> Block:
     body = [
-        *_conv_norm(inputs, width, 1),
-        *_conv_norm(width, width, 3, stride, dilation),
-        *_conv_norm(width, 4 * width, 1, act=False),
+        *conv_norm(inputs, width, 1),
+        *conv_norm(width, width, 3, stride, dilation),
+        *conv_norm(width, 4 * width, 1, act=False),
     ]
-    return _Block(body, inputs, 4 * width, stride), 4 * width
+    return Block(body, inputs, 4 * width, stride)
 
 
 def dilated_resnet(counts: tuple[int, ...], is_deep: bool) -> tuple[nn.Sequential, int]:
     """Returns a ResNet without its head, an eighth of the picture's size, and its width."""
-    layers = [*_conv_norm(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)]
-    block, inputs = (bottleneck if is_deep else basic), 64
+    layers = [*conv_norm(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)]
+    block, growth = (bottleneck, 4) if is_deep else (basic, 1)
+    inputs = 64
     for count, width, stride, dilation in zip(
         counts, (64, 128, 256, 512), (1, 2, 1, 1), (1, 1, 2, 4), strict=True
     ):
         for number in range(count):
-            made, inputs = block(inputs, width, 1 if number else stride, dilation)
-            layers.append(made)
+            layers.append(block(inputs, width, 1 if number else stride, dilation))
+            inputs = growth * width
     return nn.Sequential(*layers), inputs
 
 
@@ -72,7 +45,7 @@ class Pyramid(nn.Module):
         super().__init__()
         self.bins = bins
         squeezed = inputs // len(bins)
-        self.squeezes = nn.ModuleList(nn.Sequential(*_conv_norm(inputs, squeezed, 1)) for _ in bins)
+        self.squeezes = nn.ModuleList(nn.Sequential(*conv_norm(inputs, squeezed, 1)) for _ in bins)
 
     def forward(self, x: Tensor) -> Tensor:
         levels = [x]
@@ -92,7 +65,7 @@ class Parser(nn.Module):
         self.features = features
         self.pyramid = Pyramid(width, bins)
         both = width + width // len(bins) * len(bins)
-        self.head = nn.Sequential(*_conv_norm(both, hidden, 3), nn.Conv2d(hidden, classes, 1))
+        self.head = nn.Sequential(*conv_norm(both, hidden, 3), nn.Conv2d(hidden, classes, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.head(self.pyramid(self.features(x)))
@@ -103,13 +76,8 @@ def _spread(x: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def psp_resnet18(classes: int) -> Parser:
-    features, width = dilated_resnet((2, 2, 2, 2), is_deep=False)
-    return Parser(features, width, width // 4, BINS, classes)
-
-
-def psp_resnet101(classes: int) -> Parser:
-    features, width = dilated_resnet((3, 4, 23, 3), is_deep=True)
+def psp_resnet(counts: tuple[int, ...], is_deep: bool, classes: int) -> Parser:
+    features, width = dilated_resnet(counts, is_deep)
     return Parser(features, width, width // 4, BINS, classes)
 
 
@@ -118,9 +86,9 @@ def psp_plain(width: int, classes: int) -> Parser:
     dilated, and a pyramid of two levels."""
     w = width
     layers = [
-        *_conv_norm(3, w, 3, 2),
-        *_conv_norm(w, 2 * w, 3),
-        *_conv_norm(2 * w, 2 * w, 3, dilation=2),
-        *_conv_norm(2 * w, 2 * w, 3, dilation=4),
+        *conv_norm(3, w, 3, 2),
+        *conv_norm(w, 2 * w, 3),
+        *conv_norm(2 * w, 2 * w, 3, dilation=2),
+        *conv_norm(2 * w, 2 * w, 3, dilation=4),
     ]
     return Parser(nn.Sequential(*layers), 2 * w, 2 * w, (1, 4), classes)

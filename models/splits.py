@@ -38,6 +38,14 @@ class Splits(Struct, frozen=True):
     right_share: float = 1.0
 
 
+def in_colour(train: Split, val: Split, test: Split, classes: int) -> Splits:
+    """Returns a set of colour pictures, normalised by those of its own to train on."""
+    shares = train.images / 255.0
+    mean = tuple(shares.mean(axis=(0, 2, 3)).tolist())
+    deviation = tuple(np.maximum(shares.std(axis=(0, 2, 3)), 1e-3).tolist())  # all alike: not 0
+    return Splits(train, val, test, classes, 255.0, mean, deviation)
+
+
 def checked(splits: Splits, name: str) -> Splits:
     """Returns `splits` if a network can be trained and judged on them; DataError if not.
 

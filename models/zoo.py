@@ -7,7 +7,9 @@ and `fresco import-onnx` put them. Weights are never pickles.
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,21 +24,20 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 OWN_VARIABLE = "FRESCO_MODELS"
-DIGITS_WIDTHS = {f"digits-conv{width}": width for width in (2, 4, 12, 24, 48, 64)}
-ARCHITECTURES = (
-    *DIGITS_WIDTHS,
-    *("resnet20", "resnet32", "resnet56", "resnet110", "resnet8x4", "resnet32x4"),
-    *("wrn-16-2", "wrn-40-2", "vgg8", "vgg13", "mobilenet-v2", "shufflenet-v2"),
-    *("plain8", "plain16", "plain32", "teacher24"),
-    *("psp-plain4", "psp-plain8", "psp-plain12", "psp-plain24", "psp-resnet18", "psp-resnet101"),
-)
 ONNX_MODEL = "onnx"  # the architecture of a network that was imported, whatever it is inside
 WEIGHTS_FILE, ONNX_FILE = "weights.safetensors", "network.onnx"
-RESNET_X4 = (32, 64, 128, 256)
 
 
 class ModelError(ValueError):
     """A network or its measurements cannot be had; the message says what to do."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], others: str = "") -> ModelError:
+    """Returns the error of a name that means nothing, with the nearest that means something."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return ModelError(f"unknown {what} '{name}'{hint} (known: {', '.join(known)}{others})")
 
 
 class Manifest(Struct, frozen=True, omit_defaults=True):
@@ -86,12 +87,7 @@ def folder(name: str) -> Path:
     for shelf in shelves():
         if (shelf / name / "manifest.json").exists():
             return shelf / name
-    known = names()
-    close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise ModelError(
-        f"unknown network '{name}'{hint} (known: {', '.join(known)}; others from ${OWN_VARIABLE})"
-    )
+    raise unknown("network", name, names(), f"; others from ${OWN_VARIABLE}")
 
 
 def manifest(name: str) -> Manifest:
@@ -115,44 +111,35 @@ def data_of(name: str) -> Splits:
     return msgspec.structs.replace(splits, mean=made.mean, deviation=made.deviation)
 
 
-def build(architecture: str, classes: int) -> "nn.Module":
-    """Returns an untrained network; ModelError if there is no such architecture."""
+def architectures() -> dict[str, "Callable[[int], nn.Module]"]:
+    """Returns what makes an untrained network of so many classes, by the architecture's name."""
     from models import cifar_nets as nets
     from models import segmentation_nets as parsers
-    from models.networks import DigitsConv
+    from models.networks import digits
 
-    if architecture in DIGITS_WIDTHS:
-        return DigitsConv(DIGITS_WIDTHS[architecture])
-    match architecture:
-        case "resnet8x4":
-            return nets.resnet(8, classes, RESNET_X4)
-        case "resnet32x4":
-            return nets.resnet(32, classes, RESNET_X4)
-        case "resnet20" | "resnet32" | "resnet56" | "resnet110":
-            return nets.resnet(int(architecture.removeprefix("resnet")), classes)
-        case "wrn-16-2" | "wrn-40-2":
-            _, depth, factor = architecture.split("-")
-            return nets.wide_resnet(int(depth), int(factor), classes)
-        case "vgg8" | "vgg13":
-            return nets.vgg(int(architecture.removeprefix("vgg")), classes)
-        case "mobilenet-v2":
-            return nets.mobilenet_v2(classes)
-        case "shufflenet-v2":
-            return nets.shufflenet_v2(classes)
-        case "plain8" | "plain16" | "plain32":
-            return nets.plain(int(architecture.removeprefix("plain")), classes)
-        case "teacher24":
-            return nets.teacher24(classes)
-        case "psp-plain4" | "psp-plain8" | "psp-plain12" | "psp-plain24":
-            return parsers.psp_plain(int(architecture.removeprefix("psp-plain")), classes)
-        case "psp-resnet18":
-            return parsers.psp_resnet18(classes)
-        case "psp-resnet101":
-            return parsers.psp_resnet101(classes)
-    close = get_close_matches(architecture, ARCHITECTURES, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    known = ", ".join(ARCHITECTURES)
-    raise ModelError(f"unknown architecture '{architecture}'{hint} (known: {known})")
+    narrow, wide = (16, 16, 32, 64), (32, 64, 128, 256)
+    return {
+        **{f"digits-conv{width}": partial(digits, width) for width in (2, 4, 12, 24, 48, 64)},
+        **{f"resnet{depth}": partial(nets.resnet, depth, narrow) for depth in (20, 32, 56, 110)},
+        **{f"resnet{depth}x4": partial(nets.resnet, depth, wide) for depth in (8, 32)},
+        **{f"wrn-{depth}-2": partial(nets.wide_resnet, depth, 2) for depth in (16, 40)},
+        **{f"vgg{depth}": partial(nets.vgg, depth) for depth in (8, 13)},
+        "mobilenet-v2": nets.mobilenet_v2,
+        "shufflenet-v2": nets.shufflenet_v2,
+        **{f"plain{width}": partial(nets.plain, width) for width in (8, 16, 32)},
+        "teacher24": nets.teacher24,
+        **{f"psp-plain{width}": partial(parsers.psp_plain, width) for width in (4, 8, 12, 24)},
+        "psp-resnet18": partial(parsers.psp_resnet, (2, 2, 2, 2), False),
+        "psp-resnet101": partial(parsers.psp_resnet, (3, 4, 23, 3), True),
+    }
+
+
+def build(architecture: str, classes: int) -> "nn.Module":
+    """Returns an untrained network; ModelError if there is no such architecture."""
+    known = architectures()
+    if architecture not in known:
+        raise unknown("architecture", architecture, known)
+    return known[architecture](classes)
 
 
 def load(name: str) -> "nn.Module":

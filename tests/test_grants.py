@@ -114,22 +114,22 @@ def offload(user: str, seq: int) -> Offload:
 def test_a_request_that_what_it_asks_for_overtook_is_void() -> None:
     for is_early in (True, False):  # while the task is on its way, or after it
         bs = new_cell(channels=1)
-        ask = message("user-0", Request(0, 1.0, 1e3, 5), "bs-0")
+        ask = message("user-0", Request(0, 1.0, 5), "bs-0")
         assert granted_to(bs.on_message(ask, 1.0)) == ["user-0"]
         sends = bs.on_message(ask, 1.01) if is_early else []
         sends += bs.on_message(message("user-0", offload("user-0", 5), "bs-0"), 1.02)
         sends += bs.on_message(ask, 1.03)
 
         assert granted_to(sends) == []
-        assert granted_to(
-            bs.on_message(message("user-0", Request(0, 1.01, 1e3, 6), "bs-0"), 1.04)
-        ) == ["user-0"]
+        assert granted_to(bs.on_message(message("user-0", Request(0, 1.01, 6), "bs-0"), 1.04)) == [
+            "user-0"
+        ]
 
 
 def test_a_late_repeat_does_not_take_the_place_of_a_newer_request() -> None:
     bs = new_cell(channels=1)
     for seq in (5, 6, 5):  # granted; for the next task; a copy of the first
-        bs.on_message(message("user-0", Request(0, float(seq), 1e3, seq), "bs-0"), 1.0)
+        bs.on_message(message("user-0", Request(0, float(seq), seq), "bs-0"), 1.0)
 
     sends = bs.on_message(message("user-0", offload("user-0", 5), "bs-0"), 1.02)
 
@@ -138,7 +138,7 @@ def test_a_late_repeat_does_not_take_the_place_of_a_newer_request() -> None:
 
 def test_a_lost_grant_is_granted_again_to_the_same_request() -> None:
     bs = new_cell(channels=1)
-    ask = message("user-0", Request(0, 1.0, 1e3, 5), "bs-0")
+    ask = message("user-0", Request(0, 1.0, 5), "bs-0")
     bs.on_message(ask, 1.0)
     bs.on_message(ask, 1.09)
 
@@ -147,8 +147,8 @@ def test_a_lost_grant_is_granted_again_to_the_same_request() -> None:
 
 def test_a_channel_handed_back_goes_to_who_waits_and_a_copy_takes_it_from_nobody() -> None:
     bs = new_cell(channels=1)
-    (first,) = bodies(bs.on_message(message("user-0", Request(0, 1.0, 1e3, 5), "bs-0"), 1.0), Grant)
-    bs.on_message(message("user-1", Request(0, 1.0, 1e3, 5), "bs-0"), 1.01)
+    (first,) = bodies(bs.on_message(message("user-0", Request(0, 1.0, 5), "bs-0"), 1.0), Grant)
+    bs.on_message(message("user-1", Request(0, 1.0, 5), "bs-0"), 1.01)
     back = message("user-0", Vacate(first.channel, first.until_s), "bs-0")
 
     sends = bs.on_message(back, 1.05)
@@ -157,9 +157,9 @@ def test_a_channel_handed_back_goes_to_who_waits_and_a_copy_takes_it_from_nobody
     assert bs.on_message(back, 1.06) == []
     # The same user may have the channel again by then: that grant is another.
     bs.on_message(message("user-1", offload("user-1", 5), "bs-0"), 1.07)
-    again = bs.on_message(message("user-0", Request(0, 1.0, 1e3, 6), "bs-0"), 1.08)
+    again = bs.on_message(message("user-0", Request(0, 1.0, 6), "bs-0"), 1.08)
     assert granted_to(again) == ["user-0"]
-    bs.on_message(message("user-1", Request(0, 1.0, 1e3, 6), "bs-0"), 1.085)
+    bs.on_message(message("user-1", Request(0, 1.0, 6), "bs-0"), 1.085)
     assert bs.on_message(back, 1.09) == []
 
 

@@ -23,6 +23,8 @@ ENDS: dict[Ends, LinkKind] = {("user", "bs"): "uplink", ("bs", "edge"): "to-serv
 class Listener(Node):
     """Sends what it is given at the start and keeps what it hears."""
 
+    kind = "base_station"
+
     def __init__(self, name: NodeId, says: Iterable[Send] = ()) -> None:
         self.id = name
         self.heard: list[tuple[Message, float]] = []

@@ -87,7 +87,7 @@ def new_user(
     queue_len_max: int = 10,
     **demand: float | bool,
 ) -> User:
-    view = UserView("user-0", cells(access), has_cpu=cpu is not None)
+    view = UserView("user-0", cells(access))
     uniform = Streams(3).uniform("demand")
     options = NoOptions()
     wanted = Demand(arrivals=arrivals, priority=1, size_bits=1000.0, images=10, **demand)  # type: ignore[arg-type]
@@ -352,7 +352,7 @@ def test_a_base_station_grants_no_channel_twice_and_no_user_two() -> None:
     granted: dict[str, int] = {}
     for k in range(4):
         for _ in range(2):  # requests are repeated
-            sends = cell.on_message(message(f"user-{k}", Request(0, float(k), 1e3, 0), "bs-0"), 5.0)
+            sends = cell.on_message(message(f"user-{k}", Request(0, float(k), 0), "bs-0"), 5.0)
             granted |= {s.target: s.body.channel for s in sends if isinstance(s.body, Grant)}
 
     assert granted == {"user-0": 0, "user-1": 1}
@@ -361,7 +361,7 @@ def test_a_base_station_grants_no_channel_twice_and_no_user_two() -> None:
 def test_a_used_or_expired_grant_goes_to_the_most_urgent_request() -> None:
     cell = new_cell(channels=1)
     for user, priority, born_s in (("user-0", 1, 0.0), ("user-1", 1, 1.0), ("user-2", 0, 2.0)):
-        cell.on_message(message(user, Request(priority, born_s, 1e3, 0), "bs-0"), 3.0)
+        cell.on_message(message(user, Request(priority, born_s, 0), "bs-0"), 3.0)
 
     used = cell.on_message(message("user-0", Offload(TASK, "edge-0"), "bs-0"), 3.05)
     expired = cell.on_tick(Wake(3.15, CellCause.GRANT_OVER), 3.15)
@@ -657,9 +657,7 @@ def test_nearest_takes_the_nearest_cell_and_its_nearest_server() -> None:
 
 
 def test_local_only_offloads_nothing() -> None:
-    policy = baselines.LocalOnly(
-        UserView("user-0", cells(), has_cpu=True), Streams(3).uniform("p"), NoOptions()
-    )
+    policy = baselines.LocalOnly(UserView("user-0", cells()), Streams(3).uniform("p"), NoOptions())
 
     assert policy.place(TASK, 0.0) is None
 

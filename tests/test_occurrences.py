@@ -13,7 +13,7 @@ from emulator.build.known_fault import links_of
 from emulator.build.planning import plan
 from emulator.checks.check import problems, warnings
 from emulator.checks.fault_words import types
-from emulator.checks.message_types import message_types
+from emulator.checks.faults import message_types
 from emulator.faults.base import BaseFault
 from emulator.faults.fold import AnyFault, Fault
 from emulator.faults.selectors import Place, select, selects

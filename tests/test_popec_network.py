@@ -109,7 +109,7 @@ def fault(kind: str, target: str, at_s: float, for_s: float, **more: Any) -> Spe
 @lru_cache(maxsize=8)
 def _optimum(text: str) -> tuple[Whole, float]:
     whole = whole_of(plan(Scenario.model_validate_json(text), stopwatch=False))
-    return whole, optimum(whole.problem)[1].value_s
+    return whole, optimum(whole.problem)[1]
 
 
 def healthy_optimum(spec: Spec) -> tuple[Whole, float]:
@@ -347,7 +347,7 @@ def test_after_a_crash_it_finds_the_new_optimum_and_after_the_repair_the_old(
         for names in (whole.users, whole.base_stations, whole.servers)
     ]
     left = without(whole.problem, *lost)
-    best_s = optimum(left)[1].value_s
+    best_s = optimum(left)[1]
 
     def gap() -> float:
         rates_hz = {name: {**user.grants_hz, **user.splits_hz} for name, user in run.users.items()}
@@ -465,7 +465,7 @@ def slowed(measure: bool) -> tuple[Run, Problem, float]:
         **{name: getattr(problem, name) for name in problem.__struct_fields__}
         | {"mean_s": mean_s, "second_moment_s2": second_s2}
     )
-    return run, changed, optimum(changed)[1].value_s
+    return run, changed, optimum(changed)[1]
 
 
 def admitted_hz(run: Run, server: NodeId) -> float:

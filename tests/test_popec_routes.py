@@ -463,11 +463,11 @@ def test_the_oracle_agrees_with_naive_path_rates(name: str) -> None:
     whole = whole_of(plan(Scenario.model_validate(NETWORKS[name]("popec")), stopwatch=False))
 
     # Not convex: from an even start four equal users stay equal, which is 0.3 % from the best.
-    best, found = optimum(whole.problem, [scattered(whole.problem, seed) for seed in (1, 2)])
+    best, best_s = optimum(whole.problem, [scattered(whole.problem, seed) for seed in (1, 2)])
 
     assert is_feasible(whole.problem, best)
     # Differences as slopes leave SLSQP some 1e-5 short.
-    assert found.value_s == pytest.approx(best_along_paths_s(whole), rel=1e-4)
+    assert best_s == pytest.approx(best_along_paths_s(whole), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", NEGOTIATED)
@@ -476,7 +476,7 @@ def test_the_negotiation_finds_the_optimum_along_paths(name: str, kind: str) -> 
     spec = NETWORKS[name](kind) | {"protocol": {"kind": kind, "measure": False}}
     planned = plan(Scenario.model_validate(spec), stopwatch=False)
     whole = whole_of(planned)
-    best_s = optimum(whole.problem)[1].value_s
+    best_s = optimum(whole.problem)[1]
     kernel = assemble(planned, planned.names)
     policies = [node.policy for node in kernel.nodes.values()]  # type: ignore[attr-defined]
     users = [policy for policy in policies if isinstance(policy, NegotiatingUser)]

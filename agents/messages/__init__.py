@@ -62,7 +62,6 @@ class Request(Struct, frozen=True, gc=False, tag="request", array_like=True):
 
     priority: int
     born_s: float
-    task_bits: float
     seq: int
     size_bits: float = HEADER_BITS + 128.0
 
@@ -236,39 +235,6 @@ class TaskEnd(Struct, frozen=True, gc=False, tag="task-end", array_like=True):
     correct: bool | None = None
 
 
-Body = (
-    Wake
-    | Offload
-    | Request
-    | Grant
-    | Vacate
-    | ServerReport
-    | Beacon
-    | Join
-    | Hint
-    | Ask
-    | Share
-    | Sense
-    | Sensed
-    | QueueReport
-    | Board
-    | Table
-    | State
-    | Propose
-    | Released
-    | Commit
-    | SlotGrant
-    | Burst
-    | Result
-    | Execute
-    | Abort
-    | Executed
-    | Undelivered
-    | Tempo
-    | Handover
-    | TaskEnd
-    | Allocated
-)
 AllocationBody = Table | State | Propose | Released | Commit
 """What base stations say to each other while they allocate the channels of a slot."""
 
@@ -277,6 +243,11 @@ Control = Join | Hint | Ask | Share | QueueReport | SlotGrant | Board | Allocati
 
 Airborne = Offload | Request | Grant | Vacate | ServerReport | Beacon | Burst | Result | Control
 """The bodies that cross the network; each has `size_bits`."""
+
+Local = Wake | Sense | Sensed | Execute | Abort | Executed | Undelivered | Tempo | Handover
+"""What a node and its own surroundings tell each other."""
+
+Body = Airborne | Local | TaskEnd | Allocated
 
 
 def ended(
@@ -324,7 +295,6 @@ def completed(result: Result, now_s: float) -> TaskEnd:
 
 
 def tag_of(body: type) -> str:
-    """Returns the word for a kind of message."""
     return str(body.__struct_config__.tag)  # type: ignore[attr-defined]
 
 

@@ -75,8 +75,6 @@ class AllottedUser(UserPolicy):
 class _Flow:
     """Path rates in use: how often a slot is used, and the lots that are drawn for servers."""
 
-    __slots__ = ("delay_s", "lots", "rate_hz", "uses")
-
     def __init__(
         self,
         ends: Sequence[tuple[NodeId, NodeId]],

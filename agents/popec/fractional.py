@@ -69,8 +69,6 @@ class _Supply:
     so the rate is convex in the price and the price concave in the rate.
     """
 
-    __slots__ = ("_pieces",)
-
     def __init__(self, opens: Sequence[float], slopes: Sequence[float]) -> None:
         order = sorted(range(len(opens)), key=opens.__getitem__)
         self._pieces: list[tuple[float, float, float]] = []  # (from rate, slope, offset)

@@ -39,16 +39,6 @@ class _Pending(Struct):
 class LinkBelief:
     """One radio link. `nominal` is its success probability as known before the run."""
 
-    __slots__ = (
-        "_looked",
-        "_nominal",
-        "_pending",
-        "_quiet_s",
-        "_retry_s",
-        "estimate",
-        "success",
-    )
-
     def __init__(self, nominal: float) -> None:
         self._nominal = self.success = max(nominal, SUCCESS_MIN)  # as acted on
         self.estimate = SuccessEstimate(self._nominal)

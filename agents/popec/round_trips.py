@@ -15,8 +15,6 @@ RTO_MIN_S = 0.01
 class RoundTrips:
     """One user's estimates, over all its peers together."""
 
-    __slots__ = ("_answered", "_smooth_s", "_spread_s")
-
     def __init__(self) -> None:
         self._smooth_s, self._spread_s = RTT_FIRST_S, 0.5 * RTT_FIRST_S
         self._answered = 0.9

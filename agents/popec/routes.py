@@ -16,8 +16,6 @@ SAME_DELAY_S = 1e-12  # a way that is shorter by less is not: sums of delays are
 class Routes:
     """The paths of one user; its base stations and servers are numbered from zero."""
 
-    __slots__ = ("_sizes", "delays_s", "is_free", "paths")
-
     def __init__(
         self,
         cells: Sequence[NodeId],

@@ -22,8 +22,6 @@ class SuccessEstimate:
 
     GAIN = 0.05  # of the running mean of how many were sent at one time
 
-    __slots__ = ("_at_s", "_nominal", "_same", "_together", "losses_in_a_row", "sums")
-
     def __init__(self, nominal: float) -> None:
         self._nominal = nominal
         self.sums = [0]  # successes among the first 0, 1, 2, ... outcomes since the last change

@@ -10,7 +10,6 @@ augmented Lagrangian, the rest is L-BFGS-B. SLSQP agrees at 10 users but stops 1
 from collections.abc import Sequence
 
 import numpy as np
-from msgspec import Struct
 
 from agents.freshness import Floats, load
 from agents.popec.fractional import cell_hints_hz, server_hints_hz
@@ -29,15 +28,6 @@ PENALTY_GROWTH = 3.0
 OUTER_MAX = 25
 INNER_MAX = 2000
 UNMET = 1e-8  # relative; what is left is repaired by scaling
-
-
-class OracleInfo(Struct, frozen=True):
-    """How the optimum was found."""
-
-    value_s: float  # the weighted peak age
-    values_s: tuple[float, ...]  # from each start
-    evaluations: int
-    violation: float  # relative, of the constraints before the repair
 
 
 class _Priced(Paths):
@@ -86,8 +76,8 @@ def hinted(problem: Problem) -> Allocation:
     return repair(problem, Allocation(grants_hz, splits_hz))
 
 
-def _descend(paths: _Priced, start_hz: Floats) -> tuple[Floats, int, float]:
-    """Follows the augmented Lagrangian from a start: (q, evaluations, violation)."""
+def _descend(paths: _Priced, start_hz: Floats) -> Floats:
+    """Follows the augmented Lagrangian from a start; returns q."""
     from scipy.optimize import minimize  # the agents run without it
 
     problem = paths.problem
@@ -97,8 +87,7 @@ def _descend(paths: _Priced, start_hz: Floats) -> tuple[Floats, int, float]:
     unit_hz *= np.sqrt(problem.weights.sum())
     worth = paths.objective(start_hz)[0]
     multipliers = np.zeros(len(problem.capacity_hz) + len(problem.weights))
-    penalty, unmet, violation = PENALTY, float("inf"), float("inf")
-    evaluations = 0
+    penalty, unmet = PENALTY, float("inf")
 
     def lagrangian(point: Floats) -> tuple[float, Floats]:
         value, slope = paths.objective(point * unit_hz)
@@ -124,9 +113,8 @@ def _descend(paths: _Priced, start_hz: Floats) -> tuple[Floats, int, float]:
                 "maxcor": 30,
             },
         )
-        point, evaluations = done.x, evaluations + int(done.nfev)
+        point = done.x
         excess = paths.excess(point * unit_hz)
-        violation = max(0.0, float(excess.max()))
         # A price on what is left over is as wrong as use beyond a limit.
         before, unmet = unmet, float(np.abs(np.maximum(excess, -multipliers / penalty)).max())
         multipliers = np.maximum(multipliers + penalty * excess, 0.0)
@@ -134,7 +122,8 @@ def _descend(paths: _Priced, start_hz: Floats) -> tuple[Floats, int, float]:
             break
         if unmet > 0.3 * before:
             penalty *= PENALTY_GROWTH
-    return point * unit_hz, evaluations, violation
+    found: Floats = point * unit_hz
+    return found
 
 
 def _within(problem: Problem, allocation: Allocation) -> Allocation:
@@ -145,21 +134,17 @@ def _within(problem: Problem, allocation: Allocation) -> Allocation:
     )
 
 
-def optimum(problem: Problem, starts: Sequence[Allocation] = ()) -> tuple[Allocation, OracleInfo]:
-    """Returns the best allocation found from the hints and from further feasible starts.
+def optimum(problem: Problem, starts: Sequence[Allocation] = ()) -> tuple[Allocation, float]:
+    """Returns the best allocation found from the hints and further feasible starts, and its value.
 
     Every user must have a path.
     """
     paths = _Priced(problem)
     found: list[tuple[float, Allocation]] = []
-    evaluations, worst = 0, 0.0
     for start in (hinted(problem), *starts):
         # A path at zero has no way to say that it should open but its gradient: all stay open.
         start_hz = np.maximum(paths.fit(start), 1e-9)
-        rates_hz, tried, violation = _descend(paths, start_hz)
-        allocation = _within(problem, paths.allocation(rates_hz))
+        allocation = _within(problem, paths.allocation(_descend(paths, start_hz)))
         found.append((weighted_paoi_s(problem, allocation), allocation))
-        evaluations, worst = evaluations + tried, max(worst, violation)
     value_s, best = min(found, key=lambda pair: pair[0])
-    values_s = tuple(value for value, _ in found)
-    return best, OracleInfo(value_s, values_s, evaluations, worst)
+    return best, value_s

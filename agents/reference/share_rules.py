@@ -2,13 +2,19 @@
 
 Each is a pure function of the whole problem, which no node knows, and answers with a feasible
 allocation. Rules that do not know of stability are capped at server load `LOAD_MAX`, which flatters
-them. Source: docs/popec.md, Scenarios.
+them. A protocol decides by one of them before the run, for the network as it is without faults, and
+then acts on that. Source: docs/popec.md, Scenarios.
 """
 
+from collections.abc import Callable
+from typing import Annotated, Any
+
 import numpy as np
-from msgspec import structs
+from msgspec import Meta, Struct, structs
 
 from agents.freshness import Floats, load
+from agents.policy import NoOptions, Protocol
+from agents.popec.allotment import AllottedCell, AllottedUser
 from agents.reference.optimum import optimum
 from agents.reference.problem import Allocation, Paths, Problem, class_sums
 
@@ -100,3 +106,42 @@ def _split(problem: Problem, grants_hz: Floats, shares: Floats) -> Allocation:
     return paths.allocation(
         rates_hz * np.minimum(1.0, LOAD_MAX / np.maximum(loads, LOAD_MAX))[server]
     )
+
+
+class FixedRateOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Tasks per second that every user is to deliver."""
+
+    rate_hz: Annotated[float, Meta(gt=0.0)] = 3.0
+
+
+def _planned(
+    about: str,
+    plan: Callable[[Problem, Any], Allocation],
+    options: type[Struct] = NoOptions,
+) -> Protocol:
+    return Protocol(
+        about, user=AllottedUser, cell=AllottedCell, options=options, slotted=True, plan=plan
+    )
+
+
+EQUAL_SHARE = _planned(
+    "Slots evenly, servers by speed.",
+    lambda problem, options: equal_share_by_speed(problem),
+)
+GREEDY = _planned(
+    "Each user to its best channel, servers by speed.",
+    lambda problem, options: greedy_channel(problem),
+)
+FIXED_RATE = _planned(
+    "Every user at the same rate, if there is room.",
+    lambda problem, options: fixed_rate(problem, options.rate_hz),
+    FixedRateOptions,
+)
+PRIORITY_AGNOSTIC = _planned(
+    "The optimum as if all users weighed the same.",
+    lambda problem, options: priority_agnostic(problem),
+)
+STATIC_OPTIMUM = _planned(
+    "The optimum for the network before the run.",
+    lambda problem, options: static_optimum(problem),
+)

@@ -38,6 +38,8 @@ GRANT_COPIES = 2  # a lost grant costs a channel for a slot
 class ScheduledCell(Node):
     """One cell. It learns everything from messages, and grants what its `Allocator` decides."""
 
+    kind: NodeKind = "base_station"
+
     def __init__(
         self,
         name: NodeId,
@@ -62,10 +64,6 @@ class ScheduledCell(Node):
         self._weight = 0.0
         self._mini_rounds = 0
         self._allocations = 0
-
-    @property
-    def kind(self) -> NodeKind:
-        return "base_station"
 
     def start(self, now_s: float) -> list[Send]:
         slot = self._slotting.next_slot(now_s)

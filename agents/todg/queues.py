@@ -24,7 +24,7 @@ class Backlog(Generic[T]):
         self.rule = rule
         self.persistence = 0.0  # Z, as of the start of the slot
         self._waiting: deque[tuple[T, int]] = deque()
-        self._moved = 0  # taken since the last `settle`
+        self.served = 0  # taken since the last `settle`
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -36,11 +36,6 @@ class Backlog(Generic[T]):
     def urgency(self) -> float:
         """Returns weight (Q + Z), the value of moving one task."""
         return self.rule.weight * (len(self._waiting) + self.persistence)
-
-    @property
-    def served(self) -> int:
-        """Counts the tasks taken since the last `settle`."""
-        return self._moved
 
     @property
     def first(self) -> T:
@@ -63,12 +58,12 @@ class Backlog(Generic[T]):
     def put_back(self, task: T, slot: int) -> None:
         """Returns a task taken since the last `settle`: it was not served after all."""
         self._waiting.appendleft((task, slot))
-        self._moved -= 1
+        self.served -= 1
 
     def take(self) -> T:
         """Hands out the oldest task: it was served. IndexError where there is none."""
         task, _ = self._waiting.popleft()
-        self._moved += 1
+        self.served += 1
         return task
 
     def settle(self, slot: int) -> list[T]:
@@ -77,8 +72,8 @@ class Backlog(Generic[T]):
         A drop costs V beta and gains weight (Q + Z) of drift, so it pays while Q + Z > T. It is
         the head that goes: the proof of the delay bound needs that.
         """
-        carried = max(self.persistence - self._moved, 0.0)
-        self._moved = 0
+        carried = max(self.persistence - self.served, 0.0)
+        self.served = 0
         dropped: list[T] = []
         while self._waiting:
             held = self._held(carried, slot)

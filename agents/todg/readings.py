@@ -27,8 +27,6 @@ BREACHES = {
 class Tally:
     """Counts what one node sends and what bounds it sees broken."""
 
-    __slots__ = ("admission_breaches", "backlog_breaches", "bytes", "messages", "wait_breaches")
-
     def __init__(self) -> None:
         self.messages = 0
         self.bytes = 0.0

@@ -32,12 +32,10 @@ from agents.todg.line import Line
 from agents.todg.readings import Tally
 
 
-def _due_s(job: Job) -> float:
-    return job.task.due_s
-
-
 class ScheduledServer(Node):
     """One server, with a queue for every kind of task."""
+
+    kind: NodeKind = "server"
 
     def __init__(
         self,
@@ -57,17 +55,13 @@ class ScheduledServer(Node):
         self._base_stations = tuple(base_stations)
         self._batch_max = batch_max
         self._tally = Tally()
+        rules = [discipline.server_rule(self._number, kind) for kind in range(len(frame.kinds))]
         self._lines: list[Line[Job]] = [
-            Line(discipline.server_rule(self._number, kind), self._tally, _due_s)
-            for kind in range(len(frame.kinds))
+            Line(rule, self._tally, lambda job: job.task.due_s) for rule in rules
         ]
         self._arrived: list[Job] = []  # in this slot
         self._slot = 0
         self._batches = 0
-
-    @property
-    def kind(self) -> NodeKind:
-        return "server"
 
     def start(self, now_s: float) -> list[Send]:
         slotting = self._frame.slotting
@@ -106,11 +100,8 @@ class ScheduledServer(Node):
             yield job.task
 
     def report(self, now_s: float) -> ServerReport:
-        """Says what this server knows of itself, for the record."""
-        service, moments = self._service, self._service.moments
-        waiting = sum(map(len, self._lines)) + len(self._arrived) + len(service.running)
-        mean_s, second_s2, busy_s = moments.mean, moments.second_moment, service.busy_s(now_s)
-        return ServerReport(self.id, now_s, waiting, mean_s, second_s2, busy_s=busy_s)
+        waiting = sum(map(len, self._lines)) + len(self._arrived)
+        return self._service.report(waiting + len(self._service.running), now_s)
 
     def readings(self, now_s: float) -> dict[str, float]:
         return {

@@ -37,23 +37,7 @@ from agents.todg.uplink import Uplink
 class ScheduledUser(Node):
     """One device with one kind of task; `homes` are the base stations it reaches, nearest first."""
 
-    __slots__ = (
-        "_admission",
-        "_arrived",
-        "_backlog_at_start",
-        "_cpu",
-        "_discipline",
-        "_homes",
-        "_line",
-        "_next_bs",
-        "_number",
-        "_slot",
-        "_slotting",
-        "_source",
-        "_tally",
-        "_uplink",
-        "id",
-    )
+    kind: NodeKind = "user"
 
     def __init__(
         self,
@@ -80,10 +64,6 @@ class ScheduledUser(Node):
         self._arrived: list[Task] = []  # in this slot
         self._slot = -1
         self._backlog_at_start = 0
-
-    @property
-    def kind(self) -> NodeKind:
-        return "user"
 
     @property
     def generated(self) -> int:

@@ -6,12 +6,10 @@ from functools import partial
 
 from agents import radio
 from agents.messages import NodeId
+from emulator.build.plan import Plan
 from emulator.faults.base import LinkKind
-from emulator.scenario import channel_kinds
-from emulator.scenario import distributions
-from emulator.scenario import schema
+from emulator.scenario import channel_kinds, schema
 from emulator.scenario.topology import members
-from emulator.streams import Streams
 from emulator.sim.air import Air
 from emulator.sim.channel import (
     Adaptive,
@@ -26,7 +24,7 @@ from emulator.sim.channel import (
     airtime,
 )
 from emulator.sim.network import Link, Network, Resend
-from emulator.build.plan import Plan
+from emulator.streams import Streams
 
 
 class Wiring:
@@ -87,7 +85,7 @@ class Wiring:
         if not up and target not in self.users:
             return network.link(source, target)
         user, bs = (source, target) if up else (target, source)
-        channel = self._channel_named(user, bs, "control", spec.channel)
+        channel = self.channel(user, bs, spec.channel)
         kind: LinkKind = "control-up" if up else "control-down"
         resend = _resend(spec.resend)
         return Link(source, target, kind, channel, resend, self.streams, gather_s=spec.gather_s)
@@ -97,11 +95,10 @@ class Wiring:
 
         A model without state needs but one for all, which stays in the processor's cache.
         """
-        return self._channel_named(user, bs, "down" if spec is self.scenario.downlink else "", spec)
-
-    def _channel_named(
-        self, user: NodeId, bs: NodeId, use: str, spec: channel_kinds.Channel
-    ) -> Channel:
+        control = self.scenario.control
+        use = "down" if spec is self.scenario.downlink else ""
+        if control is not None and spec is control.channel:
+            use = "control"
         pair = ("", "") if spec.kind in ("ideal", "bernoulli") else (user, bs)
         key = (*pair, use)
         if key not in self._channels:
@@ -119,20 +116,16 @@ class Wiring:
                 chain = BurstChain(spec.p, spec.r, spec.slot_s, self.streams.uniform("burst", *key))
                 return GilbertElliott(chain, spec.loss_good, spec.loss_bad, _airtime(spec))
             case channel_kinds.RayleighChannel():
-                distance_m = dict(self.layout.cells[user])[bs]
-                loss_db = radio.path_loss_db(distance_m, spec.reference_m, spec.path_loss_exponent)
                 return Rayleigh(
-                    spec.snr_db - loss_db,
+                    self._mean_snr_db(user, bs, spec),
                     spec.threshold_db,
                     spec.coherence_s,
                     spec.bandwidth_hz,
                     self.streams.field("fading", *key),
                 )
             case channel_kinds.AdaptiveChannel():
-                distance_m = dict(self.layout.cells[user])[bs]
-                loss_db = radio.path_loss_db(distance_m, spec.reference_m, spec.path_loss_exponent)
                 return Adaptive(
-                    spec.snr_db - loss_db,
+                    self._mean_snr_db(user, bs, spec),
                     self.base_stations[bs].channels or 1,
                     spec.coherence_s,
                     spec.bandwidth_hz,
@@ -143,12 +136,21 @@ class Wiring:
                 trace = self.traces[file]
                 return TraceChannel(trace.times_s, trace.success, trace.rates_bps)
 
+    def _mean_snr_db(
+        self,
+        user: NodeId,
+        bs: NodeId,
+        spec: channel_kinds.RayleighChannel | channel_kinds.AdaptiveChannel,
+    ) -> float:
+        distance_m = dict(self.layout.cells[user])[bs]
+        return spec.snr_db - radio.path_loss_db(
+            distance_m, spec.reference_m, spec.path_loss_exponent
+        )
+
 
 def _resend(spec: schema.Resend) -> Resend:
     return Resend(spec.attempts_max, spec.ack_s, spec.backoff_s)
 
 
 def _airtime(spec: channel_kinds.BernoulliChannel | channel_kinds.GilbertElliottChannel) -> Airtime:
-    distribution = spec.airtime
-    draw = None if distribution is None else distributions.draw_of(distribution.distribution, distribution.mean_s, distribution.scv)
-    return airtime(spec.rate_bps or math.inf, draw)
+    return airtime(spec.rate_bps or math.inf, None if spec.airtime is None else spec.airtime.draw)

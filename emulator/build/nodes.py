@@ -13,38 +13,27 @@ from agents.api import Node, NodeId
 from agents.base_station import BaseStation, Channels
 from agents.edge_server import EdgeServer
 from agents.moments import Moments
-from agents.policy import (
-    Cell,
-    CellView,
-    Protocol,
-    Reach,
-    ServerPolicy,
-    ServerView,
-    UserView,
-)
+from agents.policy import Cell, CellView, Protocol, Reach, ServerPolicy, ServerView, UserView
 from agents.protocols import PROTOCOLS
 from agents.queues import PriorityQueue
-from agents.todg.readings import BREACHES
 from agents.station import Station
 from agents.task_source import Demand, TaskSource
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
+from agents.todg.readings import BREACHES
 from agents.user import User
+from emulator.build.links import Wiring
+from emulator.build.plan import Plan
 from emulator.results.readings import Readout
-from emulator.scenario import distributions
 from emulator.scenario import schema
-from emulator.scenario.fields import Distribution
 from emulator.scenario.nominal import images_of, nominal_moments
 from emulator.scenario.slots import readings_of
-from emulator.scenario.topology import members
-from emulator.streams import Streams
-from emulator.sim.delivery import Remote
 from emulator.sim.accelerator import Accelerator, Fitted, Live, Replay, Students
-from emulator.sim.kernel import Kernel
 from emulator.sim.clock import Pace
+from emulator.sim.delivery import Remote
+from emulator.sim.kernel import Kernel
 from emulator.sim.stopwatch import Stopwatch
 from emulator.sim.thermal import Heating
-from emulator.build.plan import Plan
-from emulator.build.links import Wiring
+from emulator.streams import Streams
 
 
 class Assembly:
@@ -57,17 +46,14 @@ class Assembly:
         self.streams = Streams(plan.scenario.seed)
         self.protocol: Protocol = PROTOCOLS[self.scenario.protocol.kind]
         self.options = msgspec.convert(self.scenario.protocol.options, self.protocol.options)
-        self.servers = dict(members(self.scenario.servers))
-        self.base_stations = dict(members(self.scenario.base_stations))
-        self.users = dict(members(self.scenario.users))
-        self.nominal = {
-            group.name: nominal_moments(group.accelerator, group.speed)
-            for group in self.scenario.servers
-        }
+        self.wiring = Wiring(plan, self.streams)
+        self.servers = self.wiring.servers
+        self.base_stations = self.wiring.base_stations
+        self.users = self.wiring.users
+        self.nominal = {group.name: nominal_moments(group) for group in self.scenario.servers}
         self.images = images_of(self.scenario)
         self.demands = {group.name: self._demand(group) for group in self.scenario.users}
         self.reach = {bs: self._reach(bs) for bs in self.base_stations}
-        self.wiring = Wiring(plan, self.streams)
         self.allotments = plan.allotments
         self._stopwatch = Stopwatch() if plan.stopwatch else None
         self._own: dict[NodeId, Accelerator] = {}
@@ -134,14 +120,8 @@ class Assembly:
 
     def _user(self, name: NodeId, group: schema.UserGroup, generated: int) -> Node:
         cells = self._cells(name, group)
-        view = UserView(
-            name,
-            cells,
-            group.priority,
-            group.weight,
-            group.cpu is not None,
-            self.allotments.get(name),
-        )
+        allotment = self.allotments.get(name, {})
+        view = UserView(name, cells, group.priority, group.weight, allotment)
         return User(
             name,
             self._source(name, group, generated),
@@ -155,7 +135,7 @@ class Assembly:
         return TaskSource(user, self.demands[group.name], uniform, generated)
 
     def _cpu(self, user: NodeId, device: schema.Device) -> Station:
-        moments = Moments(*nominal_moments(device.accelerator, device.speed))
+        moments = Moments(*nominal_moments(device))
         policy = self.protocol.server(ServerView(user, moments), *self._draws(user, "cpu"))
         return _station(user, device, moments, policy)
 
@@ -193,7 +173,7 @@ class Assembly:
     def _base_station(self, name: NodeId, group: schema.BaseStationGroup) -> Node:
         slot_s = group.grant_s if group.access == "slotted" else 0.0
         users = self.layout.users[name]
-        allotment = self.allotments.get(name)
+        allotment = self.allotments.get(name, {})
         view = CellView(name, self.reach[name], users, group.channels or 0, slot_s, allotment)
         return BaseStation(
             name,
@@ -204,8 +184,8 @@ class Assembly:
         )
 
     def _server(self, name: NodeId, group: schema.ServerGroup) -> Node:
-        moments = Moments(*nominal_moments(group.accelerator, group.speed))
-        view = ServerView(name, moments, self.allotments.get(name))
+        moments = Moments(*nominal_moments(group))
+        view = ServerView(name, moments, self.allotments.get(name, {}))
         policy = self.protocol.server(view, *self._draws(name))
         return EdgeServer(
             name,
@@ -217,13 +197,9 @@ class Assembly:
 
     def _reach(self, bs: NodeId) -> tuple[Reach, ...]:
         return tuple(
-            Reach(
-                server,
-                delay_s,
-                self.servers[server].speed,
-                *self.nominal[self.servers[server].name],
-            )
+            Reach(server, delay_s, group.speed, *self.nominal[group.name])
             for server, delay_s in self.layout.servers[bs]
+            for group in (self.servers[server],)
         )
 
     def _arrivals(self, spec: schema.Arrivals) -> Arrivals:
@@ -253,7 +229,7 @@ class Assembly:
         speed = device.speed
         match device.accelerator:
             case schema.FittedAccelerator(service=distribution):
-                return Fitted(_draw(distribution), speed, uniform)
+                return Fitted(distribution.draw, speed, uniform)
             case schema.ReplayAccelerator() as spec:
                 return Replay(_students(spec, speed), uniform)
             case schema.LiveAccelerator(batch_max=batch_max, threads=threads) as spec:
@@ -264,21 +240,9 @@ class Assembly:
 def _station(
     name: NodeId, device: schema.Device, moments: Moments, policy: ServerPolicy
 ) -> Station:
-    accelerator = device.accelerator
-    return Station(
-        name,
-        PriorityQueue(device.queue_len_max),
-        moments,
-        batch_max=1 if accelerator.kind == "fitted" else accelerator.batch_max,
-        select=policy.select,
-    )
+    queue = PriorityQueue(device.queue_len_max)
+    return Station(name, queue, moments, device.batch_max, policy.select)
 
 
-def _students(
-    spec: schema.ReplayAccelerator | schema.LiveAccelerator, speed: float
-) -> Students:
+def _students(spec: schema.NetworkAccelerator, speed: float) -> Students:
     return Students((spec.model, *spec.students), spec.batch_max, speed, spec.engine)
-
-
-def _draw(distribution: Distribution) -> distributions.Draw:
-    return distributions.draw_of(distribution.distribution, distribution.mean_s, distribution.scv)

@@ -11,10 +11,10 @@ from msgspec import Struct
 from agents.messages import NodeId
 from agents.policy import Allotment
 from agents.reference.problem import Allocation, Problem
+from emulator.build.links import Wiring
+from emulator.build.plan import Plan
 from emulator.scenario.nominal import nominal_moments
 from emulator.streams import Streams
-from emulator.build.plan import Plan
-from emulator.build.links import Wiring
 
 RATE_MAX_HZ = 30.0  # a user's sampling cap
 
@@ -42,7 +42,6 @@ class Whole(Struct, frozen=True, eq=False):
         return allotments
 
     def allocation(self, allotments: dict[NodeId, Allotment]) -> Allocation:
-        """Returns what the users' allotments say as one allocation."""
 
         def matrix(peers: list[NodeId]) -> list[list[float]]:
             return [[allotments[user].get(peer, 0.0) for peer in peers] for user in self.users]
@@ -72,9 +71,7 @@ def whole_of(plan: Plan) -> Whole:
                 reach[n, m] = True
                 backhaul_s[base_stations.index(bs), m] = delay_s
     classes = 1 + max(group.priority for group in plan.scenario.users)
-    moments = [
-        nominal_moments(wiring.servers[m].accelerator, wiring.servers[m].speed) for m in servers
-    ]
+    moments = [nominal_moments(wiring.servers[m]) for m in servers]
     groups = [wiring.users[user] for user in users]
     problem = Problem(
         weights=np.array([group.weight for group in groups]),

@@ -6,11 +6,11 @@ from agents.todg.base_station import ScheduledCell
 from agents.todg.discipline import Discipline
 from agents.todg.server import ScheduledServer
 from agents.todg.user import ScheduledUser
+from emulator.build.nodes import Assembly
+from emulator.build.plan import Plan
 from emulator.scenario import schema
 from emulator.scenario.nominal import nominal_moments
 from emulator.scenario.slots import sampled_slots
-from emulator.build.nodes import Assembly
-from emulator.build.plan import Plan
 
 
 class ScheduledAssembly(Assembly):
@@ -41,11 +41,6 @@ class ScheduledAssembly(Assembly):
         return ScheduledCell(name, self.reach[name], discipline, self._sampled_slots)
 
     def _server(self, name: NodeId, group: schema.ServerGroup) -> Node:
-        accelerator = group.accelerator
-        return ScheduledServer(
-            name,
-            self._public,
-            Moments(*nominal_moments(accelerator, group.speed)),
-            self.layout.base_stations[name],
-            batch_max=1 if accelerator.kind == "fitted" else accelerator.batch_max,
-        )
+        moments = Moments(*nominal_moments(group))
+        base_stations = self.layout.base_stations[name]
+        return ScheduledServer(name, self._public, moments, base_stations, group.batch_max)

@@ -75,17 +75,12 @@ def least_s(spec: channel_kinds.Channel, size_bits: float) -> float:
 
 
 def load(chosen: Scenario) -> Iterator[Complaint]:
-    offered_hz = 0.0
-    for group in chosen.users:
-        match group.arrival:
-            case schema.PoissonArrivals(rate_hz=rate_hz):
-                offered_hz += group.count * group.work * rate_hz
-            case schema.PeriodicArrivals(period_s=period_s):
-                offered_hz += group.count * group.work / period_s
+    # Recorded arrivals count for nothing here.
+    offered_hz = sum(each.count * each.work * rate_hz(each.arrival, {}) for each in chosen.users)
     served_hz = 0.0
     for server in chosen.servers:
         accelerator = server.accelerator
-        mean_s, _ = nominal_moments(accelerator, server.speed)
+        mean_s, _ = nominal_moments(server)
         if not isinstance(accelerator, schema.FittedAccelerator):
             best = max(
                 batch / latency.moments(accelerator.model, batch, accelerator.engine)[0]
@@ -105,7 +100,7 @@ def deadlines(chosen: Scenario) -> Iterator[Complaint]:
     is_local = PROTOCOLS[chosen.protocol.kind].local
     for index, group in enumerate(chosen.users):
         devices = [group.cpu] if is_local and group.cpu is not None else chosen.servers
-        fastest_s = min(nominal_moments(each.accelerator, each.speed)[0] for each in devices)
+        fastest_s = min(nominal_moments(each)[0] for each in devices)
         if group.deadline_s is not None and group.deadline_s < fastest_s:
             text = (
                 f"the deadline of '{group.name}', {group.deadline_s:g} s, is shorter than the mean "

@@ -18,7 +18,7 @@ from emulator.checks import devices as check_devices
 from emulator.checks import faults as check_faults
 from emulator.checks import graph as check_graph
 from emulator.checks import slots as check_scheduled
-from emulator.checks.complaints import Complaint, kinds_of, readable, suggest
+from emulator.checks.complaints import Complaint, Where, kinds_of, readable, suggest
 from emulator.results.measures import METRICS
 from emulator.results.stats import ALL
 from emulator.scenario import channel_kinds, schema, traces
@@ -175,9 +175,7 @@ def _channels(chosen: Scenario) -> Iterator[Complaint]:
                 yield (*where, "loss_good"), text, "swap loss_good and loss_bad, and p and r"
 
 
-def _all_channels(
-    chosen: Scenario,
-) -> Iterator[tuple[tuple[str | int, ...], channel_kinds.Channel]]:
+def _all_channels(chosen: Scenario) -> Iterator[tuple[Where, channel_kinds.Channel]]:
     yield ("channel",), chosen.channel
     if chosen.downlink is not None:
         yield ("downlink",), chosen.downlink

@@ -9,8 +9,11 @@ from agents.api import NodeKind
 from emulator.scenario.schema import Scenario
 from emulator.scenario.topology import members
 
-Complaint = tuple[tuple[str | int, ...], str, str]
-"""(place in the scenario, what is wrong, what to do)"""
+Where = tuple[str | int, ...]
+"""Where in a scenario: ("users", 0, "arrival", "rate_hz")."""
+
+Complaint = tuple[Where, str, str]
+"""(where, what is wrong, what to do)"""
 
 
 def kinds_of(chosen: Scenario) -> Iterator[tuple[str, NodeKind]]:
@@ -46,9 +49,7 @@ def suggest(given: str, known: Iterable[str]) -> str:
     return f"did you mean '{near}'?" if near is not None else f"known: {shown}"
 
 
-def readable(
-    where: tuple[str | int, ...], file: str, read: Callable[[Path], object]
-) -> Iterator[Complaint]:
+def readable(where: Where, file: str, read: Callable[[Path], object]) -> Iterator[Complaint]:
     """Checks that what a scenario names is there, and is what `read` reads."""
     try:
         read(Path(file))

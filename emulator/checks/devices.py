@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from emulator.checks.complaints import Complaint, suggest
+from emulator.checks.complaints import Complaint, Where, suggest
 from emulator.scenario import schema
 from emulator.scenario.distributions import SCV_MAX, SCV_MIN
 from emulator.scenario.fields import Distribution
@@ -41,11 +41,7 @@ def problems(chosen: Scenario) -> Iterator[Complaint]:
                 yield (*place, "engine"), str(error), "or choose engine: torch"
 
 
-def network(
-    where: tuple[str | int, ...],
-    name: str,
-    accelerator: schema.ReplayAccelerator | schema.LiveAccelerator,
-) -> Iterator[Complaint]:
+def network(where: Where, name: str, accelerator: schema.NetworkAccelerator) -> Iterator[Complaint]:
     """Checks that a network is known, was measured, and has its images at hand."""
     if name not in zoo.names():
         yield where, f"unknown network '{name}'", suggest(name, zoo.names())
@@ -74,7 +70,7 @@ def is_sound(name: str) -> bool:
     return True
 
 
-def distribution(where: tuple[str | int, ...], given: Distribution) -> Iterator[Complaint]:
+def distribution(where: Where, given: Distribution) -> Iterator[Complaint]:
     """Checks that a distribution of durations exists."""
     if given.distribution == "hyperexponential" and given.scv <= 1.0:
         text = f"a hyperexponential distribution has scv above 1, not {given.scv:g}"
@@ -113,7 +109,7 @@ def machines(chosen: Scenario) -> Iterator[Complaint]:
                 return
 
 
-def _every(chosen: Scenario) -> Iterator[tuple[tuple[str | int, ...], schema.Device]]:
+def _every(chosen: Scenario) -> Iterator[tuple[Where, schema.Device]]:
     for index, group in enumerate(chosen.servers):
         yield ("servers", index), group
     for index, user in enumerate(chosen.users):

@@ -14,13 +14,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from emulator.checks.complaints import nearest, suggest
+from emulator.checks.complaints import Complaint, Where, nearest, suggest
 from emulator.scenario.schema import Scenario
 
-Where = tuple[str | int, ...]
-"""Where in a scenario: ("users", 0, "arrival", "rate_hz")."""
-
-Complaint = tuple[Where, str, str]
 NUMBERS = (1, 1000)  # legal nearly everywhere; where they are not, nothing is mended
 KINDS_MAX = 8  # named in a remedy
 NUMERIC = {
@@ -116,7 +112,7 @@ def _mend(error: ErrorDetails, data: Any, number: int, which: int) -> None:
             holder[key] = number
 
 
-def _explain(error: ErrorDetails, data: Any) -> tuple[Where, str, str]:
+def _explain(error: ErrorDetails, data: Any) -> Complaint:
     """Turns one complaint of pydantic into where, what, and what to do."""
     where, model = _locate(error["loc"], data)
     given, context = error["input"], error.get("ctx", {})
@@ -169,7 +165,7 @@ def _explain(error: ErrorDetails, data: Any) -> tuple[Where, str, str]:
             return where, f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}", ""
 
 
-def _locate(loc: tuple[str | int, ...], data: Any) -> tuple[Where, type[BaseModel] | None]:
+def _locate(loc: Where, data: Any) -> tuple[Where, type[BaseModel] | None]:
     """Follows a location of pydantic through the data, leaving out the names of union members.
 
     Returns the path, and the model that holds its last key.

@@ -6,7 +6,6 @@ command line and dashboard cannot drift.
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
 from typing import Any, get_args
@@ -99,9 +98,7 @@ def read(
     body = {**old, **given}
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in types():
-        close = get_close_matches(str(kind), types(), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(types())}"
-        raise Invalid(f"type: unknown fault type '{kind}'; {hint}", "type")
+        raise Invalid(f"type: unknown fault type '{kind}'; {suggest(str(kind), types())}", "type")
     if ttl_max_s is not None:
         body.setdefault("for_s", TTL_S)
     try:

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from typing import get_args
 
+from agents.messages import AllocationBody, Beacon, Grant, Request, ServerReport, Vacate, tag_of
+from agents.messages.slots import Board, QueueReport, SlotGrant
 from agents.protocols import PROTOCOLS
 from emulator.build.known_fault import hit_by, links_of
 from emulator.build.plan import Plan
 from emulator.checks import node_faults as check_node_faults
-from emulator.checks.complaints import Complaint, suggest
-from emulator.checks.message_types import message_types
+from emulator.checks.complaints import Complaint, Where, suggest
 from emulator.faults.fold import AnyFault
 from emulator.faults.link_types import (
     MessageDelay,
@@ -33,11 +35,6 @@ from emulator.scenario.topology import Layout
 from emulator.streams import Streams
 
 
-def fault_problems(chosen: Scenario, fault: AnyFault, places: Places) -> list[Complaint]:
-    """Returns what is wrong with one more fault for this scenario."""
-    return list(_problems_of(chosen, fault, places, ()))
-
-
 def problems(chosen: Scenario, tables: Layout | None) -> Iterator[Complaint]:
     """Checks every fault; `tables` None: the topology cannot be read, and another check says why.
 
@@ -45,7 +42,7 @@ def problems(chosen: Scenario, tables: Layout | None) -> Iterator[Complaint]:
     """
     places = places_of(chosen, tables)
     for index, fault in enumerate(chosen.faults):
-        yield from _problems_of(chosen, fault, places, ("faults", index), tables is not None)
+        yield from fault_problems(chosen, fault, places, ("faults", index), tables is not None)
 
 
 def _targets(fault: AnyFault) -> list[tuple[str, str]]:
@@ -55,13 +52,10 @@ def _targets(fault: AnyFault) -> list[tuple[str, str]]:
     return [("target", end) for end in fault.target.split("->", 1)]
 
 
-def _problems_of(
-    chosen: Scenario,
-    fault: AnyFault,
-    places: Places,
-    where: tuple[str | int, ...],
-    has_map: bool = True,
+def fault_problems(
+    chosen: Scenario, fault: AnyFault, places: Places, where: Where = (), has_map: bool = True
 ) -> Iterator[Complaint]:
+    """Yields what is wrong with one fault, which stands at `where`, for this scenario."""
     fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
     if fault.needs_snr and not fades:
         radio_kind = chosen.channel.kind
@@ -105,6 +99,24 @@ def _problems_of(
         if times > OCCURRENCES_MAX:
             text = f"it would happen {times:.0f} times, {OCCURRENCES_MAX} are the most"
             yield (*where, "every_s"), text, "repeat it more rarely"
+
+
+def message_types(chosen: Scenario) -> list[str]:
+    """Returns the types of protocol messages that a scenario can have; none of an unknown one."""
+    protocol = PROTOCOLS.get(chosen.protocol.kind)
+    if protocol is None:
+        return []
+    access = {group.access for group in chosen.base_stations}
+    bodies: list[type] = []
+    if "scheduled" in access:
+        bodies += [QueueReport, Board, SlotGrant, *get_args(AllocationBody)]
+    else:
+        bodies += protocol.says
+        bodies += [Beacon] if protocol.beacons else []
+        bodies += [ServerReport] if protocol.reports else []
+        bodies += [Request, Vacate] if "granted" in access else []
+        bodies += [Grant] if access & {"granted", "slotted"} else []
+    return [tag_of(body) for body in bodies]
 
 
 def _alternative(selector: str, possible: dict[str, Place]) -> str:

@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from emulator.checks import check
-from emulator.checks.explain import Where, explain, guesses, mends, settle_whole, written
+from emulator.checks.complaints import Where
+from emulator.checks.explain import explain, guesses, mends, settle_whole, written
 from emulator.scenario.schema import Scenario
 
 SIZE_MAX_BYTES = 1_000_000
@@ -248,38 +249,36 @@ class _Document:
     def _parse(self, path: Path) -> Any:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "there is no such file"
-            self._blame_at(0, 0, "", what, "name a YAML file, or a scenario that comes with Fresco")
-            self.stop_if_bad()
+            raise self._unreadable(what, "name a YAML file, or a scenario that comes with Fresco")
         if path.stat().st_size > SIZE_MAX_BYTES:
             text = f"has more than {SIZE_MAX_BYTES:,} bytes"
-            self._blame_at(0, 0, "", text, "move long lists to files of their own")
-            self.stop_if_bad()
+            raise self._unreadable(text, "move long lists to files of their own")
         try:
             text = path.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
-            self._blame_at(0, 0, "", f"is not UTF-8 text: {error.reason}", "save it as UTF-8")
-            self.stop_if_bad()
+            raise self._unreadable(
+                f"is not UTF-8 text: {error.reason}", "save it as UTF-8"
+            ) from None
         self._lines = text.splitlines()
-        yaml = YAML(typ="rt", pure=True)
         try:
-            return yaml.load(text)
+            return YAML(typ="rt", pure=True).load(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+            place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
             what = str(error.problem or error.context or "cannot be read").split(" with value")[0]
-            self._blame_at(line, column, "", f"not YAML: {what}", "check indentation and colons")
+            raise self._unreadable(
+                f"not YAML: {what}", "check indentation and colons", *place
+            ) from None
         except Exception as error:  # a tag's constructor may raise, or assert, anything
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            self._blame_at(0, 0, "", f"not YAML: {first}", "check the syntax")
-        self.stop_if_bad()
-        return None
+            raise self._unreadable(f"not YAML: {first}", "check the syntax") from None
 
     def _plain(self, node: Any, where: Where) -> Any:
         """Copies what ruamel read as plain values, and notes where each stands."""
         self._values += 1
         if self._values > VALUES_MAX:
             text = f"has more than {VALUES_MAX:,} values, aliases counted out"
-            raise ScenarioError([Problem(self._file, 0, 0, "", text, "use fewer aliases")])
+            raise self._unreadable(text, "use fewer aliases")
         if isinstance(node, Mapping):
             plain: dict[Any, Any] = {}
             for key, inner in node.items():
@@ -307,8 +306,10 @@ class _Document:
         excerpt = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
         return Problem(self._file, line, column, field, message, remedy, excerpt)
 
-    def _blame_at(self, line: int, column: int, field: str, message: str, remedy: str) -> None:
-        self._problems[self._problem_at(line, column, field, message, remedy)] = None
+    def _unreadable(
+        self, message: str, remedy: str, line: int = 0, column: int = 0
+    ) -> ScenarioError:
+        return ScenarioError([self._problem_at(line, column, "", message, remedy)])
 
     def _blame_override(self, shown: str, field: str, message: str, remedy: str) -> None:
         self._problems[Problem(shown, 0, 0, field, message, remedy)] = None

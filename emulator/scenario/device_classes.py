@@ -4,10 +4,10 @@ Done before types are checked, so everything after sees plain fields, and the re
 run depends on no table.
 """
 
-from difflib import get_close_matches
 from typing import Any
 
 from models.devices import CLASSES
+from models.zoo import unknown
 
 
 def spelled_out(given: Any) -> Any:
@@ -19,9 +19,7 @@ def spelled_out(given: Any) -> Any:
     if not isinstance(given, dict) or not isinstance(name := given.get("device"), str):
         return given
     if name not in CLASSES:
-        close = get_close_matches(name, CLASSES, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(CLASSES)}"
-        raise ValueError(f"unknown device '{name}'; {hint}")
+        raise unknown("device", name, CLASSES)
     found = CLASSES[name]
     accelerator: Any = {
         "kind": "live",

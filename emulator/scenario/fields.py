@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emulator.scenario.distributions import Kind
+from emulator.scenario.distributions import Draw, Kind, draw_of, second_moment_s2
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -25,3 +25,11 @@ class Distribution(Spec):
     distribution: Kind
     mean_s: Positive
     scv: Positive = 1.0
+
+    @property
+    def draw(self) -> Draw:
+        return draw_of(self.distribution, self.mean_s, self.scv)
+
+    @property
+    def second_moment_s2(self) -> float:
+        return second_moment_s2(self.distribution, self.mean_s, self.scv)

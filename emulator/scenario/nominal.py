@@ -1,21 +1,13 @@
 """What the devices of a scenario amount to before any of them has served anything."""
 
-from emulator.scenario import distributions, schema
+from emulator.scenario import schema
 
 
-def nominal_moments(accelerator: schema.Accelerator, speed: float) -> tuple[float, float]:
-    """Returns E[S] in seconds and E[S^2] in seconds squared, per task alone in its batch.
-
-    What is known of a device before it has served anything.
-    """
+def nominal_moments(device: schema.Device) -> tuple[float, float]:
+    """Returns E[S] in seconds and E[S^2] in seconds squared, per task alone in its batch."""
+    accelerator, speed = device.accelerator, device.speed
     if isinstance(accelerator, schema.FittedAccelerator):
-        distribution = accelerator.service
-        mean_s, second_s2 = (
-            distribution.mean_s,
-            distributions.second_moment_s2(
-                distribution.distribution, distribution.mean_s, distribution.scv
-            ),
-        )
+        mean_s, second_s2 = accelerator.service.mean_s, accelerator.service.second_moment_s2
     else:
         from models import latency
 

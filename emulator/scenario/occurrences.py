@@ -8,8 +8,9 @@ shifts no choice of another.
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from agents.api import NodeKind
 from agents.blocks import begin_of, next_block
 from agents.messages import NodeId
 from emulator.faults.activation import FaultOrder
@@ -34,22 +35,18 @@ def places_of(chosen: "Scenario", layout: Layout | None) -> Places:
     Whose place nobody tells, as without a layout nobody's is, lies in no area.
     """
     position_m = {} if layout is None else layout.placed_m
-    found: Places = {}
-    for name, user in members(chosen.users):
-        found[name] = Place(
-            "user",
-            user.name,
-            *position_m.get(name, NOWHERE_M),
-            priority=user.priority,
-            computes=user.cpu is not None,
-        )
+
+    def place(kind: NodeKind, name: NodeId, group: str, **known: Any) -> Place:
+        return Place(kind, group, *position_m.get(name, NOWHERE_M), **known)
+
+    found = {
+        name: place("user", name, user.name, priority=user.priority, computes=user.cpu is not None)
+        for name, user in members(chosen.users)
+    }
     for name, cell in members(chosen.base_stations):
-        channels = cell.channels or 0
-        found[name] = Place(
-            "base_station", cell.name, *position_m.get(name, NOWHERE_M), channels=channels
-        )
+        found[name] = place("base_station", name, cell.name, channels=cell.channels or 0)
     for name, server in members(chosen.servers):
-        found[name] = Place("server", server.name, *position_m.get(name, NOWHERE_M), computes=True)
+        found[name] = place("server", name, server.name, computes=True)
     return found
 
 

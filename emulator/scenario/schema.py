@@ -62,12 +62,6 @@ Arrivals = Annotated[
 # What executes tasks
 
 
-STUDENTS_ABOUT = (
-    "Further networks, best first, that a batch gets instead of `model` when its deadline, shared "
-    "with those who wait, leaves no time for a better one."
-)
-
-ENGINE_ABOUT = "What runs the network: torch, or ONNX Runtime (the optional part `ort`)."
 Engine = Literal["torch", "onnx", "onnx-int8"]
 
 
@@ -78,24 +72,31 @@ class FittedAccelerator(Spec):
     service: Distribution
 
 
-class ReplayAccelerator(Spec):
+class NetworkAccelerator(Spec):
+    kind: str
+    model: str
+    students: list[str] = Field(
+        [],
+        description="Further networks, best first, that a batch gets instead of `model` when its "
+        "deadline, shared with those who wait, leaves no time for a better one.",
+    )
+    engine: Engine = Field(
+        "torch",
+        description="What runs the network: torch, or ONNX Runtime (the optional part `ort`).",
+    )
+    batch_max: int = Field(1, ge=1, le=8)
+
+
+class ReplayAccelerator(NetworkAccelerator):
     """Service times from the measured latencies of a network; no image is looked at."""
 
     kind: Literal["replay"]
-    model: str
-    students: list[str] = Field([], description=STUDENTS_ABOUT)
-    engine: Engine = Field("torch", description=ENGINE_ABOUT)
-    batch_max: int = Field(1, ge=1, le=8)
 
 
-class LiveAccelerator(Spec):
+class LiveAccelerator(NetworkAccelerator):
     """Runs the network on the task's image."""
 
     kind: Literal["live"]
-    model: str
-    students: list[str] = Field([], description=STUDENTS_ABOUT)
-    engine: Engine = Field("torch", description=ENGINE_ABOUT)
-    batch_max: int = Field(1, ge=1, le=8)
     threads: int = Field(1, ge=1, le=64)
 
 
@@ -130,6 +131,12 @@ class Device(Spec):
     @classmethod
     def _of_class(cls, given: Any) -> Any:
         return device_classes.spelled_out(given)
+
+    @property
+    def batch_max(self) -> int:
+        """How many tasks it serves at a time."""
+        accelerator = self.accelerator
+        return 1 if isinstance(accelerator, FittedAccelerator) else accelerator.batch_max
 
 
 class UserGroup(Spec):
@@ -293,7 +300,6 @@ class Scenario(Spec):
 
     @property
     def channels(self) -> list[Channel]:
-        """Every channel it names."""
         control = None if self.control is None else self.control.channel
         return [spec for spec in (self.channel, self.downlink, control) if spec is not None]
 

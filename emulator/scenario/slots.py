@@ -99,7 +99,7 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
     for name, server in members(chosen.servers):
         mean_s, deviation_s = _law_of(server)
         machines.append(Machine(name, mean_s))
-        reserve_s.append((mean_s * _batch_max(server), deviation_s * _batch_max(server)))
+        reserve_s.append((mean_s * server.batch_max, deviation_s * server.batch_max))
     kinds: list[TaskClass] = []
     for group in chosen.users:
         reserve = max(
@@ -173,10 +173,5 @@ def rate_hz(arrival: schema.Arrivals, trace_rates_hz: dict[str, float]) -> float
 
 def _law_of(device: schema.Device) -> tuple[float, float]:
     """Returns the mean and the standard deviation of a service of work 1."""
-    mean_s, second_s2 = nominal_moments(device.accelerator, device.speed)
+    mean_s, second_s2 = nominal_moments(device)
     return mean_s, math.sqrt(max(0.0, second_s2 - mean_s * mean_s))
-
-
-def _batch_max(device: schema.Device) -> int:
-    accelerator = device.accelerator
-    return 1 if accelerator.kind == "fitted" else accelerator.batch_max

@@ -53,7 +53,6 @@ def members(groups: list[G]) -> Iterator[tuple[NodeId, G]]:
 
 
 def build(scenario: "Scenario") -> Graph:
-    """Returns the scenario's graph."""
     topology = scenario.topology
     if topology.kind == "file":
         return read_graph(Path(topology.file))

@@ -63,7 +63,6 @@ def read_channel(path: Path) -> ChannelTrace:
 
 
 def _check(values: list[tuple[float, ...]], place: str) -> None:
-    """Says what is wrong with the newest row."""
     at_s, p, rate_bps = values[-1]
     if len(values) == 1 and at_s != 0.0:
         raise ValueError(f"{place}: the first t_s must be 0, not {at_s}")

@@ -26,21 +26,19 @@ class Accelerator(Protocol):
 
     def warm_up(self) -> None:
         """Loads what it needs, once; `execute` does it where nobody called this before."""
+        return
 
     def execute(self, batch: Execute, now_s: float) -> Executed:
         """Serves a batch; says how long it takes on this device."""
 
 
-class Fitted:
+class Fitted(Accelerator):
     """Draws each task's time from a distribution; a batch takes the sum. Looks at no image."""
 
     def __init__(self, draw: Draw, speed: float, uniform: Uniform) -> None:
         self._draw = draw
         self._speed = speed
         self._uniform = uniform
-
-    def warm_up(self) -> None:
-        pass  # nothing to load
 
     def execute(self, batch: Execute, now_s: float) -> Executed:
         tasks = batch.tasks
@@ -92,15 +90,12 @@ class Students:
         return next(fits, len(self.names) - 1)
 
 
-class Replay:
+class Replay(Accelerator):
     """Draws a batch's time from the measured latencies of its network at that batch size."""
 
     def __init__(self, students: Students, uniform: Uniform) -> None:
         self.students = students
         self._uniform = uniform
-
-    def warm_up(self) -> None:
-        pass  # the traces are loaded
 
     def execute(self, batch: Execute, now_s: float) -> Executed:
         chosen = self.students.choose(batch, now_s)

@@ -77,7 +77,6 @@ class Kernel:
 
     @property
     def next_s(self) -> float | None:
-        """When the next event is due; None when there is none."""
         return self.events.next_s
 
     def steer(self, order: FaultOrder) -> None:
@@ -89,14 +88,12 @@ class Kernel:
         self.events.at(order.at_s, self._change_faults, order.at_s, URGENT)
 
     def warm_up(self) -> None:
-        """Loads the networks that accelerators run, so that no task waits for it."""
         self.performer.devices.warm_up()
 
     def start(self, now_s: float = 0.0) -> None:
         self.performer.start(now_s)
 
     def run_until(self, end_s: float) -> None:
-        """Performs every event due at or before `end_s`."""
         self.events.run_until(end_s, self._stamp)
 
     def accept(self, arrival: Message | Flight, at_s: float) -> None:

@@ -65,8 +65,6 @@ class Resend(Struct, frozen=True):
 class Tally:
     """Attempts on all links of one cell and kind, since they were last taken."""
 
-    __slots__ = ("attempts", "bits", "losses")
-
     def __init__(self) -> None:
         self.attempts, self.bits = 0, 0.0
         self.losses: dict[Reason, int] = {}
@@ -82,23 +80,6 @@ class Link:
     channel and a fourth for the back-off. While `sure_s` is given there is nothing to decide, and
     whoever carries the message says so to `count` without asking `judge`.
     """
-
-    __slots__ = (
-        "_channel",
-        "_disturbance",
-        "_ever",
-        "_gathered",
-        "_resend",
-        "_streams",
-        "_uniform",
-        "gather_s",
-        "kind",
-        "shared_channels",
-        "source",
-        "sure_s",
-        "tally",
-        "target",
-    )
 
     def __init__(
         self,
@@ -158,7 +139,6 @@ class Link:
         return min(self._channel.rate_bps(channel, now_s, fade_db), effect.rate_bps)
 
     def count(self, size_bits: float) -> None:
-        """Counts an attempt."""
         tally = self.tally
         tally.attempts += 1
         tally.bits += size_bits
@@ -290,7 +270,6 @@ class Network:
         return link
 
     def apply(self, active: Iterable[AnyFault]) -> None:
-        """Puts the active faults into effect on every link."""
         self._active = tuple(active)
         for targets in self.links.values():
             for link in targets.values():

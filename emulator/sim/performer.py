@@ -63,7 +63,6 @@ class Performer:
         self._records.append(record)
 
     def take_records(self) -> list[Record]:
-        """Hands over what was recorded since the last call."""
         records, self._records = self._records, []
         return records
 
@@ -82,7 +81,6 @@ class Performer:
             self._records += (ended(task, now_s, "dropped", Reason.UNHANDLED) for task in lost)
 
     def perform(self, source: NodeId, sends: Iterable[Send], now_s: float) -> None:
-        """Does what a node wants."""
         for send in sends:
             target = send.target
             if target[0] != "@":

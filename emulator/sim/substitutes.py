@@ -14,18 +14,16 @@ from agents.messages import TaskEnd, Wake, ended, tasks_in
 from agents.reasons import Reason
 from agents.tasks import Task
 
+INSTANTS = ("born_s", "due_s", "ended_s", "arrived_s", "started_s", "finished_s")  # of a TaskEnd
+
 
 class Down(Node):
     """Holds nothing, says nothing, and loses every task that comes, for the given reason."""
 
     def __init__(self, node: Node, reason: Reason) -> None:
         self.id = node.id
-        self._kind = node.kind
+        self.kind: NodeKind = node.kind
         self._reason = reason
-
-    @property
-    def kind(self) -> NodeKind:
-        return self._kind
 
     def start(self, now_s: float) -> list[Send]:
         return []
@@ -37,8 +35,7 @@ class Down(Node):
         return self.lose(tasks_in(message.body), now_s)
 
     def lose(self, tasks: Iterable[Task], now_s: float) -> list[Send]:
-        """Reports the end of each task."""
-        server = self.id if self._kind == "server" else ""
+        server = self.id if self.kind == "server" else ""
         return [
             Send(JOURNAL, ended(task, now_s, "dropped", self._reason, server)) for task in tasks
         ]
@@ -67,12 +64,9 @@ class Skewed(Node):
 
     def __init__(self, node: Node, clock: Clock) -> None:
         self.id = node.id
+        self.kind: NodeKind = node.kind
         self._node = node
         self._clock = clock
-
-    @property
-    def kind(self) -> NodeKind:
-        return self._node.kind
 
     def start(self, now_s: float) -> list[Send]:
         return self._out(self._node.start(self._clock.shows_s(now_s)), now_s)
@@ -92,22 +86,11 @@ class Skewed(Node):
         fast_s = self._clock.shows_s(now_s) - now_s
         for number, send in enumerate(sends):
             if isinstance(send.body, TaskEnd):
-                reported = msgspec.structs.replace(send, body=_moved(send.body, fast_s))
-                sends[number] = reported
+                right = {name: getattr(send.body, name) - fast_s for name in INSTANTS}
+                body = msgspec.structs.replace(send.body, **right)
+                sends[number] = msgspec.structs.replace(send, body=body)
             elif send.grant is not None:
                 grant = send.grant
                 grant = msgspec.structs.replace(grant, until_s=grant.until_s - fast_s)
                 sends[number] = msgspec.structs.replace(send, grant=grant)
         return sends
-
-
-def _moved(end: TaskEnd, fast_s: float) -> TaskEnd:
-    return msgspec.structs.replace(
-        end,
-        born_s=end.born_s - fast_s,
-        due_s=end.due_s - fast_s,
-        ended_s=end.ended_s - fast_s,
-        arrived_s=end.arrived_s - fast_s,
-        started_s=end.started_s - fast_s,
-        finished_s=end.finished_s - fast_s,
-    )

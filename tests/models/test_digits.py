@@ -20,15 +20,6 @@ def test_the_shipped_arrays_are_those_of_scikit_learn() -> None:
         np.testing.assert_array_equal(ours["labels"], theirs.target)
 
 
-def test_writing_again_gives_the_same_arrays(tmp_path: Path) -> None:
-    data.write(tmp_path / "digits.npz")
-
-    # Arrays, not bytes: another zlib may pack them otherwise.
-    with np.load(tmp_path / "digits.npz") as again, np.load(data.FILE) as shipped:
-        np.testing.assert_array_equal(again["images"], shipped["images"])
-        np.testing.assert_array_equal(again["labels"], shipped["labels"])
-
-
 def test_each_image_is_in_exactly_one_split() -> None:
     theirs = load_digits()
     splits = data.load("digits")

@@ -130,7 +130,7 @@ def test_the_rate_never_exceeds_its_peak_and_ends_low(schedule: str) -> None:
 
 def test_every_preset_has_its_teacher_and_its_network() -> None:
     for name, made in PRESETS.items():
-        assert made.architecture in zoo.ARCHITECTURES
+        assert made.architecture in zoo.architectures()
         assert not made.teacher or made.teacher in PRESETS
         assert preset(name) == made
     with pytest.raises(ModelError, match="did you mean 'digits-s'"):

@@ -66,7 +66,7 @@ def test_multiplications_of_the_stem_grow_with_the_picture() -> None:
 def test_every_pixel_gets_logits_and_fusing_changes_none() -> None:
     torch.manual_seed(1)
     features = nn.Sequential(
-        segmentation_nets.basic(3, 8, 2, 1)[0], segmentation_nets.bottleneck(8, 4, 1, 2)[0]
+        segmentation_nets.basic(3, 8, 2, 1), segmentation_nets.bottleneck(8, 4, 1, 2)
     )
     network = segmentation_nets.Parser(features, 16, 4, (1, 2, 3, 6), 5)
     for layer in network.modules():

@@ -19,13 +19,7 @@ from networkx import Graph
 from numpy.typing import NDArray
 
 from agents.messages import AllocationBody
-from agents.messages.slots import (
-    Commit,
-    Propose,
-    Released,
-    State,
-    Table,
-)
+from agents.messages.slots import Commit, Propose, Released, State, Table
 from agents.todg.allocation.channel_plan import Plan, plan_rounds
 from agents.todg.allocation.conflict_graph import ConflictGraph, Neighbourhood
 from agents.todg.allocation.greedy import Greedy
@@ -106,9 +100,8 @@ class Allocator:
         self._tells = [[r for r in part if neighbourhood.bs in r.hops] for part in plan.rounds]
         self._row = {user: row for row, user in enumerate(neighbourhood.users)}
         self._prepared: Prepared = {}
-        self.begin(
-            0, 0, np.zeros((len(neighbourhood.users), neighbourhood.channels), dtype=np.float32)
-        )
+        nothing = np.zeros((len(self._row), neighbourhood.channels), dtype=np.float32)
+        self.begin(0, 0, nothing)
 
     def begin(self, slot: int, epoch: int, weights: NDArray[np.float32]) -> None:
         """Starts a slot; `weights` (row, channel), rows as `neighbourhood.users`; <= 0: none."""
@@ -165,9 +158,8 @@ class Allocator:
     def schedule(self) -> dict[int, int]:
         """Returns the winners of this cell as they stand, user -> channel."""
         channel = self._greedy.schedule() if self._channel is None else self._channel
-        return {
-            self.neighbourhood.users[row]: int(channel[row]) for row in np.flatnonzero(channel >= 0)
-        }
+        users = self.neighbourhood.users
+        return {users[row]: int(channel[row]) for row in np.flatnonzero(channel >= 0)}
 
     def finish(self) -> dict[int, int]:
         """Ends the slot, closed to messages from now on; returns the winners, user -> channel."""
@@ -195,9 +187,7 @@ class Allocator:
     def _state(self, number: int, is_member: bool) -> State:
         channel = self._held.tolist()
         rows = [row for row, k in enumerate(channel) if is_member or k >= 0]
-        rivals = (
-            self.neighbourhood.neighbours.keys()
-        )  # a cell without users may hear, but has no say
+        rivals = self.neighbourhood.neighbours.keys()  # who has no users may hear, but has no say
         return State(
             slot=self._slot,
             epoch=self._epoch,

@@ -51,12 +51,10 @@ class Greedy:
     def __init__(self, neighbourhood: Neighbourhood) -> None:
         self.neighbourhood = neighbourhood
         self._users = np.array(neighbourhood.users, dtype=np.uint64)
-        self._first = (
-            np.arange(len(neighbourhood.users)) * neighbourhood.channels
-        )  # vertex of each row, in a line
-        self._ears = [
-            tuple(sorted(heard & neighbourhood.neighbours.keys())) for heard in neighbourhood.heard
-        ]
+        rows, channels = len(neighbourhood.users), neighbourhood.channels
+        self._first = np.arange(rows) * channels  # vertex of each row, in a line
+        rivals = neighbourhood.neighbours.keys()
+        self._ears = [tuple(sorted(heard & rivals)) for heard in neighbourhood.heard]
         position = {bs: n for n, bs in enumerate(neighbourhood.neighbours)}
         groups = sorted(set(self._ears))
         self._group = np.array([groups.index(heard) for heard in self._ears], dtype=np.intp)
@@ -64,20 +62,15 @@ class Greedy:
             [[position[bs] for bs in heard] for heard in groups], padding=len(position)
         )
         mine = [at.mine for at in neighbourhood.neighbours.values()]
-        self._rows_of_ear = _padded(mine, padding=len(neighbourhood.users))
-        self._bytes, self._width = (
-            8 * neighbourhood.channels,
-            (neighbourhood.channels + 7) // 8,
-        )  # keys, bitmap
+        self._rows_of_ear = _padded(mine, padding=rows)
+        self._bytes, self._width = 8 * channels, (channels + 7) // 8  # keys, bitmap
         self._nothing = bytes(self._bytes)
-        every, blocked = neighbourhood.channels, BLOCKED.tobytes() * neighbourhood.channels
+        blocked = BLOCKED.tobytes() * channels
         self._silence = {  # of those not heard from: they may hold anything
-            bs: Table(0, 0, -1, every, blocked, blocked if at.theirs else b"", 0, 0)
+            bs: Table(0, 0, -1, channels, blocked, blocked if at.theirs else b"", 0, 0)
             for bs, at in neighbourhood.neighbours.items()
         }
-        self.begin(
-            0, 0, np.zeros((len(neighbourhood.users), neighbourhood.channels), dtype=np.float32)
-        )
+        self.begin(0, 0, np.zeros((rows, channels), dtype=np.float32))
 
     def begin(self, slot: int, epoch: int, weights: NDArray[np.float32]) -> None:
         """Starts a slot. `weights` (row, channel) in the order of `neighbourhood.users`."""
