@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection
 
 from agents.api import NodeId
-from emulator.scenario.slots import is_scheduled
-from emulator.sim.delivery import Remote
-from emulator.sim.kernel import Kernel
-from emulator.sim.clock import Pace
 from emulator.build.nodes import Assembly
 from emulator.build.plan import Plan
 from emulator.build.slot_nodes import ScheduledAssembly
+from emulator.scenario.slots import is_scheduled
+from emulator.sim.clock import Pace
+from emulator.sim.delivery import Remote
+from emulator.sim.kernel import Kernel
 
 
 def assemble(

@@ -7,13 +7,13 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from agents.messages import NodeId
+from emulator.build.plan import Plan
 from emulator.faults.activation import Op
 from emulator.faults.base import LinkKind
 from emulator.faults.fold import AnyFault
 from emulator.faults.link_types import LinkFault
 from emulator.scenario.occurrences import Places, meant
 from emulator.scenario.slots import is_scheduled
-from emulator.build.plan import Plan
 
 RESOLVED_MAX = 50  # names in an answer
 State = Literal["scheduled", "active", "healed", "expired", "spared", "failed"]

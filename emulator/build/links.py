@@ -6,12 +6,10 @@ from functools import partial
 
 from agents import radio
 from agents.messages import NodeId
+from emulator.build.plan import Plan
 from emulator.faults.base import LinkKind
-from emulator.scenario import channel_kinds
-from emulator.scenario import distributions
-from emulator.scenario import schema
+from emulator.scenario import channel_kinds, distributions, schema
 from emulator.scenario.topology import members
-from emulator.streams import Streams
 from emulator.sim.air import Air
 from emulator.sim.channel import (
     Adaptive,
@@ -26,7 +24,7 @@ from emulator.sim.channel import (
     airtime,
 )
 from emulator.sim.network import Link, Network, Resend
-from emulator.build.plan import Plan
+from emulator.streams import Streams
 
 
 class Wiring:
@@ -150,5 +148,9 @@ def _resend(spec: schema.Resend) -> Resend:
 
 def _airtime(spec: channel_kinds.BernoulliChannel | channel_kinds.GilbertElliottChannel) -> Airtime:
     distribution = spec.airtime
-    draw = None if distribution is None else distributions.draw_of(distribution.distribution, distribution.mean_s, distribution.scv)
+    draw = (
+        None
+        if distribution is None
+        else distributions.draw_of(distribution.distribution, distribution.mean_s, distribution.scv)
+    )
     return airtime(spec.rate_bps or math.inf, draw)

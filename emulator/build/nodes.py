@@ -24,27 +24,26 @@ from agents.policy import (
 )
 from agents.protocols import PROTOCOLS
 from agents.queues import PriorityQueue
-from agents.todg.readings import BREACHES
 from agents.station import Station
 from agents.task_source import Demand, TaskSource
 from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
+from agents.todg.readings import BREACHES
 from agents.user import User
+from emulator.build.links import Wiring
+from emulator.build.plan import Plan
 from emulator.results.readings import Readout
-from emulator.scenario import distributions
-from emulator.scenario import schema
+from emulator.scenario import distributions, schema
 from emulator.scenario.fields import Distribution
 from emulator.scenario.nominal import images_of, nominal_moments
 from emulator.scenario.slots import readings_of
 from emulator.scenario.topology import members
-from emulator.streams import Streams
-from emulator.sim.delivery import Remote
 from emulator.sim.accelerator import Accelerator, Fitted, Live, Replay, Students
-from emulator.sim.kernel import Kernel
 from emulator.sim.clock import Pace
+from emulator.sim.delivery import Remote
+from emulator.sim.kernel import Kernel
 from emulator.sim.stopwatch import Stopwatch
 from emulator.sim.thermal import Heating
-from emulator.build.plan import Plan
-from emulator.build.links import Wiring
+from emulator.streams import Streams
 
 
 class Assembly:
@@ -274,9 +273,7 @@ def _station(
     )
 
 
-def _students(
-    spec: schema.ReplayAccelerator | schema.LiveAccelerator, speed: float
-) -> Students:
+def _students(spec: schema.ReplayAccelerator | schema.LiveAccelerator, speed: float) -> Students:
     return Students((spec.model, *spec.students), spec.batch_max, speed, spec.engine)
 
 

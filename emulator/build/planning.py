@@ -3,8 +3,8 @@
 import msgspec
 
 from agents.protocols import PROTOCOLS
-from emulator.scenario.schema import Scenario
 from emulator.build.plan import Plan, draw
+from emulator.scenario.schema import Scenario
 
 
 def plan(chosen: Scenario, stopwatch: bool) -> Plan:

@@ -11,10 +11,10 @@ from msgspec import Struct
 from agents.messages import NodeId
 from agents.policy import Allotment
 from agents.reference.problem import Allocation, Problem
+from emulator.build.links import Wiring
+from emulator.build.plan import Plan
 from emulator.scenario.nominal import nominal_moments
 from emulator.streams import Streams
-from emulator.build.plan import Plan
-from emulator.build.links import Wiring
 
 RATE_MAX_HZ = 30.0  # a user's sampling cap
 

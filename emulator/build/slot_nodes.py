@@ -6,11 +6,11 @@ from agents.todg.base_station import ScheduledCell
 from agents.todg.discipline import Discipline
 from agents.todg.server import ScheduledServer
 from agents.todg.user import ScheduledUser
+from emulator.build.nodes import Assembly
+from emulator.build.plan import Plan
 from emulator.scenario import schema
 from emulator.scenario.nominal import nominal_moments
 from emulator.scenario.slots import sampled_slots
-from emulator.build.nodes import Assembly
-from emulator.build.plan import Plan
 
 
 class ScheduledAssembly(Assembly):
