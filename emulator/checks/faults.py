@@ -62,7 +62,7 @@ def _problems_of(
     where: tuple[str | int, ...],
     has_map: bool = True,
 ) -> Iterator[Complaint]:
-    fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
+    fades = any(spec.has_snr for spec in chosen.channels)
     if fault.needs_snr and not fades:
         radio_kind = chosen.channel.kind
         text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"
