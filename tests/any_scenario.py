@@ -12,18 +12,17 @@ from typing import Any
 from conftest import Spec, distribution, scenario, user_group
 from hypothesis import strategies as st
 
+from agents.policy import CellPolicy, UserPolicy
 from agents.protocols import PROTOCOLS
 
 DURATION_S = 1.5
 SCHEDULED = [name for name, each in PROTOCOLS.items() if each.discipline is not None]
 SLOTTED = [name for name, each in PROTOCOLS.items() if each.slotted]
 UNSLOTTED = [
-    "random",
-    "round-robin",
-    "nearest",
-    "best-channel",
-    "shortest-wait",
-    "local-only",
+    name
+    for name, each in PROTOCOLS.items()
+    if not each.slotted
+    and (each.discipline is None or (each.user, each.cell) != (UserPolicy, CellPolicy))
 ]
 OPTIONS: dict[str, list[Spec]] = {
     "random": [{"weights": "equal"}],

@@ -129,7 +129,13 @@ def test_the_architecture_names_every_file_in_its_room() -> None:
             if path.stem not in ("__init__", "__main__") and folder != "emulator/":
                 there.setdefault(folder, set()).add(path.name)
 
-    assert {folder: names - {"__init__.py"} for folder, names in named.items() if names} == there
+    stated = {folder: names - {"__init__.py"} for folder, names in named.items() if names}
+    for folder in sorted(stated.keys() | there.keys()):
+        listed, found = stated.get(folder, set()), there.get(folder, set())
+        unnamed, gone = sorted(found - listed), sorted(listed - found)
+        where = f"ARCHITECTURE.md, 'Where things are', the row of {folder}"
+        assert not unnamed, f"{where}: say what is in {', '.join(unnamed)}"
+        assert not gone, f"{where}: there is no {', '.join(gone)}"
 
 
 def test_no_modules_import_each_other_not_even_in_a_circle_or_lazily() -> None:

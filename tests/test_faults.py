@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Spec, distribution, perform, scenario, server_group, user_group
@@ -100,7 +101,15 @@ THREE_DELAYS = [fault("delay", delay_s=delay_s) for delay_s in (0.1, 0.2, 0.3)]
 
 
 def test_what_follows_is_about_the_whole_vocabulary() -> None:
+    missing = sorted(types().keys() - KINDS.keys())
+    assert not missing, f"KINDS in this file: add how to draw {', '.join(missing)}"
     assert KINDS.keys() == types().keys()
+
+
+def own(schema: dict[str, Any]) -> list[str]:
+    """Names the parameters of a fault that are not those of all."""
+    mine = [name for name, spec in schema["properties"].items() if not spec.get("modifier")]
+    return [name for name in mine if name not in ("for_s", "target")]
 
 
 def test_the_docs_list_every_fault_with_its_parameters_and_how_several_combine() -> None:
@@ -108,12 +117,18 @@ def test_the_docs_list_every_fault_with_its_parameters_and_how_several_combine()
     section = text.split("\n## Faults\n")[1].split("\n\n")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()[2:]]
 
-    assert {kind.strip("`") for kind, *_ in rows} == types().keys()
+    named = {kind.strip("`") for kind, *_ in rows}
+    missing = [
+        f"| `{kind}` | whom it hits | {' '.join(f'`{p}`' for p in own(schema))} | "
+        f"{schema['together']} |"
+        for kind, schema in types().items()
+        if kind not in named
+    ]
+    assert not missing, f"docs/scenarios.md, table of 'Faults': add {' and '.join(missing)}"
+    assert named == types().keys()
     for kind, _, parameters, together in rows:
         schema = types()[kind.strip("`")]
-        own = {name for name, spec in schema["properties"].items() if not spec.get("modifier")}
-        named = set(re.findall(r"`(\w+)`", parameters))
-        assert own - {"for_s", "target"} <= named, kind
+        assert set(own(schema)) <= set(re.findall(r"`(\w+)`", parameters)), kind
         assert together == schema["together"], kind
 
 

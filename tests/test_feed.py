@@ -120,7 +120,7 @@ def test_a_frame_has_every_tile_and_only_finite_numbers(tmp_path: Path) -> None:
         feed.take(Progress(metrics, step, 1.0))
 
     frame = msgspec.json.decode(feed.frame, type=Frame, strict=True)
-    assert frame.tiles.keys() >= {tile.name for tile in tiles(planned)}
+    assert frame.tiles.keys() >= {tile.name for tile in tiles(planned.scenario)}
     assert len(b64decode(frame.ages)) == len(feed.topology().users)
     history = feed.history()
     assert all(len(values) == len(history.at_s) for values in history.columns.values())

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from agents.protocols import PROTOCOLS
 from emulator.faults.fold import AnyFault
-from emulator.scenario import channel_kinds, schema
+from emulator.scenario import arrival_kinds, channel_kinds, schema
 from emulator.scenario.schema import BaseStationGroup
 
 REMEDY = """
@@ -94,7 +94,7 @@ def test_pins_cover_every_kind_that_a_scenario_may_name() -> None:
         "fault": words(faults, "type"),
         "channel": words(members(channel_kinds.Channel)),
         "accelerator": words(members(schema.Accelerator)),
-        "arrival": words(members(schema.Arrivals)),
+        "arrival": words(members(arrival_kinds.Arrivals)),
         "topology": words(members(schema.Topology)),
     }
     covered = {

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from conftest import SHIPPED
 from emulator.checks import source
 from emulator.results.measures import METRICS
 from emulator.runtime.session import Session
+from emulator.scenario import arrival_kinds, channel_kinds
 from emulator.scenario.schema import Device, ServerGroup
 from models.devices import CLASSES
 
@@ -20,9 +22,31 @@ DOCS = Path(__file__).parent.parent / "docs"
 def test_the_docs_list_every_metric_that_a_scenario_may_expect() -> None:
     _, section = (DOCS / "scenarios.md").read_text().split("\n## Metrics\n")
 
-    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == {
-        name: metric.about for name, metric in METRICS.items()
-    }
+    lines = re.findall(r"^\| `\w+` \| .+ \|$", section, re.MULTILINE)
+    declared = [f"| `{metric.name}` | {metric.about} |" for metric in METRICS.values()]
+    missing, gone = set(declared) - set(lines), set(lines) - set(declared)
+    assert not missing, f"docs/scenarios.md, table of 'Metrics': add {' and '.join(missing)}"
+    assert not gone, f"docs/scenarios.md, table of 'Metrics': delete {' and '.join(gone)}"
+
+
+@pytest.mark.parametrize(
+    ("union", "heading"),
+    [
+        (channel_kinds.Channel, "## Channels"),
+        (arrival_kinds.Arrivals, "## Users and servers"),
+    ],
+    ids=["channels", "arrivals"],
+)
+def test_the_docs_list_every_kind_with_its_fields(union: Any, heading: str) -> None:
+    section = (DOCS / "scenarios.md").read_text().split(f"\n{heading}\n")[1].split("\n## ")[0]
+    for spec in get_args(get_args(union)[0]):
+        (kind,) = get_args(spec.model_fields["kind"].annotation)
+        rows = "".join(line for line in section.splitlines() if line.startswith(f"| `{kind}` |"))
+        told = f"docs/scenarios.md, tables of '{heading[3:]}', `{kind}`"
+        fields = spec.model_fields.keys() - {"kind"}
+        assert rows, f"{told}: add its line, with {', '.join(sorted(fields))}"
+        missing = sorted(fields - set(re.findall(r"\w+", rows)))
+        assert not missing, f"{told}: say what {', '.join(missing)} is"
 
 
 SLOWEST = 1 / 50  # a timing that is stretched further shows the machine's noise, not the device

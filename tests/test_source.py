@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emulator.build.planning import plan
 from emulator.checks import check, source
 from emulator.checks.source import ScenarioError
-from emulator.scenario.schema import TraceArrivals
+from emulator.scenario.arrival_kinds import TraceArrivals
 
 ROOT = Path(__file__).parent.parent
 BAD = sorted((ROOT / "tests" / "scenarios_bad").glob("*.yaml"))

@@ -4,25 +4,13 @@ import math
 from collections.abc import Collection
 from functools import partial
 
-from agents import radio
 from agents.messages import NodeId
 from emulator.build.plan import Plan
 from emulator.faults.base import LinkKind
 from emulator.scenario import channel_kinds, schema
 from emulator.scenario.topology import members
 from emulator.sim.air import Air
-from emulator.sim.channel import (
-    Adaptive,
-    Airtime,
-    Bernoulli,
-    BurstChain,
-    Channel,
-    GilbertElliott,
-    Ideal,
-    Rayleigh,
-    TraceChannel,
-    airtime,
-)
+from emulator.sim.channel import Bernoulli, Channel, Ideal, Site, airtime, made
 from emulator.sim.network import Link, Network, Resend
 from emulator.streams import Streams
 
@@ -99,58 +87,20 @@ class Wiring:
         use = "down" if spec is self.scenario.downlink else ""
         if control is not None and spec is control.channel:
             use = "control"
-        pair = ("", "") if spec.kind in ("ideal", "bernoulli") else (user, bs)
-        key = (*pair, use)
+        key = (user, bs, use) if spec.has_state else ("", "", use)
         if key not in self._channels:
-            self._channels[key] = self._make_channel(key, spec)
+            self._channels[key] = made(
+                spec,
+                Site(
+                    key=key,
+                    streams=self.streams,
+                    distance_m=lambda: dict(self.layout.cells[user])[bs],
+                    channels=self.base_stations[bs].channels or 1,
+                    traces=self.traces,
+                ),
+            )
         return self._channels[key]
-
-    def _make_channel(self, key: tuple[str, str, str], spec: channel_kinds.Channel) -> Channel:
-        user, bs, _ = key
-        match spec:
-            case channel_kinds.IdealChannel(delay_s=delay_s):
-                return Ideal(delay_s)
-            case channel_kinds.BernoulliChannel(loss=loss):
-                return Bernoulli(loss, _airtime(spec))
-            case channel_kinds.GilbertElliottChannel():
-                chain = BurstChain(spec.p, spec.r, spec.slot_s, self.streams.uniform("burst", *key))
-                return GilbertElliott(chain, spec.loss_good, spec.loss_bad, _airtime(spec))
-            case channel_kinds.RayleighChannel():
-                return Rayleigh(
-                    self._mean_snr_db(user, bs, spec),
-                    spec.threshold_db,
-                    spec.coherence_s,
-                    spec.bandwidth_hz,
-                    self.streams.field("fading", *key),
-                )
-            case channel_kinds.AdaptiveChannel():
-                return Adaptive(
-                    self._mean_snr_db(user, bs, spec),
-                    self.base_stations[bs].channels or 1,
-                    spec.coherence_s,
-                    spec.bandwidth_hz,
-                    spec.efficiency_max,
-                    self.streams.field("fading", *key),
-                )
-            case channel_kinds.TraceChannel(file=file):
-                trace = self.traces[file]
-                return TraceChannel(trace.times_s, trace.success, trace.rates_bps)
-
-    def _mean_snr_db(
-        self,
-        user: NodeId,
-        bs: NodeId,
-        spec: channel_kinds.RayleighChannel | channel_kinds.AdaptiveChannel,
-    ) -> float:
-        distance_m = dict(self.layout.cells[user])[bs]
-        return spec.snr_db - radio.path_loss_db(
-            distance_m, spec.reference_m, spec.path_loss_exponent
-        )
 
 
 def _resend(spec: schema.Resend) -> Resend:
     return Resend(spec.attempts_max, spec.ack_s, spec.backoff_s)
-
-
-def _airtime(spec: channel_kinds.BernoulliChannel | channel_kinds.GilbertElliottChannel) -> Airtime:
-    return airtime(spec.rate_bps or math.inf, None if spec.airtime is None else spec.airtime.draw)

@@ -18,7 +18,7 @@ from agents.protocols import PROTOCOLS
 from agents.queues import PriorityQueue
 from agents.station import Station
 from agents.task_source import Demand, TaskSource
-from agents.tasks import Arrivals, AtWill, OnGrant, Periodic, Poisson, Trace, Uniform
+from agents.tasks import Uniform
 from agents.todg.readings import BREACHES
 from agents.user import User
 from emulator.build.links import Wiring
@@ -161,7 +161,7 @@ class Assembly:
 
     def _demand(self, group: schema.UserGroup) -> Demand:
         return Demand(
-            arrivals=self._arrivals(group.arrival),
+            arrivals=group.arrival.process(self.plan.arrivals),
             priority=group.priority,
             size_bits=group.input_bits,
             images=self.images,
@@ -201,19 +201,6 @@ class Assembly:
             for server, delay_s in self.layout.servers[bs]
             for group in (self.servers[server],)
         )
-
-    def _arrivals(self, spec: schema.Arrivals) -> Arrivals:
-        match spec:
-            case schema.PoissonArrivals(rate_hz=rate_hz):
-                return Poisson(rate_hz)
-            case schema.PeriodicArrivals(period_s=period_s):
-                return Periodic(period_s)
-            case schema.AtWillArrivals(wait_s=wait_s, timeout_s=timeout_s):
-                return AtWill(wait_s, timeout_s)
-            case schema.OnGrantArrivals():
-                return OnGrant()
-            case schema.TraceArrivals(file=file):
-                return Trace(self.plan.arrivals[file])
 
     def _device(self, name: NodeId) -> schema.Device | None:
         if name in self.servers:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emulator.build.plan import Plan
 from emulator.checks.complaints import Complaint
-from emulator.scenario.schema import TraceArrivals
+from emulator.scenario.arrival_kinds import TraceArrivals
 
 FEW = 0.1  # share of the instants: below, most of what was recorded never happens
 

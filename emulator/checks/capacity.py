@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from agents import radio
 from agents.messages import Grant, NodeId
 from agents.protocols import PROTOCOLS
 from agents.tasks import HEADER_BITS
@@ -34,9 +33,9 @@ HOPELESS = 0.5  # share of attempts that are lost over the nearest link
 
 def slots(chosen: Scenario) -> Iterator[Complaint]:
     """A task that does not fit into a slot or grant, with its header, would never arrive."""
-    told_s = least_s(chosen.downlink or chosen.channel, Grant(0, 0.0).size_bits)
+    told_s = (chosen.downlink or chosen.channel).least_s(Grant(0, 0.0).size_bits)
     for index, user in enumerate(chosen.users):
-        task_s = least_s(chosen.channel, HEADER_BITS + user.input_bits)
+        task_s = chosen.channel.least_s(HEADER_BITS + user.input_bits)
         for group in chosen.base_stations:
             if group.access not in ("slotted", "granted"):
                 continue
@@ -52,31 +51,8 @@ def slots(chosen: Scenario) -> Iterator[Complaint]:
             yield ("users", index, "input_bits"), text, "smaller tasks, or a longer grant_s"
 
 
-def least_s(spec: channel_kinds.Channel, size_bits: float) -> float:
-    """Returns how long an attempt takes at least, by what its channel is."""
-    match spec:
-        case channel_kinds.IdealChannel(delay_s=delay_s):
-            return delay_s
-        case channel_kinds.BernoulliChannel() | channel_kinds.GilbertElliottChannel():
-            if spec.rate_bps is not None:
-                return size_bits / spec.rate_bps
-            distribution = spec.airtime
-            return (
-                distribution.mean_s
-                if distribution is not None and distribution.distribution == "deterministic"
-                else 0.0
-            )
-        case channel_kinds.RayleighChannel():
-            return size_bits / radio.rate_bps(spec.bandwidth_hz, spec.threshold_db)
-        case channel_kinds.AdaptiveChannel():
-            return size_bits / (spec.bandwidth_hz * spec.efficiency_max)
-        case channel_kinds.TraceChannel():
-            return 0.0  # its rate may be any, at times
-
-
 def load(chosen: Scenario) -> Iterator[Complaint]:
-    # Recorded arrivals count for nothing here.
-    offered_hz = sum(each.count * each.work * rate_hz(each.arrival, {}) for each in chosen.users)
+    offered_hz = sum(group.count * group.work * group.arrival.declared_hz for group in chosen.users)
     served_hz = 0.0
     for server in chosen.servers:
         accelerator = server.accelerator

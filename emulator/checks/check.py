@@ -21,7 +21,7 @@ from emulator.checks import slots as check_scheduled
 from emulator.checks.complaints import Complaint, Where, kinds_of, readable, suggest
 from emulator.results.measures import METRICS
 from emulator.results.stats import ALL
-from emulator.scenario import channel_kinds, schema, traces
+from emulator.scenario import arrival_kinds, channel_kinds, traces
 from emulator.scenario.schema import Scenario
 from emulator.scenario.slots import is_scheduled
 from emulator.scenario.topology import members
@@ -209,7 +209,7 @@ def _expectations(chosen: Scenario) -> Iterator[Complaint]:
 
 def _files(chosen: Scenario) -> Iterator[Complaint]:
     for index, group in enumerate(chosen.users):
-        if isinstance(group.arrival, schema.TraceArrivals):
+        if isinstance(group.arrival, arrival_kinds.TraceArrivals):
             where = ("users", index, "arrival", "file")
             yield from readable(where, group.arrival.file, traces.read_times)
     for place, spec in _all_channels(chosen):

@@ -56,7 +56,7 @@ def fault_problems(
     chosen: Scenario, fault: AnyFault, places: Places, where: Where = (), has_map: bool = True
 ) -> Iterator[Complaint]:
     """Yields what is wrong with one fault, which stands at `where`, for this scenario."""
-    fades = any(spec.kind in ("rayleigh", "adaptive") for spec in chosen.channels)
+    fades = any(spec.has_snr for spec in chosen.channels)
     if fault.needs_snr and not fades:
         radio_kind = chosen.channel.kind
         text = f"{fault.type} needs a signal-to-noise ratio; a {radio_kind} channel has none"

@@ -12,12 +12,11 @@ from emulator.faults.node_types import (
     NodeFault,
     UserChurn,
 )
+from emulator.scenario.arrival_kinds import TraceArrivals
 from emulator.scenario.nominal import images_of
 from emulator.scenario.schema import Scenario
 from emulator.scenario.topology import members
 from models import zoo
-
-RATELESS = ("at-will", "on-grant", "trace")
 
 
 def problems(chosen: Scenario, fault: NodeFault, hit: Collection[str]) -> Iterator[Complaint]:
@@ -28,10 +27,11 @@ def problems(chosen: Scenario, fault: NodeFault, hit: Collection[str]) -> Iterat
         case ModelSwap():
             yield from _swap(chosen, fault, hit)
         case UserChurn() | ArrivalBurst():
-            refused = RATELESS if isinstance(fault, ArrivalBurst) else ("trace",)
             for name, user in members(chosen.users):
-                if name in hit and user.arrival.kind in refused:
-                    text = f"'{name}' has arrivals of kind {user.arrival.kind}"
+                arrival = user.arrival
+                is_rateless = isinstance(fault, ArrivalBurst) and not arrival.declared_hz
+                if name in hit and (is_rateless or isinstance(arrival, TraceArrivals)):
+                    text = f"'{name}' has arrivals of kind {arrival.kind}"
                     remedy = f"{fault.type} needs others: poisson or periodic"
                     yield ("target",), text, remedy
                     return

@@ -12,14 +12,12 @@ from agents.protocols import PROTOCOLS
 from agents.tasks import HEADER_BITS
 from agents.todg.allocation.allocator import plan_for, steps
 from agents.todg.uplink import REST_MIN_BITS
-from emulator.checks.capacity import least_s
 from emulator.checks.complaints import Complaint
-from emulator.scenario import channel_kinds, schema
+from emulator.scenario import channel_kinds
+from emulator.scenario.arrival_kinds import TraceArrivals
 from emulator.scenario.schema import Scenario
 from emulator.scenario.slots import DeadlineError, arrival_rates_hz, frame_of, is_scheduled
 from emulator.scenario.topology import Layout
-
-ARRIVALS = ("poisson", "periodic", "trace")
 
 
 def fields(chosen: Scenario) -> Iterator[Complaint]:
@@ -54,9 +52,11 @@ def fields(chosen: Scenario) -> Iterator[Complaint]:
         if user.deadline_s is None:
             text = f"tasks of '{user.name}' have no deadline to keep"
             yield ("users", index), text, "add `deadline_s: 2`"
-        if user.arrival.kind not in ARRIVALS:
-            text = f"{user.arrival.kind} tasks have no rate to plan with"
-            yield ("users", index, "arrival", "kind"), text, f"one of {', '.join(ARRIVALS)}"
+        arrival = user.arrival
+        if not (arrival.declared_hz or isinstance(arrival, TraceArrivals)):
+            text = f"{arrival.kind} tasks have no rate to plan with"
+            remedy = "choose one that has, as poisson, periodic or trace"
+            yield ("users", index, "arrival", "kind"), text, remedy
 
 
 def _radio(chosen: Scenario) -> Iterator[Complaint]:
@@ -98,7 +98,7 @@ def frame(chosen: Scenario, layout: Layout) -> Iterator[Complaint]:
     rates_hz = arrival_rates_hz(chosen)
     for index, user in enumerate(chosen.users):
         arrival = user.arrival
-        if isinstance(arrival, schema.TraceArrivals) and not rates_hz[arrival.file] > 0.0:
+        if isinstance(arrival, TraceArrivals) and not rates_hz[arrival.file] > 0.0:
             text = f"{Path(arrival.file).name} has no instant after 0: no rate to plan with"
             yield ("users", index, "arrival", "file"), text, "add instants, or choose kind: poisson"
             return
@@ -134,7 +134,7 @@ def _bursts(chosen: Scenario, left_s: float, slot_s: float) -> Iterator[Complain
     bursts reach their server by its deadline, on the best channel that there can be."""
     assert isinstance(chosen.channel, channel_kinds.AdaptiveChannel), "checked with the scenario"
     assert chosen.control is not None, "checked with the scenario"
-    told_s = least_s(chosen.control.channel, SlotGrant(0, 0, 0.0, ()).size_bits)
+    told_s = chosen.control.channel.least_s(SlotGrant(0, 0, 0.0, ()).size_bits)
     told_s += chosen.control.gather_s or 0.0
     best_bps = chosen.channel.bandwidth_hz * chosen.channel.efficiency_max
     room_bits = best_bps * (left_s - told_s) - HEADER_BITS

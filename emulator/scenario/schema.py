@@ -13,50 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from emulator.faults.fold import Fault
 from emulator.results.measures import METRICS
 from emulator.scenario import device_classes
+from emulator.scenario.arrival_kinds import Arrivals
 from emulator.scenario.channel_kinds import Channel
 from emulator.scenario.fields import Distribution, NotNegative, Positive, Probability, Spec
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*$", max_length=40)]
-
-
-# Who generates tasks
-
-
-class PoissonArrivals(Spec):
-    kind: Literal["poisson"]
-    rate_hz: Positive
-
-
-class PeriodicArrivals(Spec):
-    kind: Literal["periodic"]
-    period_s: Positive
-
-
-class AtWillArrivals(Spec):
-    """Generate-at-will: the next task `wait_s` after the last one ended, or after `timeout_s`."""
-
-    kind: Literal["at-will"]
-    wait_s: NotNegative = 0.0
-    timeout_s: Positive = 1.0
-
-
-class OnGrantArrivals(Spec):
-    """A fresh task in every slot granted to the user; needs slotted access."""
-
-    kind: Literal["on-grant"]
-
-
-class TraceArrivals(Spec):
-    """Instants read from a text file beside the scenario, one number a line, in rising order."""
-
-    kind: Literal["trace"]
-    file: str
-
-
-Arrivals = Annotated[
-    PoissonArrivals | PeriodicArrivals | AtWillArrivals | OnGrantArrivals | TraceArrivals,
-    Field(discriminator="kind"),
-]
 
 
 # What executes tasks

@@ -22,6 +22,7 @@ from agents.todg.frame import (
 from agents.todg.readings import READINGS
 from agents.todg.rules import TaskClass, age_max_slots
 from emulator.scenario import schema, traces
+from emulator.scenario.arrival_kinds import Arrivals, TraceArrivals
 from emulator.scenario.nominal import nominal_moments
 from emulator.scenario.schema import Scenario
 from emulator.scenario.topology import Layout, members
@@ -148,7 +149,7 @@ def frame_of(chosen: Scenario, layout: Layout, trace_rates_hz: dict[str, float])
 
 def arrival_rates_hz(chosen: Scenario) -> dict[str, float]:
     """Returns the mean rates of the recorded arrivals, by file."""
-    files = {g.arrival.file for g in chosen.users if isinstance(g.arrival, schema.TraceArrivals)}
+    files = {g.arrival.file for g in chosen.users if isinstance(g.arrival, TraceArrivals)}
     return mean_rates_hz({file: traces.read_times(Path(file)) for file in files})
 
 
@@ -158,17 +159,11 @@ def mean_rates_hz(instants: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {f: len(times_s) / ends_s[f] if ends_s[f] else 0.0 for f, times_s in instants.items()}
 
 
-def rate_hz(arrival: schema.Arrivals, trace_rates_hz: dict[str, float]) -> float:
-    """Returns the declared rate of a group's users; 0 where there is none."""
-    match arrival:
-        case schema.PoissonArrivals(rate_hz=rate_hz):
-            return rate_hz
-        case schema.PeriodicArrivals(period_s=period_s):
-            return 1.0 / period_s
-        case schema.TraceArrivals(file=file):
-            return trace_rates_hz.get(file, 0.0)
-        case _:
-            return 0.0
+def rate_hz(arrival: Arrivals, trace_rates_hz: dict[str, float]) -> float:
+    """Returns the rate of a group's users, declared or that of its file; 0 where there is none."""
+    if isinstance(arrival, TraceArrivals):
+        return trace_rates_hz.get(arrival.file, 0.0)
+    return arrival.declared_hz
 
 
 def _law_of(device: schema.Device) -> tuple[float, float]:

@@ -6,16 +6,20 @@ on it does not depend on who asks. What faults add to it is folded in `network.p
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Protocol
+
+from msgspec import Struct
 
 from agents import radio
 from agents.blocks import ROUNDING, block_of
 from agents.reasons import Reason
 from agents.tasks import Uniform
+from emulator.scenario import channel_kinds, distributions
 from emulator.scenario.distributions import Draw
-from emulator.streams import Field
+from emulator.scenario.traces import ChannelTrace
+from emulator.streams import Field, Streams
 
 Airtime = Callable[[float, float, float], float]
 """Maps (size_bits, now_s, a uniform) to how long an attempt takes."""
@@ -251,3 +255,58 @@ class TraceChannel:
         loop_s = self._times_s[-1]
         into_s = now_s - loop_s * math.floor((now_s + self._rounding_s) / loop_s)
         return max(0, bisect_right(self._begins_s, into_s) - 1), into_s
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """What a channel depends on beside what its kind says: the pair of nodes that it joins."""
+
+    key: tuple[str, ...]  # of its streams
+    streams: Streams
+    distance_m: Callable[[], float]  # asked of those who are within reach only
+    channels: int
+    traces: Mapping[str, ChannelTrace]
+
+    def mean_snr_db(
+        self, spec: channel_kinds.RayleighChannel | channel_kinds.AdaptiveChannel
+    ) -> float:
+        exponent = spec.path_loss_exponent
+        return spec.snr_db - radio.path_loss_db(self.distance_m(), spec.reference_m, exponent)
+
+
+def made(spec: channel_kinds.Channel, site: Site) -> Channel:
+    """Returns the channel of a kind."""
+    match spec:
+        case channel_kinds.IdealChannel():
+            return Ideal(spec.delay_s)
+        case channel_kinds.BernoulliChannel():
+            return Bernoulli(spec.loss, _airtime(spec))
+        case channel_kinds.GilbertElliottChannel():
+            uniform = site.streams.uniform("burst", *site.key)
+            chain = BurstChain(spec.p, spec.r, spec.slot_s, uniform)
+            return GilbertElliott(chain, spec.loss_good, spec.loss_bad, _airtime(spec))
+        case channel_kinds.RayleighChannel():
+            return Rayleigh(
+                site.mean_snr_db(spec),
+                spec.threshold_db,
+                spec.coherence_s,
+                spec.bandwidth_hz,
+                site.streams.field("fading", *site.key),
+            )
+        case channel_kinds.AdaptiveChannel():
+            return Adaptive(
+                site.mean_snr_db(spec),
+                site.channels,
+                spec.coherence_s,
+                spec.bandwidth_hz,
+                spec.efficiency_max,
+                site.streams.field("fading", *site.key),
+            )
+        case channel_kinds.TraceChannel():
+            trace = site.traces[spec.file]
+            return TraceChannel(trace.times_s, trace.success, trace.rates_bps)
+
+
+def _airtime(spec: channel_kinds.BernoulliChannel | channel_kinds.GilbertElliottChannel) -> Airtime:
+    if (given := spec.airtime) is None:
+        return airtime(spec.rate_bps or math.inf)
+    return airtime(math.inf, distributions.draw_of(given.distribution, given.mean_s, given.scv))

@@ -38,7 +38,7 @@ function span() {
   return [width ? Math.max(0, end - width) : 0, end];
 }
 // A limit far above its curve would flatten it; it is still named under the title.
-function top(panel, hi) {
+function highest(panel, hi) {
   const marks = panel.marks.map((mark) => mark.value).filter((value) => value <= 4 * (hi ?? 0));
   return Math.max(hi ?? 0, ...marks) || 1;
 }
@@ -58,7 +58,7 @@ function chart(panel) {
   card.append(keys, place);
   $("charts").append(card);
   const axis = { stroke: () => style("--soft"), grid: { stroke: () => style("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-  const y = panel.log ? logScale : { range: (u, lo, hi) => [0, 1.08 * top(panel, hi)] };
+  const y = panel.log ? logScale : { range: (u, lo, hi) => [0, 1.08 * highest(panel, hi)] };
   const plot = new uPlot({
     width: place.clientWidth || 400, height: HEIGHT, legend: { show: false }, padding: [8, 14, 0, 0],
     cursor: { drag: { x: false, y: false }, sync: { key: "time" } },

@@ -69,7 +69,7 @@ function mark(panel) {
 }
 
 // Levels that curves over time are judged by; one far above them would flatten them.
-function top(panel, hi) {
+function highest(panel, hi) {
   const marks = panel.x === "time" ? panel.marks.map((m) => m.value).filter((value) => value <= 4 * (hi ?? 0)) : [];
   return Math.max(hi ?? 0, ...marks) || 1;
 }
@@ -124,7 +124,7 @@ function make(panel, place) {
     width: place.clientWidth, height: 220, legend: { show: false },
     padding: [8, 14, 0, 0],
     cursor: { drag: { x: true, y: false }, ...(overTime ? { sync: { key: "time" } } : {}) },
-    scales: { x, y: panel.log ? logScale : { range: (u, lo, hi) => [0, 1.08 * top(panel, hi)] } },
+    scales: { x, y: panel.log ? logScale : { range: (u, lo, hi) => [0, 1.08 * highest(panel, hi)] } },
     axes: [
       { ...axis, size: 30, values: label(overTime ? instant : seconds), ...(overTime ? {} : logTicks("x")) },
       { ...axis, size: 62, values: label(format), ...(panel.log ? { ...logTicks("y"), values: label(power) } : {}) },
