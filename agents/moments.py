@@ -11,7 +11,11 @@ import math
 
 
 class Moments:
-    """Estimates E[X] and E[X^2] from a prior, which counts as `PRIOR_WEIGHT` samples."""
+    """Estimates E[X] and E[X^2] from a prior, which counts as `PRIOR_WEIGHT` samples.
+
+    Many attributes: two moments, each as sum, recent block and reference for the change detection;
+    floats of their own because they are on the hot path.
+    """
 
     PRIOR_WEIGHT = 5.0
     WEIGHT_MAX = 2000.0  # samples; beyond it the past fades, so that slow drift is followed

@@ -46,6 +46,8 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     Accuracies are in `measure`. An answer is right, for a run's `accuracy`, when at least
     `right_share` of its labels are: of one, or of all pixels that count. `mean` and `deviation` are
     those of the pixels that it was trained on, by channel; None: those of its data set.
+
+    Its attributes are the keys of `manifest.json`.
     """
 
     name: str

@@ -114,6 +114,30 @@ def test_no_node_knows_the_whole_network() -> None:
     assert {path for path in knows if not path.startswith("agents/reference/")} == may
 
 
+def test_files_are_short_and_classes_small_or_say_why() -> None:
+    long, large = [], []
+    for path in (path for package in PACKAGES for path in sources(package)):
+        text = path.read_text()
+        if text.count("\n") > 350:
+            long.append(str(path.relative_to(ROOT)))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                on_self = {
+                    each.attr
+                    for each in ast.walk(node)
+                    if isinstance(each, ast.Attribute)
+                    and isinstance(each.ctx, ast.Store)
+                    and isinstance(each.value, ast.Name)
+                    and each.value.id == "self"
+                }
+                fields = {ast.unparse(e.target) for e in node.body if isinstance(e, ast.AnnAssign)}
+                says_why = "attributes" in (ast.get_docstring(node) or "")
+                if len(on_self | fields) > 15 and not says_why:
+                    large.append(f"{path.relative_to(ROOT)}: {node.name}")
+
+    assert (long, large) == ([], [])
+
+
 def test_the_architecture_names_every_file_in_its_room() -> None:
     rows = re.findall(r"^\| `([^|]*?)` \| (.*) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.M)
     named: dict[str, set[str]] = {}

@@ -11,7 +11,10 @@ from agents.popec.fractional import Edges
 
 
 class Edge:
-    """One base station or server as this user sees it."""
+    """One base station or server as this user sees it.
+
+    Many attributes: the state of one edge of the consensus is one record (docs/popec.md).
+    """
 
     __slots__ = (
         "alive",

@@ -9,7 +9,10 @@ from agents.messages import Join, NodeId
 
 
 class Members:
-    """What a resource knows of the users that joined it: one column of numbers each."""
+    """What a resource knows of the users that joined it: one column of numbers each.
+
+    Many attributes: each column is an array, so that a projection is a few array operations.
+    """
 
     def __init__(self) -> None:
         self.names: list[NodeId] = []

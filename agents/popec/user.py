@@ -30,7 +30,10 @@ REFINED_GAMMA = 0.5
 
 
 class NegotiatingUser(AllottedUser):
-    """Runs the user's side of the consensus; uses what it was granted all the while."""
+    """Runs the user's side of the consensus; uses what it was granted all the while.
+
+    Many attributes: those of `AllottedUser` are among them.
+    """
 
     options: Options
 

@@ -36,7 +36,10 @@ GRANT_COPIES = 2  # a lost grant costs a channel for a slot
 
 
 class ScheduledCell(Node):
-    """One cell. It learns everything from messages, and grants what its `Allocator` decides."""
+    """One cell. It learns everything from messages, and grants what its `Allocator` decides.
+
+    Many attributes: it is where views, allocation and grants of a slot meet.
+    """
 
     kind: NodeKind = "base_station"
 

@@ -35,7 +35,10 @@ from agents.todg.uplink import Uplink
 
 
 class ScheduledUser(Node):
-    """One device with one kind of task; `homes` are the base stations it reaches, nearest first."""
+    """One device with one kind of task; `homes` are the base stations it reaches, nearest first.
+
+    Many attributes: it composes a task source, a queue, an uplink and an own processor.
+    """
 
     kind: NodeKind = "user"
 

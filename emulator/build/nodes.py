@@ -37,7 +37,10 @@ from emulator.streams import Streams
 
 
 class Assembly:
-    """Makes the nodes, links and accelerators of one plan."""
+    """Makes the nodes, links and accelerators of one plan.
+
+    Many attributes: what nodes share is looked up once.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

@@ -32,7 +32,10 @@ AGE_MIN_S, AGE_MAX_S = 0.01, 60.0  # what the 256 codes of an age span, logarith
 
 
 class Feed:
-    """`take` is called by the driver's thread, and what it makes is published from there."""
+    """`take` is called by the driver's thread, and what it makes is published from there.
+
+    Many attributes: every encoded answer is kept, so that viewers cost nothing.
+    """
 
     def __init__(self, plan: Plan, steering: Steering, folder: str) -> None:
         self.rows: list[tuple[float, dict[str, float | None]]] = []

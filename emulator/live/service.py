@@ -64,7 +64,10 @@ class Viewer:
 
 
 class Service:
-    """From `start` to `stop`; `take` is called after every step, `ready` while hosts start."""
+    """From `start` to `stop`; `take` is called after every step, `ready` while hosts start.
+
+    Many attributes: a server, its thread, and what the two threads share.
+    """
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ class Hosts:
 class Metrics:
     """Folds records, in the order they come. `readings` says what the protocol reports.
 
-    It has an attribute for each kind of record, and a few for the step that is under way.
+    Many attributes: one for each kind of record, and a few for the step that is under way.
     """
 
     def __init__(

@@ -72,7 +72,10 @@ class Outbox:
 
 
 class Host:
-    """Carries the named nodes. Made by `cluster.py`, which calls its methods in the order below."""
+    """Carries the named nodes. Made by `cluster.py`, which calls its methods in the order below.
+
+    Many attributes: what its three threads hand each other.
+    """
 
     def __init__(self, name: str, plan: Plan, names: list[NodeId], host_of: dict[NodeId, str]):
         self._name = name

@@ -237,6 +237,8 @@ class Expect(Spec):
 
 
 class Scenario(Spec):
+    """A scenario file: its attributes are the keys of the file."""
+
     name: Name
     about: str = ""
     seed: int = Field(ge=0, description="No default: who runs an experiment chooses its seed.")

@@ -86,7 +86,10 @@ Letters = list[tuple[int, AllocationBody]]
 
 
 class Allocator:
-    """A sans-IO state machine: nothing here knows the time, and nothing is sent but letters."""
+    """A sans-IO state machine: nothing here knows the time, and nothing is sent but letters.
+
+    Many attributes: the state of both phases of one slot.
+    """
 
     def __init__(self, neighbourhood: Neighbourhood, effort: Effort, plan: Plan) -> None:
         self.neighbourhood = neighbourhood

@@ -46,7 +46,10 @@ def keys(weights: NDArray[np.float32], users: NDArray[np.uint64]) -> Keys:
 
 
 class Greedy:
-    """One base station's part. `hear` what arrives, `settle`, send a `table` to each neighbour."""
+    """One base station's part. `hear` what arrives, `settle`, send a `table` to each neighbour.
+
+    Many attributes: arrays made once, because a slot has 27 ms for a thousand users.
+    """
 
     def __init__(self, neighbourhood: Neighbourhood) -> None:
         self.neighbourhood = neighbourhood
