@@ -93,6 +93,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         (422, "POST", "/api/v1/faults", [1], {}),
         (422, "POST", "/api/v1/faults", b'{"type": "loss", "target": "bs-0", "p": NaN}', {}),
         (422, "POST", "/api/v1/faults", {"type": "blackout", "target": "bs-9"}, {}),
+        (422, "POST", "/api/v1/faults", {**BLACKOUT, "value": None}, {}),
         (422, "POST", "/api/v1/faults", {"type": ["blackout"], "target": "bs-0"}, {}),
         (404, "POST", "/api/v1/run/explode", {}, {}),
         (405, "PUT", "/api/v1/faults", {}, {}),

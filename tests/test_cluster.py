@@ -120,7 +120,7 @@ def test_a_killed_host_ends_the_run_with_its_name_and_keeps_what_was_reported(
 
     def kill_a_server(progress: Progress) -> None:
         if progress.step.now_s > 3.0 and not seen:
-            seen.append(progress.metrics.series.outcomes.total())
+            seen.append(progress.metrics.outcomes.total())
             victim = next(carrier for carrier in carriers if carrier.name == "a-0")
             os.kill(victim.pid, signal.SIGKILL)
 

@@ -184,7 +184,7 @@ def test_verbs_find_the_run_that_goes_on_and_ask_where_there_are_several(tmp_pat
             wait_until(lambda: len(folders.going_on(tmp_path / "runs")) == 2, lambda: another.said)
             status, said = fresco(tmp_path, "status")
             assert status == REFUSED
-            assert "2 runs go on here; say which:" in said
+            assert "2 runs are in progress here; say which:" in said
             which = [line.split()[1] for line in said.splitlines() if "--run " in line]
             assert [name.partition("/")[0] for name in which] == ["other", "paced"]
             for name in (*which, f"runs/{which[0]}"):

@@ -91,6 +91,8 @@ def read(
     for key in given.keys() & NOT_BY_HAND.keys():
         raise Invalid(f"{key}: {NOT_BY_HAND[key]}", key)
     for key, value in given.items():
+        if value is None:
+            raise Invalid(f"{key[:TEXT_MAX]}: null is no value; leave it out", key)
         if isinstance(value, int | float) and abs(value) > NUMBER_MAX:
             raise Invalid(f"{key}: at most {NUMBER_MAX:g}", key)
         if len(str(value)) > TEXT_MAX and key != "note":
