@@ -73,6 +73,8 @@ class Node(Protocol):
     What it does not know it answers with `Unhandled`. Roles inherit this class for its defaults.
     """
 
+    __slots__ = ()
+
     id: NodeId
     kind: NodeKind  # to whoever has to do with it by kind, as faults have
 

@@ -27,6 +27,26 @@ class Moments:
     ALARM_SD, ALARM_SHARE = 20.0, 6.0
     THRESHOLDS_EVERY = 8  # samples: a square root for each would be a tenth of the cost
 
+    __slots__ = (
+        "_above",
+        "_above_for",
+        "_alarm",
+        "_below",
+        "_below_for",
+        "_cut_mean",
+        "_cut_second",
+        "_fast",
+        "_fast_second",
+        "_limit",
+        "_reference",
+        "_slack",
+        "_until_next",
+        "changes",
+        "mean",
+        "second_moment",
+        "weight",
+    )
+
     def __init__(self, mean: float, second_moment: float) -> None:
         self.changes = 0  # seen so far
         self._begin(mean, second_moment, self.PRIOR_WEIGHT)

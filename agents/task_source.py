@@ -30,6 +30,21 @@ class Demand(Struct, frozen=True):
 class TaskSource:
     """Makes one user's tasks, numbered from `generated`, and asks to be woken for each."""
 
+    __slots__ = (
+        "_demand",
+        "_next_s",
+        "_tempo",
+        "_timer_s",
+        "_uniform",
+        "_user",
+        "_void_s",
+        "_wait_s",
+        "at_will",
+        "generated",
+        "on_grant",
+        "size_bits",
+    )
+
     def __init__(self, user: NodeId, demand: Demand, uniform: Uniform, generated: int) -> None:
         self._user = user
         self._demand = demand

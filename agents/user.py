@@ -39,6 +39,20 @@ class User(Node):
 
     kind: NodeKind = "user"
 
+    __slots__ = (
+        "_access",
+        "_asked",
+        "_behind",
+        "_cells",
+        "_cpu",
+        "_placed",
+        "_queue",
+        "_source",
+        "_used",
+        "id",
+        "policy",
+    )
+
     def __init__(
         self,
         name: NodeId,

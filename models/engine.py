@@ -6,13 +6,14 @@ makes it. What computes is torch, or ONNX Runtime.
 """
 
 import time
+from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models import zoo
+from models import scores, zoo
 from models.engines import ONNX_INT8, TORCH, require
 from models.splits import Splits
 from models.torch_engine import Logits, torch_logits
@@ -37,6 +38,7 @@ class Engine:
     def __init__(self, name: str, threads: int = 1, batch_max: int = 1, kind: str = TORCH) -> None:
         splits = zoo.data_of(name)
         self.test = splits.test
+        self._ignored, self._right_share = splits.ignored, zoo.manifest(name).right_share
         self.logits = logits_of(name, splits, threads, kind)
         for batch in range(1, batch_max + 1):
             for _ in range(WARM_UP_RUNS):
@@ -60,6 +62,12 @@ class Engine:
         if cpu_s < SHORT_S:
             cpu_s = min(cpu_s, self.infer(images).cpu_s)
         return Inference(labels, cpu_s)
+
+    def are_right(self, images: Sequence[int], labels: NDArray[np.int64]) -> tuple[bool, ...]:
+        """Says which answers to images of the test split are right, as its manifest has it."""
+        truth = self.test.labels[images]
+        right = scores.are_right(labels, truth, self._right_share, self._ignored)
+        return tuple(right.tolist())
 
     def usual_s(self, batch_max: int) -> list[float]:
         """Returns what batches of 1 to `batch_max` images take on this core now: medians, taken in

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from todg_loop import MEDIUM, SMALL, Loop
 
-from agents.messages import AllocationBody
+from agents.messages.slots import AllocationBody
 from agents.reference.exact_schedule import heaviest, weigh
 from agents.todg.allocation.allocator import (
     EFFORTS,

@@ -11,8 +11,7 @@ import numpy as np
 from msgspec import Struct
 from networkx import all_pairs_shortest_path_length
 
-from agents.messages import AllocationBody
-from agents.messages.slots import Table
+from agents.messages.slots import AllocationBody, Table
 from agents.reference.exact_schedule import select, weigh
 from agents.todg.allocation.allocator import Allocator
 from agents.todg.allocation.conflict_graph import Attachment, ConflictGraph

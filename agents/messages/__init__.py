@@ -9,20 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from agents.messages.slots import (
-    Allocated,
-    Board,
-    Burst,
-    Commit,
-    Propose,
-    QueueReport,
-    Released,
-    Sense,
-    Sensed,
-    SlotGrant,
-    State,
-    Table,
-)
+from agents.messages.slots import Allocated, Burst, Sense, Sensed, SlotControl
 from agents.reasons import Cause, Reason
 from agents.tasks import HEADER_BITS, Task
 
@@ -235,10 +222,7 @@ class TaskEnd(Struct, frozen=True, gc=False, tag="task-end", array_like=True):
     correct: bool | None = None
 
 
-AllocationBody = Table | State | Propose | Released | Commit
-"""What base stations say to each other while they allocate the channels of a slot."""
-
-Control = Join | Hint | Ask | Share | QueueReport | SlotGrant | Board | AllocationBody
+Control = Join | Hint | Ask | Share | SlotControl
 """What protocols negotiate with; it crosses the control channel where the scenario has one."""
 
 Airborne = Offload | Request | Grant | Vacate | ServerReport | Beacon | Burst | Result | Control

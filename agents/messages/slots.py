@@ -195,3 +195,10 @@ class Commit(Struct, frozen=True, gc=False, tag="commit", array_like=True):
     @property
     def size_bits(self) -> float:
         return HEADER_BITS + 32.0 * len(self.acquire)
+
+
+AllocationBody = Table | State | Propose | Released | Commit
+"""What base stations say to each other while they allocate the channels of a slot."""
+
+SlotControl = QueueReport | Board | SlotGrant | AllocationBody
+"""All that is negotiated about a slot."""

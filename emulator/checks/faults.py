@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import get_args
 
-from agents.messages import AllocationBody, Beacon, Grant, Request, ServerReport, Vacate, tag_of
-from agents.messages.slots import Board, QueueReport, SlotGrant
+from agents.messages import Beacon, Grant, Request, ServerReport, Vacate, tag_of
+from agents.messages.slots import SlotControl
 from agents.protocols import PROTOCOLS
 from emulator.build.known_fault import hit_by, links_of
 from emulator.build.plan import Plan
@@ -109,7 +109,7 @@ def message_types(chosen: Scenario) -> list[str]:
     access = {group.access for group in chosen.base_stations}
     bodies: list[type] = []
     if "scheduled" in access:
-        bodies += [QueueReport, Board, SlotGrant, *get_args(AllocationBody)]
+        bodies += get_args(SlotControl)
     else:
         bodies += protocol.says
         bodies += [Beacon] if protocol.beacons else []

@@ -9,9 +9,6 @@ measured trace and still computes every prediction.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from agents.messages import Execute, Executed
 from agents.tasks import Uniform
 from emulator.scenario.distributions import Draw
@@ -128,51 +125,31 @@ class Live:
         self._threads = threads
         self._stopwatch = stopwatch
         self._replay = Replay(students, uniform)
-        self._networks: list[Network] = []
+        self._engines: list[tuple[Engine, list[float]]] = []  # and what batches take here, if timed
 
     def warm_up(self) -> None:
         """Loads the networks, and what runs them; calibrates the core where that counts."""
-        if not self._networks:
+        if not self._engines:
             from models.engine import Engine
 
             students = self._students
             for name in students.names:
                 engine = Engine(name, self._threads, self._batch_max, students.engine)
                 usual_s = [] if self._stopwatch is None else engine.usual_s(self._batch_max)
-                self._networks.append(Network(name, engine, usual_s))
+                self._engines.append((engine, usual_s))
 
     def execute(self, batch: Execute, now_s: float) -> Executed:
         self.warm_up()
         students, size = self._students, len(batch.tasks)
         chosen = students.choose(batch, now_s)
-        network, images = self._networks[chosen], [task.image for task in batch.tasks]
+        engine, usual_s = self._engines[chosen]
+        images = [task.image for task in batch.tasks]
         service_s = self._replay.service_s(chosen, size)  # drawn always: streams stay aligned
         if self._stopwatch is None:
-            found = network.engine.infer(network.images[images])
+            found = engine.infer(engine.test.images[images])
         else:
-            found = network.engine.time(network.images[images])
-            mean_s, usual_s = students.mean_s(chosen, size), network.usual_s[size - 1]
-            share = self._stopwatch.share(found.cpu_s, usual_s, mean_s * students.speed)
+            found = engine.time(engine.test.images[images])
+            mean_s = students.mean_s(chosen, size)
+            share = self._stopwatch.share(found.cpu_s, usual_s[size - 1], mean_s * students.speed)
             service_s = share * mean_s
-        return Executed(batch.tasks, service_s, network.are_right(images, found.labels))
-
-
-class Network:
-    """One network that is loaded. `usual_s[b - 1]`: what b images take on this core, if timed."""
-
-    def __init__(self, name: str, engine: "Engine", usual_s: Sequence[float]) -> None:
-        from models import data, zoo
-
-        made = zoo.manifest(name)
-        self.engine = engine
-        self.usual_s = usual_s
-        self.images = engine.test.images
-        self._right_share = made.right_share
-        self._ignored = data.load(made.dataset).ignored
-
-    def are_right(self, images: Sequence[int], labels: NDArray[np.int64]) -> tuple[bool, ...]:
-        from models import scores
-
-        truth = self.engine.test.labels[images]
-        right = scores.are_right(labels, truth, self._right_share, self._ignored)
-        return tuple(right.tolist())
+        return Executed(batch.tasks, service_s, engine.are_right(images, found.labels))

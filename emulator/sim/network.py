@@ -65,6 +65,8 @@ class Resend(Struct, frozen=True):
 class Tally:
     """Attempts on all links of one cell and kind, since they were last taken."""
 
+    __slots__ = ("attempts", "bits", "losses")
+
     def __init__(self) -> None:
         self.attempts, self.bits = 0, 0.0
         self.losses: dict[Reason, int] = {}
@@ -80,6 +82,23 @@ class Link:
     channel and a fourth for the back-off. While `sure_s` is given there is nothing to decide, and
     whoever carries the message says so to `count` without asking `judge`.
     """
+
+    __slots__ = (
+        "_channel",
+        "_disturbance",
+        "_ever",
+        "_gathered",
+        "_resend",
+        "_streams",
+        "_uniform",
+        "gather_s",
+        "kind",
+        "shared_channels",
+        "source",
+        "sure_s",
+        "tally",
+        "target",
+    )
 
     def __init__(
         self,

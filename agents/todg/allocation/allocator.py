@@ -18,8 +18,7 @@ from msgspec import Struct
 from networkx import Graph
 from numpy.typing import NDArray
 
-from agents.messages import AllocationBody
-from agents.messages.slots import Commit, Propose, Released, State, Table
+from agents.messages.slots import AllocationBody, Commit, Propose, Released, State, Table
 from agents.todg.allocation.channel_plan import Plan, plan_rounds
 from agents.todg.allocation.conflict_graph import ConflictGraph, Neighbourhood
 from agents.todg.allocation.greedy import Greedy
